@@ -1,0 +1,72 @@
+// The engine as front ends see it. All functions may be called from any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "engine/api/types.h"
+
+namespace foregate {
+
+// Receives the events of one request on the engine thread. Must not block and must not call
+// back into the engine. The engine holds a reference until the last index has finished.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void on_event(TokenEvent event) = 0;
+};
+
+struct ModelInfo {
+  std::string architecture;
+  std::int64_t parameters = 0;
+  std::int64_t active_parameters = 0;
+  std::int32_t vocab_size = 0;
+  std::int32_t max_model_len = 0;
+  std::vector<Token> eos_token_ids;
+  std::string device;  // what computes, e.g. "cpu avx512 2 threads"
+};
+
+// A snapshot; counters never fall.
+struct EngineStats {
+  std::int64_t running = 0;
+  std::int64_t waiting = 0;
+  std::int64_t paused = 0;
+  std::int64_t kv_blocks_total = 0;
+  std::int64_t kv_blocks_used = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t batched_steps = 0;     // steps that held rows of more than one sequence
+  std::uint64_t chunked_prefills = 0;  // prefill parts that were not the whole prompt
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t generated_tokens = 0;
+  std::uint64_t preemptions = 0;
+  std::uint64_t refused = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t failed = 0;
+  std::uint64_t finished_stop = 0;
+  std::uint64_t finished_length = 0;
+  std::uint64_t nonfinite_rows = 0;
+  TimeNs last_step_end = 0;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  // kResourceExhausted when the queue is full, kUnavailable when draining or failed,
+  // kInvalidArgument when the request can never fit. On ok exactly one finish per index follows.
+  virtual Status submit(Request request, std::shared_ptr<EventSink> sink) = 0;
+  // Ends every index that has not finished with kCancelled. Unknown or finished ids are ignored.
+  virtual void cancel(RequestId id) = 0;
+  virtual void cancel(RequestId id, std::int32_t index) = 0;
+  // A paused request keeps its blocks and is not scheduled: the back-pressure of a slow reader.
+  virtual void set_paused(RequestId id, bool paused) = 0;
+  // Refuses new work from now on; running work goes on. idle() tells when all has ended.
+  virtual void begin_drain() = 0;
+  virtual bool idle() const = 0;
+  virtual EngineStats stats() const = 0;
+  virtual const ModelInfo& model() const = 0;
+  virtual const Limits& limits() const = 0;
+};
+
+}  // namespace foregate

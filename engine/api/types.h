@@ -1,0 +1,89 @@
+// Plain types shared by the front ends and the engine. A Request is immutable after submit and
+// has passed validate(); nothing below checks ranges again.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/base/clock.h"
+#include "engine/base/ids.h"
+#include "engine/base/status.h"
+
+namespace foregate {
+
+using Token = std::int32_t;
+
+// One table of caps; a field of a request without a row here does not exist.
+struct Limits {
+  std::int32_t max_model_len = 2048;  // prompt + generated tokens of one sequence
+  std::int32_t vocab_size = 0;
+  std::int32_t max_n = 8;  // parallel samples; charged as n queue slots
+  std::int32_t max_logprobs = 20;
+  std::int32_t max_logit_bias = 1024;  // entries
+  std::int32_t max_stop_ids = 64;
+  std::int32_t max_stop_strings = 16;
+  std::int32_t max_stop_bytes = 1024;  // of one stop string
+};
+
+struct SamplingParams {
+  float temperature = 1.0f;                         // 0 = greedy; at most 100
+  std::int32_t top_k = 0;                           // 0 or -1 = off
+  float top_p = 1.0f;                               // (0, 1]
+  float min_p = 0.0f;                               // [0, 1]
+  float repetition_penalty = 1.0f;                  // > 0; prompt and output (CTRL, arXiv 1909.05858)
+  float presence_penalty = 0.0f;                    // [-2, 2]; output only
+  float frequency_penalty = 0.0f;                   // [-2, 2]; output only
+  std::vector<std::pair<Token, float>> logit_bias;  // [-100, 100]
+  std::vector<Token> stop_token_ids;
+  std::int32_t min_tokens = 0;
+  std::int32_t max_tokens = 16;
+  bool ignore_eos = false;
+  std::optional<std::int32_t> logprobs;  // number of top alternatives; set and 0 = chosen token only
+  std::optional<std::uint64_t> seed;     // none: the engine draws one per request
+};
+
+struct Request {
+  RequestId id;  // unique in the process; made by the front end
+  std::vector<Token> prompt;
+  SamplingParams sampling;
+  std::int32_t n = 1;
+  std::optional<std::int32_t> prompt_logprobs;
+  TimeNs arrival = 0;
+  TimeNs deadline = 0;  // 0 = none
+};
+
+// Checks every bound of a request against the limits. The Status names the OpenAI field.
+Status validate(const Request& request, const Limits& limits);
+
+enum class FinishReason : std::uint8_t { kStop, kLength, kCancelled, kError };
+const char* finish_reason_name(FinishReason reason);  // stop | length | cancelled | error
+
+struct TokenLogprob {
+  Token token = 0;
+  float logprob = 0.0f;
+};
+
+// Logprobs of one emitted position: the chosen token, then the top alternatives, best first.
+struct PositionLogprobs {
+  TokenLogprob chosen;
+  std::vector<TokenLogprob> top;
+};
+
+// What the engine tells about one sample (`index` of n) of a request. Exactly one event per index
+// carries a finish; after it nothing follows for that index.
+struct TokenEvent {
+  RequestId request;
+  std::int32_t index = 0;
+  std::vector<Token> tokens;                      // newly decided, in order
+  std::vector<PositionLogprobs> logprobs;         // one per token when asked for
+  std::vector<PositionLogprobs> prompt_logprobs;  // once, on the first event, when asked for (first entry empty)
+  std::optional<FinishReason> finish;
+  Token stop_token = -1;           // the id that ended it, if an id did; it is not in `tokens`
+  std::int32_t cached_tokens = 0;  // prompt tokens served from the prefix cache
+  Status error;                    // set when finish == kError
+};
+
+}  // namespace foregate

@@ -1,0 +1,40 @@
+// The disk seam: files are read through this interface alone, so that tests and the simulator can
+// give short reads, errors and damage. Reads carry their own offset; objects are safe to share
+// between threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/base/status.h"
+
+namespace foregate {
+
+class File {
+ public:
+  virtual ~File() = default;
+  virtual std::uint64_t size() const = 0;  // bytes at open
+  virtual const std::string& path() const = 0;
+  // Fills `out` from `offset` whole, or fails: kDataLoss when the file ends before, kUnavailable
+  // on an I/O error. Never returns fewer bytes.
+  virtual Status read(std::uint64_t offset, std::span<std::byte> out) const = 0;
+};
+
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+  virtual Result<std::unique_ptr<File>> open(const std::string& path) const = 0;
+  virtual bool exists(const std::string& path) const = 0;
+};
+
+// Plain pread on the local file system.
+const FileSystem& local_files();
+
+// Whole file as text; kInvalidArgument when larger than `limit` bytes (checked before allocating).
+Result<std::string> read_text(const FileSystem& files, const std::string& path, std::uint64_t limit);
+
+}  // namespace foregate

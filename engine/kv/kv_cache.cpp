@@ -1,0 +1,36 @@
+#include "engine/kv/kv_cache.h"
+
+namespace foregate {
+
+Result<KvCache> KvCache::create(Device& device, const KvLayout& layout, std::int64_t num_blocks) {
+  KvCache cache;
+  cache.layout_ = layout;
+  cache.num_blocks_ = num_blocks;
+  for (const LayerKv& layer : layout.layers) {
+    const std::int64_t bytes =
+        2 * num_blocks * layout.block_size * layer.kv_heads * layer.head_dim * dtype_bytes(layout.type);
+    Memory memory = device.allocate(static_cast<std::size_t>(bytes));
+    if (!memory) {
+      return resource_exhausted("no memory for a KV cache of " + std::to_string(num_blocks) + " blocks, " +
+                                std::to_string(num_blocks * layout.block_bytes()) + " bytes");
+    }
+    cache.layers_.push_back(std::move(memory));
+  }
+  return cache;
+}
+
+KvPages KvCache::pages(LayerId layer) const {
+  const LayerKv& kv = layout_.layers[static_cast<std::size_t>(layer.value)];
+  const Memory& memory = layers_[static_cast<std::size_t>(layer.value)];
+  KvPages pages;
+  pages.k = memory.data();
+  pages.v = memory.data() + memory.bytes() / 2;
+  pages.type = layout_.type;
+  pages.num_blocks = num_blocks_;
+  pages.block_size = layout_.block_size;
+  pages.kv_heads = kv.kv_heads;
+  pages.head_dim = kv.head_dim;
+  return pages;
+}
+
+}  // namespace foregate

@@ -1,0 +1,36 @@
+// The seam between the step runner and what computes a step. The transformer implements it; tests
+// and the simulator put a model of their own behind it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "engine/api/types.h"
+#include "engine/base/status.h"
+#include "engine/kv/kv_cache.h"
+#include "engine/kv/kv_layout.h"
+#include "kernels/api/args_attention.h"
+#include "kernels/api/view.h"
+
+namespace foregate {
+
+// The rows of one step, T in all, grouped by sequence. Pure input; valid during the call.
+struct ForwardInput {
+  std::span<const Token> tokens;               // [T]
+  std::span<const std::int32_t> positions;     // [T]
+  std::span<const std::int64_t> slot_mapping;  // [T] block * block_size + offset, where k and v go
+  std::span<const SeqSpan> seqs;               // every row belongs to exactly one
+  std::span<const std::int32_t> logit_rows;    // rows whose logits are wanted
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  // logits is [logit_rows.size(), vocab_size]. Each row's logits depend on that sequence alone.
+  virtual Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) = 0;
+  virtual std::int32_t vocab_size() const = 0;
+  virtual KvLayout kv_layout(DType type, std::int32_t block_size) const = 0;
+};
+
+}  // namespace foregate

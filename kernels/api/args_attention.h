@@ -1,0 +1,76 @@
+// Arguments of rotary embedding and paged attention.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/api/dtype.h"
+#include "kernels/api/view.h"
+
+namespace foregate {
+
+// Key and value pages of one layer (PagedAttention, arXiv 2309.06180).
+// Layout of each of k and v: [num_blocks][kv_heads][block_size][head_dim] of `type`.
+struct KvPages {
+  void* k = nullptr;
+  void* v = nullptr;
+  DType type = DType::kF32;  // f32, f16 or bf16
+  std::int64_t num_blocks = 0;
+  std::int32_t block_size = 0;  // positions in one block
+  std::int32_t kv_heads = 0;
+  std::int32_t head_dim = 0;
+};
+
+// Rows of one sequence in this step. Row first_row + i is at position first_position + i and
+// attends to positions 0 .. first_position + i through block_table.
+struct SeqSpan {
+  std::int32_t first_row = 0;
+  std::int32_t rows = 0;
+  std::int32_t first_position = 0;
+  const std::int32_t* block_table = nullptr;  // block of position p is block_table[p / block_size]
+};
+
+// Rotary embedding (arXiv 2104.09864), rotate-half form, in place on x [T, heads * head_dim].
+// The first rotary_dim elements of each head turn; cos and sin are [T, rotary_dim / 2].
+struct RopeArgs {
+  static constexpr double tolerance = 1e-5;
+  View2<float> x;
+  std::int32_t heads = 0;
+  std::int32_t head_dim = 0;
+  std::int32_t rotary_dim = 0;
+  const float* cos = nullptr;
+  const float* sin = nullptr;
+  std::int64_t bytes_moved() const { return x.rows * heads * rotary_dim * 8; }
+};
+
+// Stores k and v rows [T, kv_heads * head_dim] at slot_mapping[t] = block * block_size + offset.
+struct KvWriteArgs {
+  static constexpr double tolerance = 0.0;
+  View2<const float> k;
+  View2<const float> v;
+  const std::int64_t* slot_mapping = nullptr;  // [T]
+  KvPages pages;
+  std::int64_t bytes_moved() const { return k.rows * k.cols * 2 * (4 + dtype_bytes(pages.type)); }
+};
+
+// Causal softmax attention over pages with grouped query heads:
+// query head h reads kv head h / (heads / kv_heads). window > 0 keeps the last `window` positions.
+// The order of the sum over positions is fixed by the absolute position alone, so neither the
+// block size nor the way a prompt is cut into chunks changes a bit.
+struct AttentionArgs {
+  static constexpr double tolerance = 1e-5;
+  View2<const float> q;  // [T, heads * head_dim]
+  View2<float> out;      // [T, heads * head_dim]
+  std::int32_t heads = 0;
+  float scale = 1.0f;
+  std::int32_t window = 0;
+  const SeqSpan* seqs = nullptr;
+  std::int32_t num_seqs = 0;
+  KvPages pages;
+  std::int64_t bytes_moved() const {
+    std::int64_t positions = 0;
+    for (std::int32_t i = 0; i < num_seqs; ++i) positions += seqs[i].first_position + seqs[i].rows;
+    return positions * pages.kv_heads * pages.head_dim * 2 * dtype_bytes(pages.type) + q.rows * q.cols * 8;
+  }
+};
+
+}  // namespace foregate

@@ -1,0 +1,66 @@
+// What the engine knows of a compute device: memory, a stream of ops, synchronisation.
+// No CUDA types. On the CPU, a call on a stream runs at once on the stream's thread pool.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace foregate {
+
+// Opaque to callers; every backend derives its own. Ops take it as their first argument.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual void synchronize() = 0;
+};
+
+// Owning, move-only device buffer. data() is null for an empty or failed allocation.
+class Memory {
+ public:
+  using Release = void (*)(void* data, std::size_t bytes);
+  Memory() = default;
+  Memory(void* data, std::size_t bytes, Release release) : data_(data), bytes_(bytes), release_(release) {}
+  Memory(Memory&& other) noexcept { swap(other); }
+  Memory& operator=(Memory&& other) noexcept {
+    Memory moved(static_cast<Memory&&>(other));
+    swap(moved);
+    return *this;
+  }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  ~Memory() {
+    if (data_ != nullptr) release_(data_, bytes_);
+  }
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  std::size_t bytes() const { return bytes_; }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  void swap(Memory& other) noexcept {
+    void* data = data_;
+    std::size_t bytes = bytes_;
+    Release release = release_;
+    data_ = other.data_;
+    bytes_ = other.bytes_;
+    release_ = other.release_;
+    other.data_ = data;
+    other.bytes_ = bytes;
+    other.release_ = release;
+  }
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+  Release release_ = nullptr;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string describe() const = 0;  // one line for the log, e.g. "cpu avx512 2 threads"
+  // 64-byte aligned, zero-filled; an empty Memory when there is not enough.
+  virtual Memory allocate(std::size_t bytes) = 0;
+  virtual std::unique_ptr<Stream> create_stream() = 0;
+};
+
+}  // namespace foregate
