@@ -64,6 +64,9 @@ class Engine {
   // Refuses new work from now on; running work goes on. idle() tells when all has ended.
   virtual void begin_drain() = 0;
   virtual bool idle() const = 0;
+  // False once the engine has failed for good or one step runs longer than its limit. A busy engine
+  // whose steps end is healthy, and so is one with nothing to do.
+  virtual bool healthy() const { return true; }
   virtual EngineStats stats() const = 0;
   virtual const ModelInfo& model() const = 0;
   virtual const Limits& limits() const = 0;

@@ -55,6 +55,16 @@ struct Request {
   TimeNs deadline = 0;  // 0 = none
 };
 
+// What a model's generation_config.json asks for; a front end uses it where a request is silent.
+struct GenerationDefaults {
+  std::optional<float> temperature;
+  std::optional<std::int32_t> top_k;
+  std::optional<float> top_p;
+  std::optional<float> min_p;
+  std::optional<float> repetition_penalty;
+  std::optional<std::int32_t> max_tokens;
+};
+
 // Checks every bound of a request against the limits. The Status names the OpenAI field.
 Status validate(const Request& request, const Limits& limits);
 

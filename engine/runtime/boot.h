@@ -1,0 +1,92 @@
+// From a model directory to a running engine: chooses the backend, loads the weights, sizes the KV
+// cache and starts the engine thread. Called once by the program's main thread. boot.cpp is the
+// only file of engine/ that sees kernels/registry.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/api/engine.h"
+#include "engine/base/clock.h"
+#include "engine/base/metrics.h"
+#include "engine/base/status.h"
+#include "engine/model/model.h"
+#include "engine/text/chat_template.h"
+#include "engine/text/tokenizer.h"
+#include "kernels/api/device.h"
+#include "kernels/api/dtype.h"
+
+namespace foregate {
+
+struct BootOptions {
+  std::string model_dir;   // a Hugging Face model directory
+  std::string model_name;  // label of the metrics; empty: the last part of model_dir
+  std::string isa = "auto";
+  int threads = 0;                            // 0: one per physical core this process may use
+  std::int32_t max_model_len = 0;             // tokens; 0: from config.json
+  std::int32_t max_num_seqs = 32;             // sequences in one step
+  std::int32_t max_num_batched_tokens = 512;  // rows of one step
+  std::int32_t max_num_queued_reqs = 256;     // sequences that may wait beyond max_num_seqs
+  std::int32_t block_size = 16;               // positions in one KV block
+  std::int64_t num_blocks = 0;                // 0: from kv_cache_bytes
+  std::int64_t kv_cache_bytes = 0;            // 0: enough for max_num_seqs, within available memory
+  DType kv_type = DType::kF32;                // f32, f16 or bf16
+  std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
+  double step_limit_seconds = 60.0;           // a longer step makes healthy() false
+  Metrics* metrics = nullptr;                 // may be null; must outlive the engine
+  const Clock* clock = nullptr;               // null: system_clock()
+  // Called on the booting thread with a stage ("weights", "tokenizer", "kv cache", "ready") and
+  // the part of that stage done, 0..1. May be empty.
+  std::function<void(std::string_view stage, double fraction)> progress;
+};
+
+// What was decided at boot, for the log, the status page and `foregate inspect`.
+struct BootReport {
+  std::string isa;
+  int threads = 1;
+  std::string device;                  // Device::describe()
+  std::string backend_reason;          // why this backend was chosen
+  std::vector<std::string> fallbacks;  // ops taken from kernels/ref
+  std::int64_t num_blocks = 0;
+  std::int64_t block_bytes = 0;
+  std::int64_t available_bytes = 0;  // memory this process could still take before the KV cache
+  double load_seconds = 0.0;
+};
+
+// A model in memory without an engine: what benchmarks and inspection use. Owns backend and model.
+class BootedModel {
+ public:
+  virtual ~BootedModel() = default;
+  virtual Model& model() = 0;  // one thread at a time
+  virtual Device& device() = 0;
+  virtual const ModelInfo& info() const = 0;
+  virtual const BootReport& report() const = 0;
+};
+
+// Everything a front end needs. Owns backend, model, KV cache and engine; destruction ends every
+// request that is still live.
+class BootedEngine {
+ public:
+  virtual ~BootedEngine() = default;
+  virtual Engine& engine() = 0;
+  virtual std::shared_ptr<const Tokenizer> tokenizer() const = 0;
+  virtual std::shared_ptr<const ChatTemplate> chat_template() const = 0;  // null when the model has none
+  virtual const std::string& bos_token() const = 0;                       // text of the token; may be empty
+  virtual const std::string& eos_token() const = 0;
+  virtual const GenerationDefaults& generation_defaults() const = 0;
+  virtual const BootReport& report() const = 0;
+  // The model itself and its device: safe to use only while the engine is idle.
+  virtual Model& model() = 0;
+  virtual Device& device() = 0;
+};
+
+// kNotFound, kInvalidArgument, kDataLoss or kUnimplemented when the model cannot be served as it is,
+// naming file and tensor or field; kResourceExhausted, with the numbers, when memory is short.
+Result<std::unique_ptr<BootedModel>> boot_model(const BootOptions& options);
+Result<std::unique_ptr<BootedEngine>> boot_engine(const BootOptions& options);
+
+}  // namespace foregate

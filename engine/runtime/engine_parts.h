@@ -1,0 +1,46 @@
+// What an engine is made of. boot.cpp fills it for a served model; tests put a stub model, a clock
+// and a tiny pool in it. make_engine starts the engine thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/api/engine.h"
+#include "engine/base/clock.h"
+#include "engine/base/metrics.h"
+#include "engine/base/status.h"
+#include "engine/kv/kv_cache.h"
+#include "engine/model/model.h"
+#include "kernels/api/device.h"
+
+namespace foregate {
+
+struct EngineOptions {
+  std::int32_t max_num_seqs = 32;             // sequences in one step
+  std::int32_t max_num_batched_tokens = 512;  // rows of one step
+  std::int32_t max_num_queued_reqs = 256;     // sequences that may wait beyond max_num_seqs
+  std::int32_t max_prefill_chunk = 0;         // rows of one prompt in one step; 0 = no bound of its own
+  std::int32_t max_logit_rows = 64;           // rows of one prompt in one step when prompt_logprobs is set
+  std::int32_t max_fatal_steps = 8;           // failed steps in a row after which the engine gives up
+  double step_limit_seconds = 60.0;           // a longer step makes healthy() false
+  std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
+  std::string model_name;                     // label of the metrics
+};
+
+// `device`, `clock` and `metrics` must outlive the engine; `metrics` may be null.
+struct EngineParts {
+  std::unique_ptr<Model> model;
+  Device* device = nullptr;
+  KvCache cache;
+  EngineOptions options;
+  ModelInfo info;
+  Limits limits;
+  const Clock* clock = nullptr;  // null: system_clock()
+  Metrics* metrics = nullptr;
+};
+
+// kInvalidArgument, naming the option, when the parts do not fit together.
+Result<std::unique_ptr<Engine>> make_engine(EngineParts parts);
+
+}  // namespace foregate
