@@ -1,0 +1,44 @@
+// All tensors of a model directory by name: model.safetensors, or the shards that
+// model.safetensors.index.json lists. Every count, offset and length is checked against the real
+// files at open; data is read on demand by explicit reads. Immutable after open, safe to share.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/io/file.h"
+#include "engine/weights/safetensors_header.h"
+
+namespace foregate {
+
+class TensorIndex {
+ public:
+  // kNotFound when the directory has no weights, kDataLoss (file and tensor named) when a file is
+  // not what it says.
+  static Result<TensorIndex> open(const FileSystem& files, const std::string& dir);
+  static Result<TensorIndex> open_file(const FileSystem& files, const std::string& path);
+
+  const TensorEntry* find(std::string_view name) const;                 // null when absent
+  const std::vector<TensorEntry>& tensors() const { return entries_; }  // by name
+  std::size_t shards() const { return files_.size(); }
+  const std::string& path_of(const TensorEntry& entry) const { return files_[entry.shard]->path(); }
+
+  // Fills `out` with the tensor's bytes from `begin`; the range must lie inside the tensor.
+  Status read(const TensorEntry& entry, std::uint64_t begin, std::span<std::byte> out) const;
+
+ private:
+  Status add_shard(const FileSystem& files, const std::string& path);
+  Status add_listed_shards(const FileSystem& files, const std::string& dir, const std::string& index_path);
+  Status sort_and_check_names();
+
+  std::vector<std::unique_ptr<File>> files_;
+  std::vector<TensorEntry> entries_;
+};
+
+}  // namespace foregate
