@@ -31,6 +31,9 @@ class Model {
   virtual Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) = 0;
   virtual std::int32_t vocab_size() const = 0;
   virtual KvLayout kv_layout(DType type, std::int32_t block_size) const = 0;
+  // Bytes of weights that the steps so far had to read: each dense weight once a step, each expert
+  // once a step in which some row chose it. The yardstick of `foregate bench`.
+  virtual std::uint64_t weight_bytes_read() const { return 0; }
 };
 
 }  // namespace foregate
