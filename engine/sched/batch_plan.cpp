@@ -1,0 +1,18 @@
+#include "engine/sched/batch_plan.h"
+
+namespace foregate {
+
+std::string BatchPlan::to_string() const {
+  std::string text = "rows=" + std::to_string(rows);
+  for (const PlanEntry& e : entries) {
+    text += " seq" + std::to_string(e.seq.value) + "[" + std::to_string(e.first_position) + "+" +
+            std::to_string(e.rows) + "]";
+    if (e.new_blocks > 0) text += "b" + std::to_string(e.new_blocks);
+    if (e.admitted) text += "a";
+    if (e.samples) text += "s";
+  }
+  for (SeqId seq : preempted) text += " preempt" + std::to_string(seq.value);
+  return text;
+}
+
+}  // namespace foregate

@@ -1,0 +1,34 @@
+// One step as decided by the scheduler: which sequences run, which rows of each, who gets blocks and
+// who gives them up. Immutable once made; printable, and equal inputs give equal plans.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/base/ids.h"
+
+namespace foregate {
+
+// Rows first_position .. first_position + rows - 1 of one sequence.
+struct PlanEntry {
+  SeqId seq;
+  std::int32_t first_position = 0;
+  std::int32_t rows = 0;
+  std::int32_t new_blocks = 0;  // to reserve before the step
+  bool samples = false;         // the last row is the newest token: its logits give the next one
+  bool partial = false;         // a part of a prompt, not the whole
+  bool admitted = false;        // it leaves the queue with this step
+  bool operator==(const PlanEntry&) const = default;
+};
+
+struct BatchPlan {
+  std::vector<PlanEntry> entries;  // decode rows first, then prefill
+  std::vector<SeqId> preempted;    // give up their blocks before the step and wait again
+  std::int32_t rows = 0;
+  bool empty() const { return entries.empty(); }
+  std::string to_string() const;
+  bool operator==(const BatchPlan&) const = default;
+};
+
+}  // namespace foregate

@@ -1,0 +1,52 @@
+// Decides the next step from plain values: first come, first served; continuous batching; prompts
+// cut into chunks under a row budget; preemption by recompute when blocks run out. Pure functions,
+// no state between calls (INV-6).
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "engine/base/ids.h"
+#include "engine/sched/batch_plan.h"
+
+namespace foregate {
+
+struct SchedLimits {
+  std::int32_t max_num_seqs = 1;            // sequences in one step
+  std::int32_t max_num_batched_tokens = 1;  // rows of one step
+  std::int32_t max_prefill_chunk = 0;       // rows of one prompt in one step; 0 = no bound of its own
+};
+
+// What the scheduler may know of a sequence.
+struct SeqView {
+  SeqId id;
+  std::int32_t tokens = 0;                                            // known tokens, prompt and output
+  std::int32_t computed = 0;                                          // of these, in the cache
+  std::int32_t blocks = 0;                                            // held
+  std::int32_t max_blocks = 0;                                        // held when it has grown to its end
+  std::int32_t max_chunk = std::numeric_limits<std::int32_t>::max();  // rows it takes in one step
+  bool paused = false;
+  bool was_preempted = false;
+};
+
+struct PlanInput {
+  std::span<const SeqView> running;  // hold blocks; ascending id
+  std::span<const SeqView> waiting;  // hold none; ascending id
+  std::int32_t free_blocks = 0;
+  std::int32_t block_size = 1;
+};
+
+// Rules, in order:
+//  1. Decode rows of running sequences, oldest first. When blocks run out, the latest paused sequence
+//     is preempted, then the latest arrived; an older sequence never yields to a younger one that is
+//     not paused.
+//  2. Further chunks of prompts that are under way, oldest first.
+//  3. Admission in order of arrival, only in a step without preemption. A new sequence needs blocks
+//     for the tokens it has; one that was preempted before needs room for itself and for all running
+//     ones to grow to their end, so that it is not preempted by growth a second time (INV-8).
+//  4. When nothing could be planned although something unpaused waits, paused sequences are
+//     preempted until the oldest fits (INV-7: whatever is runnable makes progress).
+BatchPlan plan_step(const PlanInput& input, const SchedLimits& limits);
+
+}  // namespace foregate

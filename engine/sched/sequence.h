@@ -1,0 +1,55 @@
+// The only mutable state of one sample of a request: its tokens, how far they are computed, and its
+// blocks. Owned by the runtime, engine thread only (INV-1). The scheduler sees a SeqView instead.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/api/engine.h"
+#include "engine/api/types.h"
+#include "engine/base/ids.h"
+#include "engine/kv/block_pool.h"
+#include "engine/kv/block_table.h"
+
+namespace foregate {
+
+struct Sequence {
+  SeqId id;  // ascending in order of arrival
+  std::int32_t index = 0;
+  std::shared_ptr<const Request> request;
+  std::shared_ptr<EventSink> sink;
+  std::uint64_t seed = 0;
+
+  std::vector<Token> tokens;  // prompt, then output
+  std::int32_t computed = 0;  // positions whose keys and values are in the cache
+  BlockTable blocks;          // empty while it waits
+  bool running = false;       // admitted: holds blocks
+  bool paused = false;        // its reader is slow; keeps its blocks, is not planned
+  bool suspect = false;       // was in a failed step; runs alone until one of its steps succeeds
+  bool finished = false;      // its finish is emitted; nothing follows (INV-5)
+  std::int32_t preemptions = 0;
+  std::int32_t fatal_steps = 0;
+
+  std::vector<PositionLogprobs> prompt_logprobs;  // of the positions done so far, when asked for
+  bool prompt_logprobs_sent = false;
+
+  TimeNs queued_at = 0;
+  TimeNs first_run_at = -1;
+  TimeNs last_token_at = -1;
+
+  std::int32_t prompt_tokens() const { return static_cast<std::int32_t>(request->prompt.size()); }
+  std::int32_t total_tokens() const { return static_cast<std::int32_t>(tokens.size()); }
+  std::int32_t output_tokens() const { return total_tokens() - prompt_tokens(); }
+  std::span<const Token> output() const { return std::span(tokens).subspan(static_cast<std::size_t>(prompt_tokens())); }
+  bool wants_prompt_logprobs() const { return request->prompt_logprobs.has_value() && !prompt_logprobs_sent; }
+};
+
+// Positions that are ever written for a request: the last token of an output has no successor.
+inline std::int64_t max_positions(const Request& request) {
+  return static_cast<std::int64_t>(request.prompt.size()) + request.sampling.max_tokens - 1;
+}
+
+}  // namespace foregate
