@@ -1,0 +1,66 @@
+#include "engine/model/forward_check.h"
+
+namespace foregate {
+namespace {
+
+bool inside(std::int64_t value, std::int64_t size) {
+  return value >= 0 && value < size;
+}
+
+Status check_rows(const ModelConfig& config, const ForwardInput& input, std::int64_t slots) {
+  for (std::size_t i = 0; i < input.tokens.size(); ++i) {
+    if (!inside(input.tokens[i], config.vocab_size)) return internal_error("a token id is outside the vocabulary");
+    if (!inside(input.positions[i], INT32_MAX)) return internal_error("a position is negative");
+    if (!inside(input.slot_mapping[i], slots)) return internal_error("a cache slot is outside the cache");
+  }
+  return {};
+}
+
+Status check_spans(const ForwardInput& input, const KvCache& cache) {
+  const auto rows = static_cast<std::int64_t>(input.tokens.size());
+  const std::int64_t block_size = cache.layout().block_size;
+  std::int64_t covered = 0;
+  for (const SeqSpan& span : input.seqs) {
+    if (span.rows <= 0 || !inside(span.first_row, rows) || span.rows > rows - span.first_row) {
+      return internal_error("a sequence's rows are outside the step");
+    }
+    covered += span.rows;
+    for (std::int32_t i = 0; i < span.rows; ++i) {
+      if (input.positions[static_cast<std::size_t>(span.first_row + i)] != span.first_position + i) {
+        return internal_error("a sequence's positions are not consecutive");
+      }
+    }
+    const std::int64_t blocks = (span.first_position + span.rows - 1) / block_size + 1;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      if (!inside(span.block_table[b], cache.num_blocks())) return internal_error("a block is outside the cache");
+    }
+  }
+  return covered == rows ? Status() : internal_error("the sequences do not cover the rows of the step");
+}
+
+}  // namespace
+
+Status check_forward(const ModelConfig& config, std::int64_t max_rows, const ForwardInput& input, const KvCache& cache,
+                     const View2<float>& logits) {
+  const std::size_t rows = input.tokens.size();
+  if (input.positions.size() != rows || input.slot_mapping.size() != rows) {
+    return internal_error("tokens, positions and slots differ in number");
+  }
+  if (static_cast<std::int64_t>(rows) > max_rows) {
+    return internal_error("a step of " + std::to_string(rows) + " tokens is over the limit of " +
+                          std::to_string(max_rows));
+  }
+  if (cache.layout().layers.size() != config.layers.size()) return internal_error("the cache is another model's");
+  RETURN_IF_ERROR(check_rows(config, input, cache.num_blocks() * cache.layout().block_size));
+  RETURN_IF_ERROR(check_spans(input, cache));
+  for (const std::int32_t row : input.logit_rows) {
+    if (!inside(row, static_cast<std::int64_t>(rows))) return internal_error("a logit row is outside the step");
+  }
+  if (input.logit_rows.size() > rows) return internal_error("more logit rows than rows");
+  if (logits.rows != static_cast<std::int64_t>(input.logit_rows.size()) || logits.cols != config.vocab_size) {
+    return internal_error("the logits have the wrong shape");
+  }
+  return {};
+}
+
+}  // namespace foregate

@@ -1,0 +1,249 @@
+#include "engine/model/model_config.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "engine/model/config_reader.h"
+#include "engine/model/rope_config.h"
+#include "engine/weights/checked_json.h"
+
+namespace foregate {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
+constexpr std::int64_t kMaxWidth = 1 << 20;  // hidden and intermediate sizes
+constexpr std::int64_t kMaxVocab = 1 << 24;
+constexpr std::int64_t kMaxLayers = 1024;
+constexpr std::int64_t kMaxHeads = 4096;
+constexpr std::int64_t kMaxHeadDim = 4096;
+constexpr std::int64_t kMaxExperts = 4096;
+constexpr std::int64_t kMaxPositions = 1 << 28;
+
+std::int32_t int_field(ConfigReader& config, const char* key, std::int64_t high) {
+  return static_cast<std::int32_t>(config.integer(key, 1, high));
+}
+
+const ArchTable* read_arch(ConfigReader& config) {
+  const auto classes = config.texts("architectures", 16);
+  const std::string class_name = classes.empty() ? "" : classes.front();
+  const std::string model_type = config.text_or("model_type", "");
+  const ArchTable* arch = find_arch(class_name, model_type);
+  if (arch != nullptr || !config.status().ok()) return arch;
+  std::string known;
+  for (const ArchTable* each : all_archs()) known += std::string(known.empty() ? "" : ", ") + each->class_name;
+  config.refuse("architectures", "\"" + printable(class_name.empty() ? model_type : class_name) +
+                                     "\" is not supported; known: " + known);
+  return nullptr;
+}
+
+Activation read_activation(ConfigReader& config) {
+  const std::string name = config.text_or("hidden_act", "silu");
+  if (name == "silu" || name == "swish") return Activation::kSilu;
+  if (name == "gelu") return Activation::kGelu;
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return Activation::kGeluTanh;
+  if (name == "relu") return Activation::kRelu;
+  config.refuse("hidden_act", "\"" + printable(name) + "\" is not supported");
+  return Activation::kSilu;
+}
+
+void refuse_unsupported(ConfigReader& config) {
+  for (const char* key : {"quantization_config", "clip_qkv"}) {
+    if (config.has(key)) config.refuse(key, "is not supported");
+  }
+  if (config.number_or("partial_rotary_factor", 0.0, 1.0, 1.0) != 1.0) {
+    config.refuse("partial_rotary_factor", "other than 1 is not supported");
+  }
+}
+
+void read_attention(ConfigReader& config, ModelConfig& model) {
+  model.heads = int_field(config, "num_attention_heads", kMaxHeads);
+  model.kv_heads = model.heads;
+  if (config.has("num_key_value_heads")) model.kv_heads = int_field(config, "num_key_value_heads", kMaxHeads);
+  if (model.heads % model.kv_heads != 0) {
+    config.reject("num_key_value_heads", "does not divide num_attention_heads");
+  }
+  if (config.has("head_dim")) {
+    model.head_dim = int_field(config, "head_dim", kMaxHeadDim);
+  } else if (model.arch->head_dim_default > 0) {
+    model.head_dim = model.arch->head_dim_default;
+  } else if (model.hidden_size % model.heads != 0) {
+    config.reject("hidden_size", "is not a multiple of num_attention_heads and head_dim is missing");
+  } else {
+    model.head_dim = model.hidden_size / model.heads;
+  }
+  if (model.head_dim % 2 != 0) config.reject("head_dim", "is odd, so rotary pairs do not fit");
+  if (model.arch->qk_norm == QkNorm::kFullWidth && model.q_width() != model.hidden_size) {
+    config.reject("head_dim", "times num_attention_heads must equal hidden_size in this architecture");
+  }
+  if (model.arch->qkv_bias_key != nullptr) {
+    model.qkv_bias = config.boolean_or(model.arch->qkv_bias_key, model.arch->qkv_bias_default);
+  }
+  model.output_bias = model.qkv_bias && model.arch->output_bias_follows_qkv;
+}
+
+// num_experts and num_local_experts are one field under two spellings.
+std::int32_t read_expert_count(ConfigReader& config) {
+  if (!config.has("num_local_experts")) return int_field(config, "num_experts", kMaxExperts);
+  const std::int32_t experts = int_field(config, "num_local_experts", kMaxExperts);
+  if (config.has("num_experts") && int_field(config, "num_experts", kMaxExperts) != experts) {
+    config.reject("num_experts", "and num_local_experts differ");
+  }
+  return experts;
+}
+
+void read_router(ConfigReader& config, ModelConfig& model) {
+  const ArchTable& arch = *model.arch;
+  model.router.experts = read_expert_count(config);
+  model.router.top_k = int_field(config, "num_experts_per_tok", kMaxExperts);
+  if (model.router.top_k > model.router.experts) {
+    config.reject("num_experts_per_tok", "is larger than the number of experts");
+  }
+  const bool normalize = arch.norm_topk == NormTopk::kAlways || config.boolean_or("norm_topk_prob", false);
+  model.router.score = RouterScore::kSoftmax;
+  model.router.weights = normalize ? RouterWeights::kRenormalize : RouterWeights::kRaw;
+  if (arch.shared_expert_width_key != nullptr) {
+    model.shared_intermediate = int_field(config, arch.shared_expert_width_key, kMaxWidth);
+  }
+}
+
+void read_ffn_layers(ConfigReader& config, ModelConfig& model) {
+  const ArchTable& arch = *model.arch;
+  const auto count = static_cast<std::int64_t>(model.layers.size());
+  std::int64_t step = 1;
+  std::vector<std::int64_t> dense;
+  if (arch.dense_layers_from_config) {
+    step = config.integer_or("decoder_sparse_step", 1, kMaxLayers, 1);
+    dense = config.integers("mlp_only_layers", 0, count - 1, static_cast<std::size_t>(kMaxLayers));
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    LayerConfig& layer = model.layers[static_cast<std::size_t>(i)];
+    layer.sparse = arch.sparse && (i + 1) % step == 0 && std::find(dense.begin(), dense.end(), i) == dense.end();
+    layer.ffn_intermediate = int_field(config, layer.sparse ? arch.expert_width_key : "intermediate_size", kMaxWidth);
+  }
+}
+
+// Which layers attend through a window, as the architecture's rule and the config say.
+bool is_windowed(const ArchTable& arch, std::int64_t layer, std::int64_t max_window_layers) {
+  if (arch.window == WindowRule::kUpperLayers) return layer >= max_window_layers;
+  if (arch.window == WindowRule::kEvenLower) return layer % 2 == 0 && layer < max_window_layers;
+  return true;
+}
+
+void read_windows(ConfigReader& config, ModelConfig& model) {
+  const ArchTable& arch = *model.arch;
+  const bool by_layer = arch.window == WindowRule::kUpperLayers || arch.window == WindowRule::kEvenLower;
+  bool enabled = config.has("sliding_window");
+  if (by_layer || arch.window == WindowRule::kAllWhenEnabled) {
+    enabled = config.boolean_or("use_sliding_window", false) && enabled;
+  }
+  const auto types = by_layer ? config.texts("layer_types", kMaxLayers) : std::vector<std::string>{};
+  if (!types.empty() && types.size() != model.layers.size()) {
+    config.reject("layer_types", "does not have one entry per layer");
+    return;
+  }
+  for (const std::string& type : types) {
+    if (type != "full_attention" && type != "sliding_attention") {
+      config.refuse("layer_types", "\"" + printable(type) + "\" is not supported");
+    }
+  }
+  if (!enabled) {
+    if (std::find(types.begin(), types.end(), "sliding_attention") != types.end()) {
+      config.reject("layer_types", "asks for sliding_attention without use_sliding_window and sliding_window");
+    }
+    return;
+  }
+  if (arch.window == WindowRule::kUnsupported) config.refuse("sliding_window", "is not supported here");
+  const std::int32_t window = int_field(config, "sliding_window", kMaxPositions);
+  const std::int64_t max_window_layers = config.integer_or("max_window_layers", 0, kMaxPositions, 28);
+  for (std::size_t i = 0; i < model.layers.size(); ++i) {
+    const bool windowed = types.empty() ? is_windowed(arch, static_cast<std::int64_t>(i), max_window_layers)
+                                        : types[i] == "sliding_attention";
+    if (windowed) model.layers[i].window = window;
+  }
+}
+
+void read_special_tokens(ConfigReader& config, ModelConfig& model) {
+  const std::int64_t last = model.vocab_size - 1;
+  // Several released files carry an id past the vocabulary, or -1 for none, so the id is only
+  // bounded to its type here and dropped when no token can have it.
+  const std::int64_t bos = config.integer_or("bos_token_id", -1, INT32_MAX, -1);
+  if (bos >= 0 && bos <= last) model.bos = static_cast<Token>(bos);
+  const auto ids = config.integer_or_list("eos_token_id", -1, INT32_MAX);
+  if (ids.empty()) return;
+  model.eos.clear();
+  for (const std::int64_t id : ids) {
+    if (id >= 0 && id <= last) model.eos.push_back(static_cast<Token>(id));
+  }
+}
+
+void read_model(ConfigReader& config, ModelConfig& model) {
+  model.arch = read_arch(config);
+  if (model.arch == nullptr) return;
+  refuse_unsupported(config);
+  model.vocab_size = int_field(config, "vocab_size", kMaxVocab);
+  model.hidden_size = int_field(config, "hidden_size", kMaxWidth);
+  model.max_positions = int_field(config, "max_position_embeddings", kMaxPositions);
+  model.layers.resize(static_cast<std::size_t>(int_field(config, "num_hidden_layers", kMaxLayers)));
+  model.rms_norm_eps =
+      static_cast<float>(config.number_or("rms_norm_eps", 1e-12, 1.0, model.arch->rms_norm_eps_default));
+  model.activation = read_activation(config);
+  model.tied_embeddings = config.boolean_or("tie_word_embeddings", false);
+  model.dtype = config.text_or("dtype", config.text_or("torch_dtype", ""));
+  read_attention(config, model);
+  if (model.arch->sparse) read_router(config, model);
+  read_ffn_layers(config, model);
+  read_windows(config, model);
+  read_special_tokens(config, model);
+}
+
+Status read_object(const FileSystem& files, const std::string& path, Json& out) {
+  ASSIGN_OR_RETURN(const std::string text, read_text(files, path, kMaxConfigBytes));
+  return parse_checked_json(text, JsonLimits{.max_depth = 32}, path, out);
+}
+
+template <class T>
+void set_optional(ConfigReader& config, const char* key, double low, double high, std::optional<T>& out) {
+  if (config.has(key)) out = static_cast<T>(config.number(key, low, high));
+}
+
+Status read_generation_config(const FileSystem& files, const std::string& path, ModelConfig& model) {
+  Json root;
+  RETURN_IF_ERROR(read_object(files, path, root));
+  ConfigReader config(root, path);
+  read_special_tokens(config, model);
+  SamplingDefaults& sampling = model.sampling;
+  if (config.has("do_sample")) sampling.do_sample = config.boolean_or("do_sample", false);
+  set_optional(config, "temperature", 0.0, 100.0, sampling.temperature);
+  if (config.has("top_k")) sampling.top_k = static_cast<std::int32_t>(config.integer("top_k", -1, kMaxVocab));
+  set_optional(config, "top_p", 0.0, 1.0, sampling.top_p);
+  set_optional(config, "min_p", 0.0, 1.0, sampling.min_p);
+  set_optional(config, "repetition_penalty", 1e-3, 100.0, sampling.repetition_penalty);
+  return config.status();
+}
+
+}  // namespace
+
+std::int32_t ModelConfig::widest_ffn() const {
+  std::int32_t widest = shared_intermediate;
+  for (const LayerConfig& layer : layers) widest = std::max(widest, layer.ffn_intermediate);
+  return widest;
+}
+
+Result<ModelConfig> read_model_config(const FileSystem& files, const std::string& dir) {
+  const std::string path = dir + "/config.json";
+  Json root;
+  RETURN_IF_ERROR(read_object(files, path, root));
+  ConfigReader config(root, path);
+  ModelConfig model;
+  read_model(config, model);
+  RETURN_IF_ERROR(config.status());
+  ASSIGN_OR_RETURN(RopeConfig rope, read_rope_config(root, path, model));
+  model.ropes.push_back(rope);
+  const std::string generation = dir + "/generation_config.json";
+  if (files.exists(generation)) RETURN_IF_ERROR(read_generation_config(files, generation, model));
+  return model;
+}
+
+}  // namespace foregate

@@ -1,0 +1,49 @@
+// The packed weights of a model as plain structs: what each layer holds, on one screen. Filled by
+// the loader, const afterwards. Pointers lead into `memory`.
+#pragma once
+
+#include <vector>
+
+#include "engine/experts/resident_experts.h"
+#include "engine/model/router.h"
+#include "kernels/api/args_moe.h"
+#include "kernels/api/device.h"
+#include "kernels/api/quant.h"
+
+namespace foregate {
+
+// A projection with an optional bias [rows].
+struct LinearWeights {
+  PackedWeight weight;
+  const float* bias = nullptr;
+};
+
+struct AttentionWeights {
+  LinearWeights q;                // [heads * head_dim, hidden]
+  LinearWeights k;                // [kv_heads * head_dim, hidden]
+  LinearWeights v;                // [kv_heads * head_dim, hidden]
+  LinearWeights o;                // [hidden, heads * head_dim]
+  const float* q_norm = nullptr;  // [head_dim] or [heads * head_dim], see ArchTable::qk_norm
+  const float* k_norm = nullptr;
+};
+
+struct LayerWeights {
+  const float* attention_norm = nullptr;  // [hidden]
+  const float* ffn_norm = nullptr;        // [hidden]
+  AttentionWeights attention;
+  ExpertWeights dense;       // dense layers
+  Router router;             // sparse layers; their experts lie in ModelWeights::experts
+  ExpertWeights shared;      // gate.data == nullptr: no shared expert
+  PackedWeight shared_gate;  // [1, hidden]
+};
+
+struct ModelWeights {
+  PackedWeight embedding;  // [vocab, hidden]
+  PackedWeight lm_head;    // [vocab, hidden]; the same copy as embedding when tied
+  const float* final_norm = nullptr;
+  std::vector<LayerWeights> layers;
+  ResidentExperts experts;
+  std::vector<Memory> memory;
+};
+
+}  // namespace foregate

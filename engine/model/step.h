@@ -1,0 +1,26 @@
+// What the blocks of a layer share during one forward(): the ops, the stream, the scratch and the
+// rows. Each block reads scratch.normed and writes scratch.delta.
+#pragma once
+
+#include "engine/model/model.h"
+#include "engine/model/model_config.h"
+#include "engine/model/step_scratch.h"
+#include "kernels/api/op_table.h"
+
+namespace foregate {
+
+struct Step {
+  const ModelConfig& config;
+  const OpTable& ops;
+  Stream& stream;
+  StepScratch& scratch;
+  const ForwardInput& input;
+  std::int64_t rows = 0;
+
+  View2<float> view(float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }
+  View2<const float> read(const float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }
+  View2<const float> block_in() const { return read(scratch.normed, config.hidden_size); }
+  View2<float> block_out() const { return view(scratch.delta, config.hidden_size); }
+};
+
+}  // namespace foregate

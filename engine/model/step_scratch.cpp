@@ -1,0 +1,81 @@
+#include "engine/model/step_scratch.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace foregate {
+namespace {
+
+// Hands out 64-byte aligned pieces; without a base it only counts.
+class Carver {
+ public:
+  explicit Carver(std::byte* base) : base_(base) {}
+  template <class T>
+  void take(T*& out, std::int64_t count) {
+    if (base_ != nullptr) out = reinterpret_cast<T*>(base_ + used_);
+    used_ += (count * static_cast<std::int64_t>(sizeof(T)) + 63) / 64 * 64;
+  }
+  std::int64_t used() const { return used_; }
+
+ private:
+  std::byte* base_;
+  std::int64_t used_ = 0;
+};
+
+std::int64_t inner_per_row(const ModelConfig& config) {
+  std::int64_t widest = config.shared_intermediate;
+  for (const LayerConfig& layer : config.layers) {
+    const std::int64_t assignments = layer.sparse ? config.router.top_k : 1;
+    widest = std::max(widest, assignments * layer.ffn_intermediate);
+  }
+  return widest;
+}
+
+void carve(const ModelConfig& config, std::int64_t rows, Carver& carver, StepScratch& s) {
+  const std::int64_t hidden = rows * config.hidden_size;
+  carver.take(s.hidden, hidden);
+  carver.take(s.delta, hidden);
+  carver.take(s.normed, hidden);
+  carver.take(s.q, rows * config.q_width());
+  carver.take(s.k, rows * config.kv_width());
+  carver.take(s.v, rows * config.kv_width());
+  carver.take(s.attended, rows * config.q_width());
+  carver.take(s.router_logits, rows * config.router.experts);
+  carver.take(s.router_weights, rows * config.router.top_k);
+  carver.take(s.router_ids, rows * config.router.top_k);
+  carver.take(s.expert_out, hidden * config.router.top_k);
+  carver.take(s.ffn_inner, rows * inner_per_row(config));
+  carver.take(s.shared_out, config.shared_intermediate > 0 ? hidden : 0);
+  carver.take(s.shared_gate, config.shared_intermediate > 0 ? rows : 0);
+  s.cos.resize(config.ropes.size());
+  s.sin.resize(config.ropes.size());
+  for (std::size_t i = 0; i < config.ropes.size(); ++i) {
+    carver.take(s.cos[i], rows * config.ropes[i].rotary_dim / 2);
+    carver.take(s.sin[i], rows * config.ropes[i].rotary_dim / 2);
+  }
+}
+
+}  // namespace
+
+Result<StepScratch> StepScratch::create(const ModelConfig& config, std::int32_t max_rows, Device& device) {
+  StepScratch scratch;
+  Carver counter(nullptr);
+  carve(config, max_rows, counter, scratch);
+  scratch.memory = device.allocate(static_cast<std::size_t>(counter.used()));
+  if (!scratch.memory) {
+    return resource_exhausted("no memory for " + std::to_string(counter.used()) + " bytes of scratch for " +
+                              std::to_string(max_rows) + " tokens per step");
+  }
+  Carver carver(scratch.memory.data());
+  carve(config, max_rows, carver, scratch);
+  const auto assignments = static_cast<std::size_t>(max_rows) * static_cast<std::size_t>(config.router.top_k);
+  scratch.identity.resize(static_cast<std::size_t>(max_rows));
+  std::iota(scratch.identity.begin(), scratch.identity.end(), 0);
+  scratch.x_rows.resize(assignments);
+  scratch.out_rows.resize(assignments);
+  scratch.group_ends.resize(static_cast<std::size_t>(config.router.experts));
+  scratch.groups.reserve(static_cast<std::size_t>(config.router.experts) + 1);
+  return scratch;
+}
+
+}  // namespace foregate

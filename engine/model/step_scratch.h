@@ -1,0 +1,47 @@
+// Working memory of one step, taken once at load for the largest batch: steps allocate nothing.
+// Owned by the transformer, used by one forward() at a time.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/model/model_config.h"
+#include "kernels/api/args_moe.h"
+#include "kernels/api/device.h"
+#include "kernels/api/view.h"
+
+namespace foregate {
+
+struct StepScratch {
+  static Result<StepScratch> create(const ModelConfig& config, std::int32_t max_rows, Device& device);
+
+  // Device memory; R = max_rows, rows are dense.
+  float* hidden = nullptr;             // [R, hidden] the residual stream
+  float* delta = nullptr;              // [R, hidden] what the last block adds to it
+  float* normed = nullptr;             // [R, hidden] the next block's input
+  float* q = nullptr;                  // [R, heads * head_dim]
+  float* k = nullptr;                  // [R, kv_heads * head_dim]
+  float* v = nullptr;                  // [R, kv_heads * head_dim]
+  float* attended = nullptr;           // [R, heads * head_dim]
+  float* router_logits = nullptr;      // [R, experts]
+  float* router_weights = nullptr;     // [R, top_k]
+  std::int32_t* router_ids = nullptr;  // [R, top_k]
+  float* expert_out = nullptr;         // [R * top_k, hidden]
+  float* ffn_inner = nullptr;          // [max over layers of assignments * intermediate]
+  float* shared_out = nullptr;         // [R, hidden]
+  float* shared_gate = nullptr;        // [R, 1]
+  std::vector<float*> cos, sin;        // per rope of the config: [R, rotary_dim / 2]
+
+  // Host arrays of the expert groups.
+  std::vector<std::int32_t> identity;    // 0 .. R-1
+  std::vector<std::int32_t> x_rows;      // [R * top_k] token rows, grouped by expert
+  std::vector<std::int32_t> out_rows;    // [R * top_k] row * top_k + slot, grouped by expert
+  std::vector<std::int32_t> group_ends;  // [experts]
+  std::vector<ExpertGroup> groups;       // at most one per expert
+
+  Memory memory;
+  std::int64_t bytes() const { return static_cast<std::int64_t>(memory.bytes()); }
+};
+
+}  // namespace foregate

@@ -1,0 +1,113 @@
+#include "engine/model/transformer.h"
+
+#include "engine/model/attention.h"
+#include "engine/model/dense_ffn.h"
+#include "engine/model/forward_check.h"
+#include "engine/model/moe_resident.h"
+#include "engine/model/step.h"
+
+namespace foregate {
+namespace {
+
+constexpr std::int32_t kMaxBatchedTokens = 1 << 18;
+
+// normed = norm(hidden + delta), and hidden takes the sum; with `first` there is no delta yet.
+void add_and_norm(const Step& step, const float* weight, bool first) {
+  const StepScratch& s = step.scratch;
+  const std::int64_t cols = step.config.hidden_size;
+  step.ops.rms_norm(step.stream, RmsNormArgs{.x = step.read(first ? s.hidden : s.delta, cols),
+                                             .residual = first ? View2<float>{} : step.view(s.hidden, cols),
+                                             .weight = weight,
+                                             .eps = step.config.rms_norm_eps,
+                                             .out = step.view(s.normed, cols)});
+}
+
+// Logits of the wanted rows alone: gather them, then the vocabulary projection.
+void project_logits(const Step& step, const PackedWeight& lm_head, View2<float> logits) {
+  const std::int64_t cols = step.config.hidden_size;
+  const View2<float> wanted{step.scratch.delta, logits.rows, cols, cols};
+  step.ops.gather_rows(step.stream,
+                       GatherRowsArgs{.x = step.block_in(), .rows = step.input.logit_rows.data(), .out = wanted});
+  step.ops.linear(step.stream, LinearArgs{.weight = lm_head,
+                                          .bias = nullptr,
+                                          .x = {wanted.data, wanted.rows, wanted.cols, wanted.stride},
+                                          .y = logits});
+}
+
+}  // namespace
+
+Transformer::Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weights, StepScratch scratch,
+                         std::int32_t max_batched_tokens, const OpTable& ops, Stream& stream)
+    : config_(std::move(config)),
+      weights_(std::move(weights)),
+      scratch_(std::move(scratch)),
+      max_batched_tokens_(max_batched_tokens),
+      ops_(ops),
+      stream_(stream) {
+  for (const RopeConfig& rope : config_.ropes) rope_frequencies_.push_back(foregate::rope_frequencies(rope));
+}
+
+Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
+  RETURN_IF_ERROR(check_forward(config_, max_batched_tokens_, input, cache, logits));
+  if (input.tokens.empty()) return {};
+  const Step step{config_, ops_, stream_, scratch_, input, static_cast<std::int64_t>(input.tokens.size())};
+
+  for (std::size_t i = 0; i < config_.ropes.size(); ++i) {
+    rope_rows(rope_frequencies_[i], config_.ropes[i].magnitude, input.positions, scratch_.cos[i], scratch_.sin[i]);
+  }
+  ops_.embed(stream_, EmbedArgs{.table = weights_->embedding,
+                                .tokens = input.tokens.data(),
+                                .out = step.view(scratch_.hidden, config_.hidden_size)});
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(config_.layers.size()); ++i) {
+    const LayerConfig& layer = config_.layers[static_cast<std::size_t>(i)];
+    const LayerWeights& weights = weights_->layers[static_cast<std::size_t>(i)];
+    add_and_norm(step, weights.attention_norm, i == 0);
+    run_attention(step, weights.attention, layer, cache.pages(LayerId{i}));
+    add_and_norm(step, weights.ffn_norm, false);
+    if (layer.sparse) {
+      run_moe_resident(step, LayerId{i}, weights, weights_->experts);
+    } else {
+      run_dense_ffn(step, weights.dense, step.block_out());
+    }
+  }
+  if (!input.logit_rows.empty()) {
+    add_and_norm(step, weights_->final_norm, false);
+    project_logits(step, weights_->lm_head, logits);
+  }
+  stream_.synchronize();
+  return {};
+}
+
+KvLayout Transformer::kv_layout(DType type, std::int32_t block_size) const {
+  KvLayout layout;
+  layout.type = type;
+  layout.block_size = block_size;
+  for (const LayerConfig& layer : config_.layers) {
+    layout.layers.push_back({.kind = layer.window > 0 ? KvKind::kSlidingWindow : KvKind::kFull,
+                             .kv_heads = config_.kv_heads,
+                             .head_dim = config_.head_dim,
+                             .window = layer.window});
+  }
+  return layout;
+}
+
+std::int64_t Transformer::weight_bytes() const {
+  std::int64_t bytes = 0;
+  for (const Memory& memory : weights_->memory) bytes += static_cast<std::int64_t>(memory.bytes());
+  return bytes;
+}
+
+Result<std::unique_ptr<Transformer>> load_transformer(const FileSystem& files, const std::string& dir, Device& device,
+                                                      const OpTable& ops, Stream& stream, const LoadOptions& options) {
+  if (options.max_batched_tokens <= 0 || options.max_batched_tokens > kMaxBatchedTokens) {
+    return invalid_argument("must lie between 1 and " + std::to_string(kMaxBatchedTokens), "max_batched_tokens");
+  }
+  ASSIGN_OR_RETURN(ModelConfig config, read_model_config(files, dir));
+  ASSIGN_OR_RETURN(const TensorIndex index, TensorIndex::open(files, dir));
+  ASSIGN_OR_RETURN(auto weights, load_weights(config, index, device, ops, stream, options.progress));
+  ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(config, options.max_batched_tokens, device));
+  return std::make_unique<Transformer>(std::move(config), std::move(weights), std::move(scratch),
+                                       options.max_batched_tokens, ops, stream);
+}
+
+}  // namespace foregate

@@ -1,0 +1,55 @@
+// The decoder-only transformer behind the Model seam: one layer loop for all architectures, over
+// the op table of any backend. Weights are const after load; forward() runs on the executor
+// thread, one call at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/model/model.h"
+#include "engine/model/model_config.h"
+#include "engine/model/model_weights.h"
+#include "engine/model/step_scratch.h"
+#include "engine/model/weight_loader.h"
+#include "kernels/api/op_table.h"
+
+namespace foregate {
+
+struct LoadOptions {
+  std::int32_t max_batched_tokens = 2048;  // most rows of one forward(); sizes the scratch
+  LoadProgress progress;                   // may be empty
+};
+
+class Transformer final : public Model {
+ public:
+  Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weights, StepScratch scratch,
+              std::int32_t max_batched_tokens, const OpTable& ops, Stream& stream);
+
+  Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
+  std::int32_t vocab_size() const override { return config_.vocab_size; }
+  KvLayout kv_layout(DType type, std::int32_t block_size) const override;
+
+  const ModelConfig& config() const { return config_; }
+  const ModelWeights& weights() const { return *weights_; }
+  std::int64_t weight_bytes() const;  // packed, in device memory
+  std::int64_t scratch_bytes() const { return scratch_.bytes(); }
+
+ private:
+  ModelConfig config_;
+  std::unique_ptr<ModelWeights> weights_;
+  StepScratch scratch_;
+  std::int32_t max_batched_tokens_;
+  std::vector<std::vector<float>> rope_frequencies_;  // per rope of the config
+  const OpTable& ops_;
+  Stream& stream_;
+};
+
+// Reads the model directory and packs its weights onto the device. `ops` and `stream` must outlive
+// the model. Errors name the file and the key or tensor.
+Result<std::unique_ptr<Transformer>> load_transformer(const FileSystem& files, const std::string& dir, Device& device,
+                                                      const OpTable& ops, Stream& stream, const LoadOptions& options);
+
+}  // namespace foregate

@@ -1,0 +1,97 @@
+#include "engine/model/weight_loader.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/model/weight_plan.h"
+
+namespace foregate {
+namespace {
+
+constexpr std::int64_t kTransientBytes = 16 << 20;  // source bytes held at a time, where 16 rows fit
+constexpr std::int64_t kAlignment = 64;
+
+std::int64_t source_bytes(const WeightItem& item) {
+  return item.rows * item.cols * dtype_bytes(*item.entry->dtype);
+}
+
+std::int64_t aligned_bytes(const WeightItem& item) {
+  return (packed_bytes(item.format, item.rows, item.cols) + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+class Loader {
+ public:
+  Loader(const TensorIndex& index, const OpTable& ops, Stream& stream, const LoadProgress& progress)
+      : index_(index), ops_(ops), stream_(stream), progress_(progress) {}
+
+  Status load(const std::vector<WeightItem>& items, Device& device, ModelWeights& weights);
+
+ private:
+  Status pack(const WeightItem& item, std::byte* packed);
+
+  const TensorIndex& index_;
+  const OpTable& ops_;
+  Stream& stream_;
+  const LoadProgress& progress_;
+  std::vector<std::byte> buffer_;
+  std::uint64_t done_bytes_ = 0;
+  std::uint64_t total_bytes_ = 0;
+};
+
+// Whole 16-row blocks are packed one after another, so the source is never held whole.
+Status Loader::pack(const WeightItem& item, std::byte* packed) {
+  const std::int64_t row_bytes = item.cols * dtype_bytes(*item.entry->dtype);
+  const std::int64_t fitting = kTransientBytes / row_bytes / kRowInterleave * kRowInterleave;
+  const std::int64_t step = std::min(item.rows, std::max<std::int64_t>(fitting, kRowInterleave));
+  for (std::int64_t row = 0; row < item.rows; row += step) {
+    const std::int64_t rows = std::min(step, item.rows - row);
+    buffer_.resize(static_cast<std::size_t>(rows * row_bytes));
+    RETURN_IF_ERROR(index_.read(*item.entry, item.begin + static_cast<std::uint64_t>(row * row_bytes), buffer_));
+    ops_.pack_weight(stream_, PackWeightArgs{.source = buffer_.data(),
+                                             .source_type = *item.entry->dtype,
+                                             .rows = rows,
+                                             .cols = item.cols,
+                                             .format = item.format,
+                                             .packed = packed + packed_bytes(item.format, row, item.cols)});
+    stream_.synchronize();
+    done_bytes_ += buffer_.size();
+    if (progress_) progress_(done_bytes_, total_bytes_);
+  }
+  if (item.matrix != nullptr) *item.matrix = PackedWeight{packed, item.format, item.rows, item.cols};
+  // A packed f32 matrix of one column is the plain vector, padded with zeros (quant.h).
+  if (item.vector != nullptr) *item.vector = reinterpret_cast<const float*>(packed);
+  return {};
+}
+
+// One allocation per layer, one for what lies outside the layers.
+Status Loader::load(const std::vector<WeightItem>& items, Device& device, ModelWeights& weights) {
+  for (const WeightItem& item : items) total_bytes_ += static_cast<std::uint64_t>(source_bytes(item));
+  for (std::size_t first = 0; first < items.size();) {
+    std::size_t last = first;
+    std::int64_t bytes = 0;
+    while (last < items.size() && items[last].layer == items[first].layer) bytes += aligned_bytes(items[last++]);
+    Memory memory = device.allocate(static_cast<std::size_t>(bytes));
+    if (!memory) return resource_exhausted("no memory for " + std::to_string(bytes) + " bytes of weights");
+    std::byte* packed = memory.data();
+    weights.memory.push_back(std::move(memory));
+    for (; first < last; ++first) {
+      RETURN_IF_ERROR(pack(items[first], packed));
+      packed += aligned_bytes(items[first]);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
+                                                   const OpTable& ops, Stream& stream, const LoadProgress& progress) {
+  auto weights = std::make_unique<ModelWeights>();
+  ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, *weights));
+  Loader loader(index, ops, stream, progress);
+  RETURN_IF_ERROR(loader.load(items, device, *weights));
+  if (config.tied_embeddings) weights->lm_head = weights->embedding;
+  return weights;
+}
+
+}  // namespace foregate

@@ -1,0 +1,24 @@
+// Executes a weight plan: reads, packs, and fills ModelWeights, with a bounded transient buffer.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "engine/base/status.h"
+#include "engine/model/model_config.h"
+#include "engine/model/model_weights.h"
+#include "engine/weights/tensor_index.h"
+#include "kernels/api/op_table.h"
+
+namespace foregate {
+
+// Called after each piece with source bytes read so far and in all.
+using LoadProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+
+// kDataLoss for missing or misshapen tensors (named) before any memory is taken;
+// kResourceExhausted when the device has too little.
+Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
+                                                   const OpTable& ops, Stream& stream, const LoadProgress& progress);
+
+}  // namespace foregate

@@ -1,0 +1,49 @@
+// The list of every weight that a model needs: where its bytes are in the files, its shape, and
+// where the packed copy goes. Pure: made from the config and the tensor index, nothing is read.
+// The loader executes it; `foregate inspect` sums it up.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/model/model_config.h"
+#include "engine/model/model_weights.h"
+#include "engine/weights/tensor_index.h"
+
+namespace foregate {
+
+enum class WeightGroup : std::uint8_t {
+  kEmbedding,
+  kAttention,
+  kRouter,
+  kExperts,
+  kSharedExpert,
+  kDenseFfn,
+  kNorm,
+  kLmHead,
+};
+inline constexpr int kWeightGroups = 8;
+const char* weight_group_name(WeightGroup group);
+
+// One matrix to pack, or one vector (cols == 1, kept as f32).
+struct WeightItem {
+  const TensorEntry* entry = nullptr;
+  std::uint64_t begin = 0;  // first byte inside the tensor: part of a fused one
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  WeightFormat format = WeightFormat::kF32;
+  WeightGroup group = WeightGroup::kNorm;
+  std::int32_t layer = -1;         // -1: outside the layers
+  PackedWeight* matrix = nullptr;  // exactly one of these two is set
+  const float** vector = nullptr;
+};
+
+// Checks that every tensor exists with the shape that the config implies and a type that the
+// engine computes with, sizes `weights` and points the items at its fields. kDataLoss names the
+// tensor. `weights` must stay where it is as long as the plan is used.
+Result<std::vector<WeightItem>> plan_weights(const ModelConfig& config, const TensorIndex& index,
+                                             ModelWeights& weights);
+
+}  // namespace foregate
