@@ -1,0 +1,273 @@
+// Causal attention over paged keys and values.
+//
+// Keys are visited in tiles of 64 absolute positions, so a query row sees the same tiles whatever
+// the block size, the chunk of the prompt or the other rows in the call. Per row: the scores of a
+// tile (each a sum over the head dimension in ascending order), an online softmax step (Milakov and
+// Gimelshein, arXiv 1805.02867), then the weighted values added in ascending position. Both products
+// are matmul.inl; keys outside the row's own range are never multiplied.
+
+constexpr int kTileKeys = 64;
+constexpr int kKeyBlocks = kTileKeys / kLanes;
+
+// One item: some rows of one sequence, all query heads of one kv head. Query vector i is row
+// i / group, head i % group of the kv head's group.
+struct AttentionItem {
+  const SeqSpan* seq;
+  std::int64_t kv_head;
+  std::int64_t first_row;
+  std::int64_t vectors;
+};
+
+struct AttentionShape {
+  std::int64_t dim;         // head dimension
+  std::int64_t dim_blocks;  // in blocks of 16
+  std::int64_t group;       // query heads per kv head
+  std::int64_t chunk_rows;  // rows of one item
+  explicit AttentionShape(const AttentionArgs& args)
+      : dim(args.pages.head_dim),
+        dim_blocks(ceil_div(dim, kLanes)),
+        group(args.heads / args.pages.kv_heads),
+        chunk_rows(larger(1, 4 * kMaxRows / group)) {}
+  std::int64_t vectors() const { return chunk_rows * group; }
+  std::int64_t padded() const { return dim_blocks * kLanes; }
+};
+
+struct AttentionMemory {
+  float* q;       // packed query tiles
+  float* keys;    // [4][dim][16]: lane = key
+  float* values;  // [dim blocks][64][16]: lane = dimension
+  float* scores;  // [kMaxRows][64]
+  float* packed;  // [keys][rows], the probabilities as left side
+  float* acc;     // [vectors][padded dim]
+  float* top;     // [vectors] largest score so far
+  float* total;   // [vectors][16] sums of probabilities, lane by lane
+  AttentionMemory(Carver& carver, const AttentionShape& s)
+      : q(carver.take<float>(s.vectors() * s.dim)),
+        keys(carver.take<float>(kTileKeys * s.dim)),
+        values(carver.take<float>(kTileKeys * s.padded())),
+        scores(carver.take<float>(kMaxRows * kTileKeys)),
+        packed(carver.take<float>(kMaxRows * kTileKeys)),
+        acc(carver.take<float>(s.vectors() * s.padded())),
+        top(carver.take<float>(s.vectors())),
+        total(carver.take<float>(s.vectors() * kLanes)) {}
+};
+
+struct KeyRange {
+  std::int64_t first, end;
+};
+
+template <class T>
+struct AttentionWorker {
+  const AttentionArgs& args;
+  const AttentionShape& shape;
+  const AttentionItem& item;
+  AttentionMemory m;
+
+  // Keys of query vector i, as absolute positions.
+  KeyRange range_of(std::int64_t i) const {
+    const std::int64_t position = item.seq->first_position + item.first_row + i / shape.group;
+    return {args.window > 0 ? larger(0, position - args.window + 1) : 0, position + 1};
+  }
+  std::int64_t offset_of(std::int64_t i, std::int64_t stride) const {
+    const std::int64_t row = item.seq->first_row + item.first_row + i / shape.group;
+    return row * stride + (item.kv_head * shape.group + i % shape.group) * shape.dim;
+  }
+  const T* page_row(const void* pages, std::int64_t position) const {
+    const KvPages& p = args.pages;
+    const std::int64_t block = item.seq->block_table[position / p.block_size];
+    const std::int64_t row = (block * p.kv_heads + item.kv_head) * p.block_size + position % p.block_size;
+    return static_cast<const T*>(pages) + row * shape.dim;
+  }
+
+  void run() {
+    const RowTiles tiles(item.vectors);
+    for (std::int64_t t = 0; t < tiles.count; ++t) start_tile(tiles.first(t), tiles.height(t));
+    const KeyRange all{range_of(0).first, range_of(item.vectors - 1).end};
+    for (std::int64_t start = all.first / kTileKeys * kTileKeys; start < all.end; start += kTileKeys) {
+      const KeyRange loaded{larger(start, all.first), smaller(start + kTileKeys, all.end)};
+      load_keys(start, loaded);
+      load_values(start, loaded);
+      for (std::int64_t t = 0; t < tiles.count; ++t) attend(tiles.first(t), tiles.height(t), start);
+    }
+    for (std::int64_t i = 0; i < item.vectors; ++i) finish(i);
+  }
+
+  void start_tile(std::int64_t first, int height) {
+    const float* rows[kMaxRows];
+    for (int r = 0; r < height; ++r) rows[r] = args.q.data + offset_of(first + r, args.q.stride);
+    float* packed = m.q + first * shape.dim;
+    for (std::int64_t d = 0; d < shape.dim; ++d) {
+      for (int r = 0; r < height; ++r) packed[d * height + r] = rows[r][d];
+    }
+    for (std::int64_t i = first; i < first + height; ++i) {
+      m.top[i] = -__builtin_inff();
+      store(m.total + i * kLanes, zero());
+      for (std::int64_t b = 0; b < shape.dim_blocks; ++b) store(m.acc + i * shape.padded() + b * kLanes, zero());
+    }
+  }
+
+  // Keys turned so that a lane is a key; positions outside `loaded` become zeros and are not read.
+  void load_keys(std::int64_t start, KeyRange loaded) {
+    for (int block = 0; block < kKeyBlocks; ++block) {
+      const T* rows[kLanes];
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const std::int64_t position = start + block * kLanes + lane;
+        const bool inside = position >= loaded.first && position < loaded.end;
+        rows[lane] = inside ? page_row(args.pages.k, position) : nullptr;
+      }
+      float* out = m.keys + block * shape.dim * kLanes;
+      for (std::int64_t d = 0; d < shape.dim; d += kLanes) {
+        V turned[kLanes];
+        const std::int64_t n = shape.dim - d;
+        for (int lane = 0; lane < kLanes; ++lane) {
+          turned[lane] = rows[lane] != nullptr ? load_part(rows[lane] + d, n) : zero();
+        }
+        if (n >= kLanes) {
+          store_transposed(turned, out + d * kLanes);
+        } else {
+          float tail[kLanes * kLanes];
+          store_transposed(turned, tail);
+          __builtin_memcpy(out + d * kLanes, tail, static_cast<std::size_t>(n) * kLanes * sizeof(float));
+        }
+      }
+    }
+  }
+
+  void load_values(std::int64_t start, KeyRange loaded) {
+    for (std::int64_t position = loaded.first; position < loaded.end; ++position) {
+      const T* row = page_row(args.pages.v, position);
+      float* out = m.values + (position - start) * kLanes;
+      for (std::int64_t b = 0; b < shape.dim_blocks; ++b) {
+        store(out + b * kTileKeys * kLanes, load_part(row + b * kLanes, shape.dim - b * kLanes));
+      }
+    }
+  }
+
+  // The key tile at `start` for the query tile of `height` vectors from `first`.
+  void attend(std::int64_t first, int height, std::int64_t start) {
+    const KeyRange low = range_of(first);
+    const KeyRange high = range_of(first + height - 1);
+    if (high.end <= start || low.first >= start + kTileKeys) return;
+    const Blocks<float> keys{m.keys, shape.dim * kLanes, kKeyBlocks, shape.dim};
+    multiply(m.q + first * shape.dim, height, keys, m.scores, kTileKeys, false);
+    for (int r = 0; r < height;) {
+      const KeyRange keys_of = tile_range(first + r, start);
+      int end = r + 1;
+      while (end < height && same(keys_of, tile_range(first + end, start))) ++end;
+      if (keys_of.end > keys_of.first) {
+        for (int i = r; i < end; ++i) softmax_step(first + i, m.scores + i * kTileKeys, keys_of);
+        add_values(first + r, m.scores + r * kTileKeys, end - r, keys_of);
+      }
+      r = end;
+    }
+  }
+
+  static bool same(KeyRange a, KeyRange b) { return a.first == b.first && a.end == b.end; }
+
+  // Keys of vector i inside the tile, relative to its start.
+  KeyRange tile_range(std::int64_t i, std::int64_t start) const {
+    const KeyRange range = range_of(i);
+    return {larger(range.first - start, 0), smaller(range.end - start, kTileKeys)};
+  }
+
+  // Turns the 64 scores into probabilities relative to the new maximum; rescales what was summed so far.
+  void softmax_step(std::int64_t i, float* scores, KeyRange keys) {
+    static const float kLaneIndex[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const V lane = load(kLaneIndex);
+    const V lowest = splat(-__builtin_inff());
+    const V from = splat(static_cast<float>(keys.first));
+    const V to = splat(static_cast<float>(keys.end));
+    V score[kKeyBlocks];
+    V best = lowest;
+    for (int b = 0; b < kKeyBlocks; ++b) {
+      const V index = add(lane, splat(static_cast<float>(b * kLanes)));
+      const V scaled = mul(load(scores + b * kLanes), splat(args.scale));
+      score[b] = select_lt(index, from, lowest, select_lt(index, to, scaled, lowest));
+      best = max(score[b], best);
+    }
+    const float old_top = m.top[i];
+    const float tile_top = reduce_max(best);
+    const float top = tile_top > old_top ? tile_top : old_top;
+    m.top[i] = top;
+    const V rescale = exp(splat(old_top - top));
+    V total = mul(load(m.total + i * kLanes), rescale);
+    for (int b = 0; b < kKeyBlocks; ++b) {
+      const V p = exp(sub(score[b], splat(top)));
+      total = add(total, p);
+      store(scores + b * kLanes, p);
+    }
+    store(m.total + i * kLanes, total);
+    if (top == old_top) return;
+    float* acc = m.acc + i * shape.padded();
+    for (std::int64_t b = 0; b < shape.dim_blocks; ++b) store(acc + b * kLanes, mul(load(acc + b * kLanes), rescale));
+  }
+
+  void add_values(std::int64_t first, const float* probabilities, int height, KeyRange keys) {
+    const float* left = probabilities + keys.first;
+    if (height > 1) {
+      for (std::int64_t k = keys.first; k < keys.end; ++k) {
+        float* packed = m.packed + (k - keys.first) * height;
+        for (int r = 0; r < height; ++r) packed[r] = probabilities[r * kTileKeys + k];
+      }
+      left = m.packed;
+    }
+    const Blocks<float> values{m.values + keys.first * kLanes, kTileKeys * kLanes, shape.dim_blocks,
+                               keys.end - keys.first};
+    multiply(left, height, values, m.acc + first * shape.padded(), shape.padded(), true);
+  }
+
+  void finish(std::int64_t i) {
+    const V scale = splat(1.0f / reduce_add(load(m.total + i * kLanes)));
+    float* out = args.out.data + offset_of(i, args.out.stride);
+    for (std::int64_t b = 0; b < shape.dim_blocks; ++b) {
+      const V acc = load(m.acc + i * shape.padded() + b * kLanes);
+      store_part(out + b * kLanes, mul(acc, scale), shape.dim - b * kLanes);
+    }
+  }
+};
+
+struct AttentionJob {
+  const AttentionArgs& args;
+  const AttentionShape& shape;
+  const std::int64_t* first_items;  // [num_seqs]
+
+  std::int64_t chunks(const SeqSpan& seq) const { return ceil_div(seq.rows, shape.chunk_rows); }
+
+  void item(std::int64_t number, std::byte* memory) const {
+    const std::int32_t s = group_of(args.num_seqs, number, [&](std::int32_t i) { return first_items[i]; });
+    const SeqSpan& seq = args.seqs[s];
+    const std::int64_t local = number - first_items[s];
+    // Late rows have most keys: they are handed out first.
+    const std::int64_t chunk = chunks(seq) - 1 - local / args.pages.kv_heads;
+    const std::int64_t row = chunk * shape.chunk_rows;
+    const std::int64_t rows = smaller(shape.chunk_rows, seq.rows - row);
+    const AttentionItem item{&seq, local % args.pages.kv_heads, row, rows * shape.group};
+    Carver carver(memory);
+    const AttentionMemory m(carver, shape);
+    switch (args.pages.type) {
+      case DType::kF16: AttentionWorker<F16>{args, shape, item, m}.run(); break;
+      case DType::kBF16: AttentionWorker<Bf16>{args, shape, item, m}.run(); break;
+      default: AttentionWorker<float>{args, shape, item, m}.run();
+    }
+  }
+};
+
+inline void attention(Stream& stream, const AttentionArgs& args) {
+  CHECK(args.pages.kv_heads > 0 && args.heads % args.pages.kv_heads == 0);
+  OpRun op(stream);
+  const AttentionShape shape(args);
+  Carver measure(nullptr);
+  const AttentionMemory sizes(measure, shape);
+  op.reserve(args.num_seqs * static_cast<std::int64_t>(sizeof(std::int64_t)), measure.used());
+  std::int64_t* first_items = reinterpret_cast<std::int64_t*>(op.shared());
+  AttentionJob job{args, shape, first_items};
+  std::int64_t items = 0;
+  std::int64_t work = 0;
+  for (std::int32_t s = 0; s < args.num_seqs; ++s) {
+    const SeqSpan& seq = args.seqs[s];
+    first_items[s] = items;
+    items += job.chunks(seq) * args.pages.kv_heads;
+    work += static_cast<std::int64_t>(seq.rows) * (seq.first_position + seq.rows) * args.heads * shape.dim * 2;
+  }
+  op.run(job, items, work);
+}

@@ -1,0 +1,170 @@
+// y[out_row] = down( act(gate x) * (up x) ) for every expert group, in two parallel phases over
+// (group, chunk of outputs) items: gate + up + activation, then down. A group's weights are read
+// once for all of its rows.
+
+struct FfnGroup {
+  const float* x;  // packed tiles [rows, hidden]
+  float* h;        // packed tiles [rows, intermediate]
+  std::int64_t first_up_item;
+  std::int64_t first_down_item;
+  std::int64_t first_tile;
+};
+
+// The last group whose first item is not after `item` (groups without items share their first item
+// with the next group, so the last one is the owner).
+template <class First>
+std::int32_t group_of(std::int32_t groups, std::int64_t item, First first) {
+  std::int32_t low = 0;
+  std::int32_t high = groups;
+  while (high - low > 1) {
+    const std::int32_t middle = low + (high - low) / 2;
+    if (first(middle) <= item) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+struct FfnPlan {
+  const ExpertFfnArgs& args;
+  FfnGroup* groups;
+  float* packed_x;
+
+  std::int64_t total_rows = 0;
+  std::int64_t most_rows = 0;
+  std::int64_t tiles = 0;
+  std::int64_t up_items = 0;
+  std::int64_t down_items = 0;
+  std::int64_t work = 0;
+
+  void lay_out() {
+    for (std::int32_t g = 0; g < args.num_groups; ++g) {
+      const ExpertGroup& group = args.groups[g];
+      const std::int64_t hidden = group.weights.gate.cols;
+      const std::int64_t inner = group.weights.gate.rows;
+      if (groups != nullptr) {
+        groups[g] = {packed_x + total_rows * hidden, args.scratch + total_rows * inner, up_items, down_items, tiles};
+      }
+      total_rows += group.rows;
+      most_rows = larger(most_rows, group.rows);
+      if (group.rows == 0) continue;
+      tiles += RowTiles(group.rows).count;
+      up_items += ceil_div(ceil_div(inner, kLanes), kChunkBlocks);
+      down_items += ceil_div(ceil_div(group.weights.down.rows, kLanes), kChunkBlocks);
+      work += group.rows * hidden * inner * 3;
+    }
+  }
+};
+
+struct FfnPackJob {
+  const FfnPlan& plan;
+  void item(std::int64_t item, std::byte*) const {
+    const std::int32_t g =
+        group_of(plan.args.num_groups, item, [&](std::int32_t i) { return plan.groups[i].first_tile; });
+    const ExpertGroup& group = plan.args.groups[g];
+    const RowTiles tiles(group.rows);
+    const std::int64_t tile = item - plan.groups[g].first_tile;
+    const std::int64_t first = tiles.first(tile);
+    float* packed = const_cast<float*>(plan.groups[g].x) + first * plan.args.x.cols;
+    pack_tile(plan.args.x, group.x_rows + first, 0, tiles.height(tile), packed);
+  }
+};
+
+// Work memory of an item: a panel and two sets of accumulators.
+struct FfnMemory {
+  float* panel;
+  float* gate;
+  float* up;
+  FfnMemory(Carver carver, std::int64_t rows)
+      : panel(carver.take<float>(kPanelFloats)),
+        gate(carver.take<float>(rows * kChunkBlocks * kLanes)),
+        up(carver.take<float>(rows * kChunkBlocks * kLanes)) {}
+  static std::int64_t bytes(std::int64_t rows) {
+    return (kPanelFloats + 2 * rows * kChunkBlocks * kLanes) * static_cast<std::int64_t>(sizeof(float)) + 256;
+  }
+};
+
+struct FfnUpJob {
+  const FfnPlan& plan;
+
+  void item(std::int64_t item, std::byte* memory) const {
+    const std::int32_t g =
+        group_of(plan.args.num_groups, item, [&](std::int32_t i) { return plan.groups[i].first_up_item; });
+    const ExpertGroup& group = plan.args.groups[g];
+    const PackedWeight& gate = group.weights.gate;
+    const std::int64_t first = (item - plan.groups[g].first_up_item) * kChunkBlocks;
+    const std::int64_t count = smaller(kChunkBlocks, ceil_div(gate.rows, kLanes) - first);
+    const RowTiles tiles(group.rows);
+    const FfnMemory m(Carver(memory), group.rows);
+    constexpr std::int64_t kStride = kChunkBlocks * kLanes;
+    multiply_weight(plan.groups[g].x, tiles, gate, first, count, m.gate, kStride, m.panel);
+    multiply_weight(plan.groups[g].x, tiles, group.weights.up, first, count, m.up, kStride, m.panel);
+    const std::int64_t n = first * kLanes;
+    const std::int64_t width = smaller(count * kLanes, gate.rows - n);
+    for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+      const std::int64_t row = tiles.first(tile);
+      const int height = tiles.height(tile);
+      float* h = plan.groups[g].h + row * gate.rows + n * height;
+      activate_tile(m.gate + row * kStride, m.up + row * kStride, height, width, h);
+    }
+  }
+
+  // Writes act(gate) * up of one tile where the down product reads it: element (n, r) at [n * height + r].
+  void activate_tile(float* gate, const float* up, int height, std::int64_t width, float* h) const {
+    constexpr std::int64_t kStride = kChunkBlocks * kLanes;
+    for (int r = 0; r < height; ++r) {
+      for (std::int64_t n = 0; n < width; n += kLanes) {
+        float* at = gate + r * kStride + n;
+        store(at, mul(activate(plan.args.activation, load(at)), load(up + r * kStride + n)));
+      }
+    }
+    for (std::int64_t n = 0; n < width; ++n) {
+      for (int r = 0; r < height; ++r) h[n * height + r] = gate[r * kStride + n];
+    }
+  }
+};
+
+struct FfnDownJob {
+  const FfnPlan& plan;
+  void item(std::int64_t item, std::byte* memory) const {
+    const std::int32_t g =
+        group_of(plan.args.num_groups, item, [&](std::int32_t i) { return plan.groups[i].first_down_item; });
+    const ExpertGroup& group = plan.args.groups[g];
+    const PackedWeight& down = group.weights.down;
+    const std::int64_t first = (item - plan.groups[g].first_down_item) * kChunkBlocks;
+    const std::int64_t count = smaller(kChunkBlocks, ceil_div(down.rows, kLanes) - first);
+    const FfnMemory m(Carver(memory), group.rows);
+    constexpr std::int64_t kStride = kChunkBlocks * kLanes;
+    multiply_weight(plan.groups[g].h, RowTiles(group.rows), down, first, count, m.gate, kStride, m.panel);
+    for (std::int32_t r = 0; r < group.rows; ++r) {
+      float* y = plan.args.y.data + group.out_rows[r] * plan.args.y.stride;
+      for (std::int64_t b = 0; b < count; ++b) {
+        const std::int64_t n = (first + b) * kLanes;
+        store_part(y + n, load(m.gate + r * kStride + b * kLanes), down.rows - n);
+      }
+    }
+  }
+};
+
+inline void expert_ffn(Stream& stream, const ExpertFfnArgs& args) {
+  OpRun op(stream);
+  FfnPlan sizes{args, nullptr, nullptr};
+  sizes.lay_out();
+  if (sizes.total_rows == 0) return;
+  Carver measure(nullptr);
+  measure.take<FfnGroup>(args.num_groups);
+  measure.take<float>(sizes.total_rows * args.x.cols);
+  op.reserve(measure.used(), FfnMemory::bytes(sizes.most_rows));
+  Carver carver(op.shared());
+  FfnGroup* groups = carver.take<FfnGroup>(args.num_groups);
+  FfnPlan plan{args, groups, carver.take<float>(sizes.total_rows * args.x.cols)};
+  plan.lay_out();
+  FfnPackJob pack{plan};
+  op.run(pack, plan.tiles, plan.total_rows * args.x.cols / 4);
+  FfnUpJob up{plan};
+  op.run(up, plan.up_items, plan.work);
+  FfnDownJob down{plan};
+  op.run(down, plan.down_items, plan.work);
+}

@@ -1,0 +1,192 @@
+// Ops that touch each row once: embed, add, gated add, gather, combine, rope, kv_write, pack_weight.
+
+struct EmbedJob {
+  const EmbedArgs& args;
+  void item(std::int64_t t, std::byte*) const {
+    switch (args.table.format) {
+      case WeightFormat::kF32: copy<float>(t); break;
+      case WeightFormat::kF16: copy<F16>(t); break;
+      case WeightFormat::kBF16: copy<Bf16>(t); break;
+    }
+  }
+  // A table row is one lane of its block: sixteen columns are gathered, then widened together.
+  template <class W>
+  void copy(std::int64_t t) const {
+    const std::int64_t token = args.tokens[t];
+    CHECK(token >= 0 && token < args.table.rows);
+    const std::int64_t cols = args.table.cols;
+    const W* from = reinterpret_cast<const W*>(args.table.data) + token / kLanes * cols * kLanes + token % kLanes;
+    float* out = args.out.data + t * args.out.stride;
+    for (std::int64_t c = 0; c < cols; c += kLanes) {
+      const std::int64_t n = smaller(kLanes, cols - c);
+      W values[kLanes] = {};
+      for (std::int64_t i = 0; i < n; ++i) values[i] = from[(c + i) * kLanes];
+      store_part(out + c, load(values), n);
+    }
+  }
+};
+
+inline void embed(Stream& stream, const EmbedArgs& args) {
+  EmbedJob job{args};
+  OpRun(stream).run(job, args.out.rows, args.out.rows * args.out.cols * 8);
+}
+
+struct AddJob {
+  const AddArgs& args;
+  void item(std::int64_t t, std::byte*) const {
+    add_row(args.x.data + t * args.x.stride, args.y.data + t * args.y.stride, args.x.cols);
+  }
+};
+
+inline void add_rows(Stream& stream, const AddArgs& args) {
+  AddJob job{args};
+  OpRun(stream).run(job, args.x.rows, args.x.rows * args.x.cols);
+}
+
+struct SigmoidGateAddJob {
+  const SigmoidGateAddArgs& args;
+  void item(std::int64_t t, std::byte*) const {
+    const V gate = sigmoid(splat(args.gate.data[t * args.gate.stride]));
+    const float* y = args.y.data + t * args.y.stride;
+    float* out = args.out.data + t * args.out.stride;
+    for (std::int64_t c = 0; c < args.y.cols; c += kLanes) {
+      const std::int64_t n = args.y.cols - c;
+      store_part(out + c, fma(gate, load_part(y + c, n), load_part(out + c, n)), n);
+    }
+  }
+};
+
+inline void sigmoid_gate_add(Stream& stream, const SigmoidGateAddArgs& args) {
+  SigmoidGateAddJob job{args};
+  OpRun(stream).run(job, args.y.rows, args.y.rows * args.y.cols);
+}
+
+struct GatherRowsJob {
+  const GatherRowsArgs& args;
+  void item(std::int64_t i, std::byte*) const {
+    const std::int64_t row = args.rows[i];
+    CHECK(row >= 0 && row < args.x.rows);
+    __builtin_memcpy(args.out.data + i * args.out.stride, args.x.data + row * args.x.stride,
+                     static_cast<std::size_t>(args.out.cols) * sizeof(float));
+  }
+};
+
+inline void gather_rows(Stream& stream, const GatherRowsArgs& args) {
+  GatherRowsJob job{args};
+  OpRun(stream).run(job, args.out.rows, args.out.rows * args.out.cols);
+}
+
+struct MoeCombineJob {
+  const MoeCombineArgs& args;
+  void item(std::int64_t t, std::byte*) const {
+    float* out = args.out.data + t * args.out.stride;
+    for (std::int64_t c = 0; c < args.out.cols; c += kLanes) {
+      const std::int64_t n = args.out.cols - c;
+      V sum = zero();
+      for (std::int32_t s = 0; s < args.top_k; ++s) {
+        const std::int64_t assignment = t * args.top_k + s;
+        const V y = load_part(args.y.data + assignment * args.y.stride + c, n);
+        sum = fma(splat(args.weights[assignment]), y, sum);
+      }
+      if (args.accumulate) sum = add(load_part(out + c, n), sum);
+      store_part(out + c, sum, n);
+    }
+  }
+};
+
+inline void moe_combine(Stream& stream, const MoeCombineArgs& args) {
+  MoeCombineJob job{args};
+  OpRun(stream).run(job, args.out.rows, args.y.rows * args.y.cols);
+}
+
+struct RopeJob {
+  const RopeArgs& args;
+  void item(std::int64_t t, std::byte*) const {
+    const std::int64_t half = args.rotary_dim / 2;
+    for (std::int32_t h = 0; h < args.heads; ++h) {
+      float* low = args.x.data + t * args.x.stride + static_cast<std::int64_t>(h) * args.head_dim;
+      float* high = low + half;
+      for (std::int64_t i = 0; i < half; i += kLanes) {
+        const std::int64_t n = smaller(kLanes, half - i);
+        const V c = load_part(args.cos + t * half + i, n);
+        const V s = load_part(args.sin + t * half + i, n);
+        const V a = load_part(low + i, n);
+        const V b = load_part(high + i, n);
+        store_part(low + i, sub(mul(a, c), mul(b, s)), n);
+        store_part(high + i, add(mul(b, c), mul(a, s)), n);
+      }
+    }
+  }
+};
+
+inline void rope(Stream& stream, const RopeArgs& args) {
+  RopeJob job{args};
+  OpRun(stream).run(job, args.x.rows, args.x.rows * args.heads * args.rotary_dim);
+}
+
+struct KvWriteJob {
+  const KvWriteArgs& args;
+  void item(std::int64_t t, std::byte*) const {
+    switch (args.pages.type) {
+      case DType::kF16: copy<F16>(t); break;
+      case DType::kBF16: copy<Bf16>(t); break;
+      default: copy<float>(t);
+    }
+  }
+  template <class T>
+  void copy(std::int64_t t) const {
+    const KvPages& pages = args.pages;
+    const std::int64_t block = args.slot_mapping[t] / pages.block_size;
+    const std::int64_t offset = args.slot_mapping[t] % pages.block_size;
+    for (std::int64_t h = 0; h < pages.kv_heads; ++h) {
+      const std::int64_t to = ((block * pages.kv_heads + h) * pages.block_size + offset) * pages.head_dim;
+      for (std::int64_t d = 0; d < pages.head_dim; d += kLanes) {
+        const std::int64_t n = pages.head_dim - d;
+        const std::int64_t from = h * pages.head_dim + d;
+        store_part(static_cast<T*>(pages.k) + to + d, load_part(args.k.data + t * args.k.stride + from, n), n);
+        store_part(static_cast<T*>(pages.v) + to + d, load_part(args.v.data + t * args.v.stride + from, n), n);
+      }
+    }
+  }
+};
+
+inline void kv_write(Stream& stream, const KvWriteArgs& args) {
+  KvWriteJob job{args};
+  OpRun(stream).run(job, args.k.rows, args.k.rows * args.k.cols * 2);
+}
+
+// One item packs one block of sixteen rows.
+struct PackWeightJob {
+  const PackWeightArgs& args;
+  void item(std::int64_t block, std::byte*) const {
+    switch (args.source_type) {
+      case DType::kF16: from<F16>(block); break;
+      case DType::kBF16: from<Bf16>(block); break;
+      default: from<float>(block);
+    }
+  }
+  template <class S>
+  void from(std::int64_t block) const {
+    switch (args.format) {
+      case WeightFormat::kF32: copy<S, float>(block); break;
+      case WeightFormat::kF16: copy<S, F16>(block); break;
+      case WeightFormat::kBF16: copy<S, Bf16>(block); break;
+    }
+  }
+  template <class S, class D>
+  void copy(std::int64_t block) const {
+    const std::int64_t rows = smaller(kLanes, args.rows - block * kLanes);
+    const S* source = static_cast<const S*>(args.source) + block * kLanes * args.cols;
+    D* packed = static_cast<D*>(args.packed) + block * kLanes * args.cols;
+    for (std::int64_t c = 0; c < args.cols; ++c) {
+      S values[kLanes] = {};
+      for (std::int64_t r = 0; r < rows; ++r) values[r] = source[r * args.cols + c];
+      store(packed + c * kLanes, load(values));
+    }
+  }
+};
+
+inline void pack_weight(Stream& stream, const PackWeightArgs& args) {
+  PackWeightJob job{args};
+  OpRun(stream).run(job, ceil_div(args.rows, kLanes), args.rows * args.cols);
+}

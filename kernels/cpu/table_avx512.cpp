@@ -1,0 +1,32 @@
+// The CPU table for AVX-512 F, BW, VL, DQ; its flags are in CMakeLists.txt.
+// Everything but the accessor lives in an unnamed namespace, and no std:: template is used: nothing
+// compiled with this file's flags can be linked into code for another processor (tools/check_isa).
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/api/check.h"
+#include "kernels/cpu/cpu_stream.h"
+#include "kernels/cpu/tables.h"
+
+#define FOREGATE_INLINE inline __attribute__((always_inline))
+
+namespace foregate {
+namespace {
+
+// The order of these files is the order of their dependencies.
+// clang-format off
+#include "kernels/cpu/vec_types.inl"
+#include "kernels/cpu/vec_avx512.inl"
+#include "kernels/cpu/vec_transpose_x86.inl"
+#include "kernels/cpu/algorithms.inl"
+// clang-format on
+
+}  // namespace
+
+const OpTable& cpu_avx512_table() {
+  return kTable;
+}
+
+}  // namespace foregate

@@ -1,0 +1,13 @@
+// Storage types of 16-bit floats and the sizes every vec_*.inl works with. Included inside the
+// unnamed namespace of one table_<isa>.cpp, like every .inl of this folder, so that no symbol
+// compiled with ISA flags can be shared with other code.
+
+struct Bf16 {
+  std::uint16_t bits;
+};
+struct F16 {
+  std::uint16_t bits;
+};
+
+constexpr int kLanes = 16;
+static_assert(kLanes == kRowInterleave);

@@ -1,0 +1,88 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/ref/element.h"
+#include "kernels/ref/ref_ops.h"
+
+namespace foregate::ref {
+namespace {
+
+// Element index of (block, kv head, offset in the block, 0) in the k or v pages.
+std::int64_t page_index(const KvPages& pages, std::int64_t block, std::int64_t head, std::int64_t offset) {
+  return ((block * pages.kv_heads + head) * pages.block_size + offset) * pages.head_dim;
+}
+
+void attend_one(const AttentionArgs& args, const SeqSpan& seq, std::int64_t row, std::int32_t head) {
+  const KvPages& pages = args.pages;
+  const std::int64_t kv_head = head / (args.heads / pages.kv_heads);
+  const std::int64_t position = seq.first_position + row;
+  const std::int64_t first = args.window > 0 ? std::max<std::int64_t>(0, position - args.window + 1) : 0;
+  const float* q = args.q.data + (seq.first_row + row) * args.q.stride + head * pages.head_dim;
+  float* out = args.out.data + (seq.first_row + row) * args.out.stride + head * pages.head_dim;
+  const auto index = [&](std::int64_t p) {
+    return page_index(pages, seq.block_table[p / pages.block_size], kv_head, p % pages.block_size);
+  };
+  std::vector<double> scores;
+  for (std::int64_t p = first; p <= position; ++p) {
+    double dot = 0;
+    for (std::int32_t d = 0; d < pages.head_dim; ++d) {
+      dot += static_cast<double>(q[d]) * read_element(pages.k, pages.type, index(p) + d);
+    }
+    scores.push_back(dot * args.scale);
+  }
+  const double top = *std::max_element(scores.begin(), scores.end());
+  double total = 0;
+  for (double& score : scores) total += score = std::exp(score - top);
+  for (std::int32_t d = 0; d < pages.head_dim; ++d) {
+    double sum = 0;
+    for (std::int64_t p = first; p <= position; ++p) {
+      sum += scores[p - first] * read_element(pages.v, pages.type, index(p) + d);
+    }
+    out[d] = static_cast<float>(sum / total);
+  }
+}
+
+}  // namespace
+
+void rope(Stream&, const RopeArgs& args) {
+  const std::int32_t half = args.rotary_dim / 2;
+  for (std::int64_t t = 0; t < args.x.rows; ++t) {
+    for (std::int32_t h = 0; h < args.heads; ++h) {
+      float* x = args.x.data + t * args.x.stride + h * args.head_dim;
+      for (std::int32_t i = 0; i < half; ++i) {
+        const double c = args.cos[t * half + i];
+        const double s = args.sin[t * half + i];
+        const double low = x[i];
+        const double high = x[i + half];
+        x[i] = static_cast<float>(low * c - high * s);
+        x[i + half] = static_cast<float>(high * c + low * s);
+      }
+    }
+  }
+}
+
+void kv_write(Stream&, const KvWriteArgs& args) {
+  const KvPages& pages = args.pages;
+  for (std::int64_t t = 0; t < args.k.rows; ++t) {
+    const std::int64_t slot = args.slot_mapping[t];
+    for (std::int32_t h = 0; h < pages.kv_heads; ++h) {
+      const std::int64_t to = page_index(pages, slot / pages.block_size, h, slot % pages.block_size);
+      for (std::int32_t d = 0; d < pages.head_dim; ++d) {
+        const std::int64_t from = h * pages.head_dim + d;
+        write_element(pages.k, pages.type, to + d, args.k.data[t * args.k.stride + from]);
+        write_element(pages.v, pages.type, to + d, args.v.data[t * args.v.stride + from]);
+      }
+    }
+  }
+}
+
+void attention(Stream&, const AttentionArgs& args) {
+  for (std::int32_t s = 0; s < args.num_seqs; ++s) {
+    for (std::int64_t row = 0; row < args.seqs[s].rows; ++row) {
+      for (std::int32_t head = 0; head < args.heads; ++head) attend_one(args, args.seqs[s], row, head);
+    }
+  }
+}
+
+}  // namespace foregate::ref
