@@ -29,6 +29,15 @@ struct EncodeOptions {
   std::span<const TextSpan> literal_spans = {};
 };
 
+// Decodes one reply token by token. Appends to `out` the text that later tokens cannot change any
+// more, always whole UTF-8 characters. One owner, one thread; must not outlive its tokenizer.
+class DecodeStream {
+ public:
+  virtual ~DecodeStream() = default;
+  virtual void push(Token id, std::string& out) = 0;
+  virtual void finish(std::string& out) = 0;  // what was held back; the stream is then at its end
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -41,6 +50,8 @@ class Tokenizer {
   virtual std::optional<Token> token_id(std::string_view token) const = 0;
   virtual bool is_special(Token id) const = 0;
   virtual std::int32_t vocab_size() const = 0;  // largest id + 1
+  // Null: Detokenizer then joins token_bytes() and holds back what is not yet a whole character.
+  virtual std::unique_ptr<DecodeStream> decode_stream(bool skip_special_tokens) const;
 };
 
 // Parses tokenizer.json. Anything the file asks for that is not supported is refused by name.
