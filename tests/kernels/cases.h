@@ -1,0 +1,21 @@
+// The one list of op cases: every table is compared with ref on it, and with itself across threads.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/kernels/harness.h"
+
+namespace foregate::testing {
+
+struct OpCase {
+  std::string name;
+  double tolerance = 0;        // Args::tolerance of the op
+  std::int64_t row_width = 1;  // of the output rows
+  std::function<Floats(const OpTable&, Stream&)> run;
+};
+
+const std::vector<OpCase>& op_cases();
+
+}  // namespace foregate::testing
