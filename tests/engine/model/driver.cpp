@@ -1,0 +1,115 @@
+#include "driver.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+namespace foregate {
+namespace {
+
+template <class T>
+T must(Result<T> result) {
+  if (result.ok()) return std::move(result).value();
+  std::fprintf(stderr, "driver: %s\n", result.status().to_string().c_str());
+  std::abort();
+}
+
+}  // namespace
+
+Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(options) {
+  std::string error;
+  backend_ = make_backend({.isa = options.isa, .threads = options.threads}, &error);
+  if (backend_.device == nullptr) std::fprintf(stderr, "driver: %s\n", error.c_str());
+  CHECK(backend_.device != nullptr);
+  stream_ = backend_.device->create_stream();
+  model_ = must(load_transformer(local_files(), dir, *backend_.device, backend_.ops, *stream_,
+                                 {.max_batched_tokens = options.max_batched_tokens, .progress = {}}));
+  cache_ = std::make_unique<KvCache>(
+      must(KvCache::create(*backend_.device, model_->kv_layout(DType::kF32, options.block_size), options.blocks)));
+}
+
+int Driver::add_sequence() {
+  sequences_.emplace_back();
+  return static_cast<int>(sequences_.size()) - 1;
+}
+
+void Driver::reset() {
+  sequences_.clear();
+  blocks_taken_ = 0;
+}
+
+// Blocks in an order that jumps about, so that neighbours in a sequence are not neighbours in memory.
+std::int32_t Driver::take_block() {
+  CHECK(blocks_taken_ < options_.blocks);
+  std::int32_t stride = 7;
+  while (options_.blocks % stride == 0) ++stride;
+  return static_cast<std::int32_t>(std::int64_t{blocks_taken_++} * stride % options_.blocks);
+}
+
+std::vector<std::vector<float>> Driver::step(const std::vector<Part>& parts) {
+  std::vector<Token> tokens;
+  std::vector<std::int32_t> positions;
+  std::vector<std::int64_t> slots;
+  std::vector<SeqSpan> spans;
+  std::vector<std::int32_t> rows;
+  for (const Part& part : parts) {
+    Sequence& sequence = sequences_[static_cast<std::size_t>(part.sequence)];
+    const auto count = static_cast<std::int32_t>(part.tokens.size());
+    const auto first_row = static_cast<std::int32_t>(tokens.size());
+    for (std::int32_t i = 0; i < count; ++i) {
+      const std::int32_t position = sequence.length + i;
+      if (position % options_.block_size == 0) sequence.blocks.push_back(take_block());
+      tokens.push_back(part.tokens[static_cast<std::size_t>(i)]);
+      positions.push_back(position);
+      slots.push_back(std::int64_t{sequence.blocks.back()} * options_.block_size + position % options_.block_size);
+      rows.push_back(first_row + i);
+    }
+    spans.push_back({first_row, count, sequence.length, nullptr});
+    sequence.length += count;
+  }
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    spans[i].block_table = sequences_[static_cast<std::size_t>(parts[i].sequence)].blocks.data();
+  }
+  const std::int64_t vocab = model_->vocab_size();
+  std::vector<float> logits(rows.size() * static_cast<std::size_t>(vocab));
+  const Status status = model_->forward({tokens, positions, slots, spans, rows}, *cache_,
+                                        {logits.data(), static_cast<std::int64_t>(rows.size()), vocab, vocab});
+  if (!status.ok()) std::fprintf(stderr, "driver: %s\n", status.to_string().c_str());
+  CHECK(status.ok());
+  std::vector<std::vector<float>> out;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    out.emplace_back(logits.begin() + static_cast<std::ptrdiff_t>(i) * vocab,
+                     logits.begin() + static_cast<std::ptrdiff_t>(i + 1) * vocab);
+  }
+  return out;
+}
+
+std::vector<std::vector<float>> Driver::run(const std::vector<Token>& tokens, std::size_t chunk) {
+  reset();
+  const int sequence = add_sequence();
+  std::vector<std::vector<float>> logits;
+  for (std::size_t first = 0; first < tokens.size(); first += chunk) {
+    const std::size_t last = std::min(tokens.size(), first + chunk);
+    const auto begin = tokens.begin();
+    auto part =
+        step({{sequence, {begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(last)}}});
+    logits.insert(logits.end(), part.begin(), part.end());
+  }
+  return logits;
+}
+
+std::string golden_dir(const std::string& name) {
+  return std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/" + name;
+}
+
+std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(golden_dir(""))) {
+    if (std::filesystem::exists(entry.path() / "golden.safetensors")) names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace foregate

@@ -1,0 +1,73 @@
+// Drives Transformer::forward() without scheduler or block pool: a trivial block table per
+// sequence, any chunking, any mix of sequences in a step.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/kv/kv_cache.h"
+#include "engine/model/transformer.h"
+#include "kernels/registry/registry.h"
+
+namespace foregate {
+
+struct DriverOptions {
+  std::string isa = "ref";
+  int threads = 1;
+  std::int32_t block_size = 16;
+  std::int32_t blocks = 64;
+  std::int32_t max_batched_tokens = 256;
+};
+
+class Driver {
+ public:
+  // Stops the test program with the message when the model does not load.
+  Driver(const std::string& dir, const DriverOptions& options);
+
+  // A part of a step: the next tokens of one sequence.
+  struct Part {
+    int sequence = 0;
+    std::vector<Token> tokens;
+  };
+
+  int add_sequence();
+  void reset();  // forgets all sequences
+  // Logits of every row, in the order of the parts.
+  std::vector<std::vector<float>> step(const std::vector<Part>& parts);
+  // Runs `tokens` on a fresh sequence in chunks; logits of every position.
+  std::vector<std::vector<float>> run(const std::vector<Token>& tokens, std::size_t chunk);
+
+  Transformer& model() { return *model_; }
+  KvCache& cache() { return *cache_; }
+
+ private:
+  struct Sequence {
+    std::vector<std::int32_t> blocks;
+    std::int32_t length = 0;
+  };
+  std::int32_t take_block();
+
+  DriverOptions options_;
+  Backend backend_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Transformer> model_;
+  std::unique_ptr<KvCache> cache_;
+  std::vector<Sequence> sequences_;
+  std::int32_t blocks_taken_ = 0;
+};
+
+std::string golden_dir(const std::string& name);
+std::vector<std::string> golden_names();  // every directory of tests/golden with reference logits
+
+// Reads a whole tensor of a fixture as T (float or std::int32_t); stops the program on failure.
+template <class T>
+std::vector<T> read_tensor(const TensorIndex& index, const std::string& name) {
+  const TensorEntry* entry = index.find(name);
+  CHECK(entry != nullptr);
+  std::vector<T> values(entry->bytes / sizeof(T));
+  CHECK(index.read(*entry, 0, std::as_writable_bytes(std::span(values))).ok());
+  return values;
+}
+
+}  // namespace foregate

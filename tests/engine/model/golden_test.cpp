@@ -1,0 +1,93 @@
+// The committed fixtures of tests/golden against the reference classes: logits at every position
+// of every prompt, and 64 greedy tokens, on every instruction set that this machine runs.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "driver.h"
+
+namespace foregate {
+namespace {
+
+constexpr int kPrompts = 5;
+constexpr double kLargestError = 1e-3;  // of the largest reference logit of the prompt
+
+struct Worst {
+  double error = 0.0;
+  int positions = 0;
+};
+
+// Largest difference over the largest reference value.
+Worst compare(const std::vector<std::vector<float>>& logits, const std::vector<float>& reference) {
+  double difference = 0.0;
+  double largest = 0.0;
+  std::size_t at = 0;
+  for (const auto& row : logits) {
+    for (const float value : row) {
+      difference = std::max(difference, std::abs(static_cast<double>(value) - reference[at]));
+      if (std::isnan(value)) difference = INFINITY;
+      largest = std::max(largest, std::abs(static_cast<double>(reference[at++])));
+    }
+  }
+  EXPECT_EQ(at, reference.size());
+  return {difference / largest, static_cast<int>(logits.size())};
+}
+
+std::vector<Token> greedy(Driver& driver, const std::vector<Token>& prompt, std::size_t count) {
+  driver.reset();
+  const int sequence = driver.add_sequence();
+  auto row = driver.step({{sequence, prompt}}).back();
+  std::vector<Token> tokens;
+  while (tokens.size() < count) {
+    tokens.push_back(static_cast<Token>(std::max_element(row.begin(), row.end()) - row.begin()));
+    row = driver.step({{sequence, {tokens.back()}}}).back();
+  }
+  return tokens;
+}
+
+class Golden : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Golden, MatchesTheReferenceOnEveryIsa) {
+  const std::string dir = golden_dir(GetParam());
+  auto index = TensorIndex::open_file(local_files(), dir + "/golden.safetensors");
+  ASSERT_TRUE(index.ok()) << index.status().to_string();
+  for (const std::string& isa : runnable_isas()) {
+    Driver driver(dir, {.isa = isa});
+    Worst worst;
+    for (int i = 0; i < kPrompts; ++i) {
+      const std::string name = "prompt." + std::to_string(i);
+      const auto tokens = read_tensor<Token>(*index, name + ".tokens");
+      const auto result = compare(driver.run(tokens, tokens.size()), read_tensor<float>(*index, name + ".logits"));
+      worst.error = std::max(worst.error, result.error);
+      worst.positions += result.positions;
+    }
+    EXPECT_LE(worst.error, kLargestError) << isa;
+    EXPECT_EQ(worst.positions, 1 + 2 + 17 + 64 + 200);
+    const auto expected = read_tensor<Token>(*index, "greedy.tokens");
+    ASSERT_EQ(expected.size(), 64u);
+    EXPECT_EQ(greedy(driver, read_tensor<Token>(*index, "greedy.prompt"), expected.size()), expected) << isa;
+    std::printf("golden %s %s %s %.2e (%d positions, 64 greedy tokens)\n", driver.model().config().arch->model_type,
+                GetParam().c_str(), isa.c_str(), worst.error, worst.positions);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Golden, ::testing::ValuesIn(golden_names()), [](const auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+TEST(Golden, EveryArchitectureHasTwoFixtures) {
+  std::multiset<std::string> types;
+  for (const std::string& name : golden_names()) {
+    auto config = read_model_config(local_files(), golden_dir(name));
+    ASSERT_TRUE(config.ok()) << config.status().to_string();
+    types.insert(config->arch->model_type);
+  }
+  for (const ArchTable* arch : all_archs()) EXPECT_GE(types.count(arch->model_type), 2u) << arch->model_type;
+}
+
+}  // namespace
+}  // namespace foregate
