@@ -1,0 +1,70 @@
+#include "engine/runtime/accept.h"
+
+#include <utility>
+
+#include "engine/sample/logprobs.h"
+
+namespace foregate {
+namespace {
+
+Status not_finite() {
+  return data_loss("the model gave logits that are not finite numbers");
+}
+
+Status score_prompt(const LogitRange& range, const StepRunner& runner, Sequence& seq) {
+  std::vector<PositionLogprobs>& scored = seq.prompt_logprobs;
+  if (scored.empty()) scored.emplace_back();  // nothing comes before the first token
+  for (std::int32_t i = 0; i < range.rows; ++i) {
+    const std::int32_t next = range.first_position + i + 1;  // the position that this row predicts
+    if (next >= seq.prompt_tokens() || next != static_cast<std::int32_t>(scored.size())) continue;
+    const auto logits = runner.logits(range.first + i);
+    if (!all_finite(logits)) return not_finite();
+    scored.push_back(
+        position_logprobs(logits, seq.tokens[static_cast<std::size_t>(next)], *seq.request->prompt_logprobs));
+  }
+  return {};
+}
+
+SampleInput sample_input(const Sequence& seq, std::span<const float> logits, std::span<const Token> eos_ids) {
+  SampleInput input;
+  input.logits = logits;
+  input.prompt = seq.request->prompt;
+  input.output = seq.output();
+  input.params = &seq.request->sampling;
+  input.eos_ids = eos_ids;
+  input.seed = seq.seed;
+  input.index = seq.index;
+  return input;
+}
+
+}  // namespace
+
+Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const LogitRange& range,
+                                               const StepRunner& runner, std::span<const Token> eos_ids,
+                                               Sampler& sampler, Sequence& seq) {
+  if (seq.wants_prompt_logprobs()) RETURN_IF_ERROR(score_prompt(range, runner, seq));
+  if (!entry.samples) return std::optional<TokenEvent>();
+  const auto logits = runner.logits(range.first + range.rows - 1);
+  if (!all_finite(logits)) return not_finite();
+  ASSIGN_OR_RETURN(SampledToken sampled, sampler.sample(sample_input(seq, logits, eos_ids)));
+
+  TokenEvent event;
+  event.request = seq.request->id;
+  event.index = seq.index;
+  if (seq.wants_prompt_logprobs()) {
+    event.prompt_logprobs = std::move(seq.prompt_logprobs);
+    seq.prompt_logprobs_sent = true;
+  }
+  if (sampled.stops) {
+    event.finish = FinishReason::kStop;
+    event.stop_token = sampled.token;
+    return std::optional<TokenEvent>(std::move(event));
+  }
+  seq.tokens.push_back(sampled.token);
+  event.tokens.push_back(sampled.token);
+  if (sampled.logprobs) event.logprobs.push_back(std::move(*sampled.logprobs));
+  if (seq.output_tokens() >= seq.request->sampling.max_tokens) event.finish = FinishReason::kLength;
+  return std::optional<TokenEvent>(std::move(event));
+}
+
+}  // namespace foregate

@@ -1,0 +1,24 @@
+// Fetch and commit of one plan entry: scores the prompt rows that were asked for, samples the next
+// token and says what to tell the client. Touches one Sequence. Engine thread.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "engine/api/types.h"
+#include "engine/base/status.h"
+#include "engine/runtime/step_io.h"
+#include "engine/runtime/step_runner.h"
+#include "engine/sample/sampler.h"
+#include "engine/sched/batch_plan.h"
+#include "engine/sched/sequence.h"
+
+namespace foregate {
+
+// The event to emit, none while the prompt is not whole. The new token is appended to the sequence
+// unless it is a stop id. kDataLoss when logits are not finite: only this sequence must end (INV-11).
+Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const LogitRange& range,
+                                               const StepRunner& runner, std::span<const Token> eos_ids,
+                                               Sampler& sampler, Sequence& seq);
+
+}  // namespace foregate

@@ -1,0 +1,126 @@
+#include "engine/runtime/engine_impl.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "engine/kv/block_pool.h"
+#include "engine/sched/sequence.h"
+
+namespace foregate {
+namespace {
+
+Status check_options(const EngineParts& parts) {
+  const EngineOptions& o = parts.options;
+  if (parts.model == nullptr || parts.device == nullptr)
+    return invalid_argument("an engine needs a model and a device");
+  if (o.max_num_seqs < 1) return invalid_argument("max_num_seqs must be at least 1", "max_num_seqs");
+  if (o.max_num_batched_tokens < 1) {
+    return invalid_argument("max_num_batched_tokens must be at least 1", "max_num_batched_tokens");
+  }
+  if (o.max_num_queued_reqs < 0)
+    return invalid_argument("max_num_queued_reqs must not be negative", "max_num_queued_reqs");
+  if (o.max_logit_rows < 1) return invalid_argument("max_logit_rows must be at least 1", "max_logit_rows");
+  if (o.max_fatal_steps < 1) return invalid_argument("max_fatal_steps must be at least 1", "max_fatal_steps");
+  if (!(o.step_limit_seconds > 0.0))
+    return invalid_argument("step_limit_seconds must be above 0", "step_limit_seconds");
+  if (parts.cache.num_blocks() < 1 || parts.cache.num_blocks() > std::numeric_limits<std::int32_t>::max()) {
+    return invalid_argument("the KV cache has " + std::to_string(parts.cache.num_blocks()) + " blocks", "num_blocks");
+  }
+  if (parts.limits.vocab_size != parts.model->vocab_size()) {
+    return invalid_argument("the limits speak of " + std::to_string(parts.limits.vocab_size) +
+                                " token ids, the model has " + std::to_string(parts.model->vocab_size()),
+                            "vocab_size");
+  }
+  return {};
+}
+
+}  // namespace
+
+EngineImpl::EngineImpl(EngineParts parts)
+    : info_(parts.info),
+      limits_(parts.limits),
+      clock_(*parts.clock),
+      total_blocks_(parts.cache.num_blocks()),
+      block_size_(parts.cache.layout().block_size),
+      shared_(static_cast<std::int64_t>(parts.options.max_num_seqs) + parts.options.max_num_queued_reqs,
+              parts.options.step_limit_seconds),
+      loop_(std::make_unique<EngineLoop>(std::move(parts), shared_)) {
+  thread_ = std::thread([this] { loop_->run(); });
+}
+
+EngineImpl::~EngineImpl() {
+  shared_.draining.store(true);
+  shared_.inbox.close();
+  thread_.join();
+}
+
+Status EngineImpl::check_submit(const Request& request) const {
+  if (shared_.failed.load()) return unavailable("the engine has failed");
+  if (shared_.draining.load()) return unavailable("the engine is shutting down");
+  RETURN_IF_ERROR(validate(request, limits_));
+  const std::int64_t need = blocks_for(max_positions(request), block_size_);
+  if (need <= total_blocks_) return {};
+  return invalid_argument("the prompt has " + std::to_string(request.prompt.size()) + " tokens and max_tokens is " +
+                              std::to_string(request.sampling.max_tokens) + ": that needs " + std::to_string(need) +
+                              " KV blocks of " + std::to_string(block_size_) + " positions, there are " +
+                              std::to_string(total_blocks_),
+                          "max_tokens");
+}
+
+Status EngineImpl::submit(Request request, std::shared_ptr<EventSink> sink) {
+  Status status = check_submit(request);
+  const RequestId id = request.id;
+  if (status.ok()) status = shared_.live.open(id, request.n);
+  if (status.ok()) {
+    Submission submission{std::make_shared<const Request>(std::move(request)), std::move(sink)};
+    if (!shared_.inbox.try_push(std::move(submission))) {
+      shared_.live.abandon(id);
+      status = unavailable("the engine is shutting down");
+    }
+  }
+  if (!status.ok()) shared_.refused.fetch_add(1);
+  return status;
+}
+
+void EngineImpl::cancel(RequestId id) {
+  if (shared_.live.cancel(id)) shared_.inbox.wake();
+}
+
+void EngineImpl::cancel(RequestId id, std::int32_t index) {
+  if (shared_.live.cancel(id, index)) shared_.inbox.wake();
+}
+
+void EngineImpl::set_paused(RequestId id, bool paused) {
+  if (shared_.live.set_paused(id, paused)) shared_.inbox.wake();
+}
+
+void EngineImpl::begin_drain() {
+  shared_.draining.store(true);
+}
+
+bool EngineImpl::idle() const {
+  return shared_.live.samples() == 0;
+}
+
+bool EngineImpl::healthy() const {
+  return !shared_.failed.load() && !shared_.watchdog.stalled(clock_.now());
+}
+
+EngineStats EngineImpl::stats() const {
+  EngineStats stats = shared_.published();
+  stats.refused = shared_.refused.load();
+  // What the engine thread has not seen yet waits too.
+  const std::int64_t unseen = shared_.live.samples() - stats.running - stats.waiting - stats.paused;
+  stats.waiting += std::max<std::int64_t>(0, unseen);
+  return stats;
+}
+
+Result<std::unique_ptr<Engine>> make_engine(EngineParts parts) {
+  RETURN_IF_ERROR(check_options(parts));
+  if (parts.clock == nullptr) parts.clock = &system_clock();
+  return std::unique_ptr<Engine>(new EngineImpl(std::move(parts)));
+}
+
+}  // namespace foregate

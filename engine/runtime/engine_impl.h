@@ -1,0 +1,40 @@
+// The Engine that make_engine gives: a facade over the engine thread. Any thread may call it.
+#pragma once
+
+#include <memory>
+#include <thread>
+
+#include "engine/runtime/engine_parts.h"
+#include "engine/runtime/engine_shared.h"
+#include "engine/runtime/loop.h"
+
+namespace foregate {
+
+class EngineImpl final : public Engine {
+ public:
+  explicit EngineImpl(EngineParts parts);
+  ~EngineImpl() override;  // ends every live sample with kCancelled, then joins the engine thread
+  Status submit(Request request, std::shared_ptr<EventSink> sink) override;
+  void cancel(RequestId id) override;
+  void cancel(RequestId id, std::int32_t index) override;
+  void set_paused(RequestId id, bool paused) override;
+  void begin_drain() override;
+  bool idle() const override;
+  bool healthy() const override;
+  EngineStats stats() const override;
+  const ModelInfo& model() const override { return info_; }
+  const Limits& limits() const override { return limits_; }
+
+ private:
+  Status check_submit(const Request& request) const;
+  const ModelInfo info_;
+  const Limits limits_;
+  const Clock& clock_;
+  const std::int64_t total_blocks_;
+  const std::int32_t block_size_;
+  EngineShared shared_;
+  std::unique_ptr<EngineLoop> loop_;
+  std::thread thread_;
+};
+
+}  // namespace foregate

@@ -1,0 +1,98 @@
+#include "engine/runtime/engine_metrics.h"
+
+#include <vector>
+
+namespace foregate {
+namespace {
+
+// 1, 2, 5, 10, 20, 50, ... up to `most`.
+std::vector<double> token_buckets(std::int32_t most) {
+  std::vector<double> bounds;
+  for (double decade = 1; bounds.empty() || bounds.back() < most; decade *= 10) {
+    for (double step : {1.0, 2.0, 5.0}) {
+      if (step * decade <= most || bounds.empty()) bounds.push_back(step * decade);
+    }
+    if (decade * 10 > most) break;
+  }
+  return bounds;
+}
+
+const char* success_label(FinishReason reason) {
+  return reason == FinishReason::kCancelled ? "abort" : finish_reason_name(reason);
+}
+
+}  // namespace
+
+EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, std::int32_t max_model_len) {
+  if (registry == nullptr) {
+    own_ = std::make_unique<Metrics>();
+    registry = own_.get();
+  }
+  Metrics& m = *registry;
+  const Labels labels = {{"model_name", model_name}};
+  running_ = &m.gauge("vllm:num_requests_running", "Samples in the running batch.", labels);
+  waiting_ = &m.gauge("vllm:num_requests_waiting", "Samples waiting to be run.", labels);
+  kv_usage_ = &m.gauge("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use, 0 to 1.", labels);
+  prompt_tokens_ = &m.counter("vllm:prompt_tokens", "Prompt tokens processed.", labels);
+  generation_tokens_ = &m.counter("vllm:generation_tokens", "Tokens generated.", labels);
+  preemptions_ = &m.counter("vllm:num_preemptions", "Preemptions of running samples.", labels);
+  nonfinite_ = &m.counter("vllm:corrupted_requests", "Samples ended because of logits that are not finite.", labels);
+  for (FinishReason reason :
+       {FinishReason::kStop, FinishReason::kLength, FinishReason::kCancelled, FinishReason::kError}) {
+    Labels with_reason = labels;
+    with_reason["finished_reason"] = success_label(reason);
+    finished_[static_cast<std::size_t>(reason)] =
+        &m.counter("vllm:request_success", "Samples that ended, by reason.", with_reason);
+  }
+  ttft_ = &m.histogram("vllm:time_to_first_token_seconds", "Time to first token.", ttft_buckets(), labels);
+  itl_ = &m.histogram("vllm:inter_token_latency_seconds", "Time between tokens.", itl_buckets(), labels);
+  e2e_ = &m.histogram("vllm:e2e_request_latency_seconds", "Arrival to end.", latency_buckets(), labels);
+  queue_time_ = &m.histogram("vllm:request_queue_time_seconds", "Arrival to first step.", latency_buckets(), labels);
+  iteration_tokens_ = &m.histogram("vllm:iteration_tokens_total", "Rows of one step.",
+                                   {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}, labels);
+  const auto buckets = token_buckets(max_model_len);
+  request_prompt_tokens_ = &m.histogram("vllm:request_prompt_tokens", "Prompt tokens of a sample.", buckets, labels);
+  request_generation_tokens_ =
+      &m.histogram("vllm:request_generation_tokens", "Generated tokens of a sample.", buckets, labels);
+}
+
+void EngineMetrics::first_run(const Sequence& seq, TimeNs now) {
+  queue_time_->observe(seconds_between(seq.queued_at, now));
+}
+
+void EngineMetrics::token(const Sequence& seq, std::int32_t tokens, TimeNs now) {
+  generation_tokens_->add(tokens);
+  if (seq.last_token_at >= 0) {
+    itl_->observe(seconds_between(seq.last_token_at, now));
+    return;
+  }
+  prompt_tokens_->add(seq.prompt_tokens());
+  ttft_->observe(seconds_between(seq.queued_at, now));
+}
+
+void EngineMetrics::finish(const Sequence& seq, FinishReason reason, TimeNs now) {
+  finished_[static_cast<std::size_t>(reason)]->add(1);
+  e2e_->observe(seconds_between(seq.queued_at, now));
+  request_prompt_tokens_->observe(seq.prompt_tokens());
+  request_generation_tokens_->observe(seq.output_tokens());
+}
+
+void EngineMetrics::preempted() {
+  preemptions_->add(1);
+}
+
+void EngineMetrics::step(std::int32_t rows) {
+  iteration_tokens_->observe(rows);
+}
+
+void EngineMetrics::gauges(const EngineStats& stats) {
+  running_->set(static_cast<double>(stats.running));
+  waiting_->set(static_cast<double>(stats.waiting));
+  const auto total = static_cast<double>(stats.kv_blocks_total);
+  kv_usage_->set(total > 0 ? static_cast<double>(stats.kv_blocks_used) / total : 0.0);
+  const auto nonfinite = static_cast<double>(stats.nonfinite_rows);
+  if (nonfinite > nonfinite_seen_) nonfinite_->add(nonfinite - nonfinite_seen_);
+  nonfinite_seen_ = nonfinite;
+}
+
+}  // namespace foregate

@@ -1,0 +1,47 @@
+// The engine's series under vLLM's names (label model_name), so that boards and autoscalers made for
+// vLLM read them. Written by the engine thread; the registry is thread-safe.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+
+#include "engine/api/engine.h"
+#include "engine/base/metrics.h"
+#include "engine/sched/sequence.h"
+
+namespace foregate {
+
+class EngineMetrics {
+ public:
+  // With no registry given the series go to one of its own, which nobody reads.
+  EngineMetrics(Metrics* registry, const std::string& model_name, std::int32_t max_model_len);
+  void first_run(const Sequence& seq, TimeNs now);
+  // Before last_token_at moves on; 0 tokens when the sample ended with a stop id.
+  void token(const Sequence& seq, std::int32_t tokens, TimeNs now);
+  void finish(const Sequence& seq, FinishReason reason, TimeNs now);
+  void preempted();
+  void step(std::int32_t rows);
+  void gauges(const EngineStats& stats);
+
+ private:
+  std::unique_ptr<Metrics> own_;
+  Gauge* running_;
+  Gauge* waiting_;
+  Gauge* kv_usage_;
+  Counter* prompt_tokens_;
+  Counter* generation_tokens_;
+  Counter* preemptions_;
+  Counter* nonfinite_;
+  double nonfinite_seen_ = 0;
+  std::array<Counter*, 4> finished_;
+  Histogram* ttft_;
+  Histogram* itl_;
+  Histogram* e2e_;
+  Histogram* queue_time_;
+  Histogram* iteration_tokens_;
+  Histogram* request_prompt_tokens_;
+  Histogram* request_generation_tokens_;
+};
+
+}  // namespace foregate

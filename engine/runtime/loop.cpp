@@ -1,0 +1,279 @@
+#include "engine/runtime/loop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "engine/base/log.h"
+#include "engine/base/rng.h"
+#include "engine/kv/kv_txn.h"
+#include "engine/runtime/accept.h"
+#include "engine/runtime/step_builder.h"
+#include "engine/sched/scheduler.h"
+
+namespace foregate {
+namespace {
+
+constexpr TimeNs kLongWaitNs = 3'600'000'000'000;
+
+std::uint64_t draw_seed(std::uint64_t server_seed, std::uint64_t number) {
+  const auto words = philox4x32(server_seed, number, 0x5eedULL);
+  return static_cast<std::uint64_t>(words[0]) << 32 | words[1];
+}
+
+}  // namespace
+
+EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
+    : options_(std::move(parts.options)),
+      info_(std::move(parts.info)),
+      clock_(*parts.clock),
+      shared_(shared),
+      runner_(std::move(parts.model), *parts.device, std::move(parts.cache)),
+      pool_(static_cast<std::int32_t>(runner_.cache().num_blocks()), runner_.cache().layout().block_size),
+      sampler_(runner_.vocab_size()),
+      metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len) {
+  end_turn();
+}
+
+void EngineLoop::run() {
+  while (!shared_.inbox.closed()) {
+    try {
+      turn();
+    } catch (const std::exception& error) {
+      fail_engine(internal_error(std::string("the engine thread threw: ") + error.what()));
+    }
+  }
+  admit(clock_.now());
+  end_all(FinishReason::kCancelled, {});
+  end_turn();
+  shared_.watchdog.waits();
+}
+
+void EngineLoop::turn() {
+  const TimeNs now = clock_.now();
+  shared_.watchdog.turn_begins(now);
+  admit(now);
+  if (shared_.failed.load()) end_all(FinishReason::kError, unavailable("the engine has failed"));
+  const BatchPlan next = plan();
+  if (!next.empty()) step(next);
+  end_turn();
+  if (next.empty()) wait_for_work(now);
+}
+
+void EngineLoop::admit(TimeNs now) {
+  // Controls first: whatever they speak of was pushed before, or is put back for the next turn.
+  std::vector<Control> controls = shared_.live.take_controls();
+  std::vector<Submission> arrivals;
+  shared_.inbox.drain(arrivals);
+  for (const Submission& submission : arrivals) add_request(submission, now);
+  for (Control& control : controls) apply_control(std::move(control), now);
+  expire(now);
+}
+
+void EngineLoop::add_request(const Submission& submission, TimeNs now) {
+  const Request& request = *submission.request;
+  const std::uint64_t seed = request.sampling.seed ? *request.sampling.seed : draw_seed(options_.seed, seeds_drawn_++);
+  for (std::int32_t index = 0; index < request.n; ++index) {
+    auto seq = std::make_unique<Sequence>();
+    seq->index = index;
+    seq->request = submission.request;
+    seq->sink = submission.sink;
+    seq->seed = seed;
+    seq->tokens.reserve(request.prompt.size() + 64);
+    seq->tokens = request.prompt;
+    seq->queued_at = request.arrival > 0 ? std::min(request.arrival, now) : now;
+    sequences_.add(std::move(seq));
+  }
+}
+
+void EngineLoop::apply_control(Control control, TimeNs now) {
+  const std::vector<Sequence*> sequences = sequences_.of_request(control.request);
+  if (sequences.empty()) return shared_.live.put_back(std::move(control));
+  for (Sequence* seq : sequences) {
+    if (control.paused) seq->paused = *control.paused;
+    const auto& indices = control.cancelled;
+    const bool named = std::find(indices.begin(), indices.end(), seq->index) != indices.end();
+    if (control.cancel_all || named) finish(*seq, FinishReason::kCancelled, now);
+  }
+}
+
+void EngineLoop::expire(TimeNs now) {
+  for (Sequence* seq : sequences_.all()) {
+    const TimeNs deadline = seq->request->deadline;
+    if (deadline == 0 || now < deadline) continue;
+    finish(*seq, FinishReason::kError, now, Status(Code::kDeadlineExceeded, "the deadline of the request has passed"));
+  }
+}
+
+BatchPlan EngineLoop::plan() {
+  const SeqViews views = sequences_.views(pool_.block_size(), options_.max_logit_rows);
+  PlanInput input;
+  input.running = views.running;
+  input.waiting = views.waiting;
+  input.free_blocks = pool_.free_blocks();
+  input.block_size = pool_.block_size();
+  SchedLimits limits;
+  limits.max_num_seqs = options_.max_num_seqs;
+  limits.max_num_batched_tokens = options_.max_num_batched_tokens;
+  limits.max_prefill_chunk = options_.max_prefill_chunk;
+  BatchPlan plan = plan_step(input, limits);
+  for (SeqId id : plan.preempted) preempt(sequences_.at(id));
+  // INV-7: an empty plan while something could run would be a hang; end it in the open instead.
+  if (BUG_IF(plan.empty() && sequences_.runnable())) {
+    end_all(FinishReason::kError, internal_error("the scheduler found no step for a request that can run"));
+  }
+  return plan;
+}
+
+void EngineLoop::preempt(Sequence& seq) {
+  KvTxn::release_all(pool_, seq.blocks);
+  seq.running = false;
+  seq.computed = 0;
+  ++seq.preemptions;
+  ++stats_.preemptions;
+  metrics_.preempted();
+}
+
+void EngineLoop::wait_for_work(TimeNs now) {
+  TimeNs wait = kLongWaitNs;
+  for (const Sequence* seq : sequences_.all()) {
+    if (seq->request->deadline != 0) wait = std::min(wait, std::max<TimeNs>(0, seq->request->deadline - now));
+  }
+  shared_.watchdog.waits();
+  shared_.inbox.wait_for(std::chrono::nanoseconds(wait));
+}
+
+void EngineLoop::step(const BatchPlan& plan) {
+  KvTxn txn(pool_);
+  for (const PlanEntry& entry : plan.entries) {
+    if (txn.reserve(sequences_.at(entry.seq).blocks, entry.new_blocks)) continue;
+    // The plan counted on blocks that are not there.
+    if (BUG_IF(true))
+      return step_failed(plan, internal_error("the plan asks for more blocks than are free"), clock_.now());
+  }
+  build_step(plan, sequences_, txn, pool_.block_size(), io_);
+  note_first_runs(plan, clock_.now());
+  const Status ran = runner_.run(io_);
+  const TimeNs now = clock_.now();
+  ++stats_.steps;
+  stats_.last_step_end = now;
+  if (!ran.ok()) {
+    txn.drop();
+    return step_failed(plan, ran, now);
+  }
+  fatal_in_a_row_ = 0;
+  txn.commit();
+  metrics_.step(plan.rows);
+  commit(plan, now);
+}
+
+void EngineLoop::note_first_runs(const BatchPlan& plan, TimeNs now) {
+  for (const PlanEntry& entry : plan.entries) {
+    Sequence& seq = sequences_.at(entry.seq);
+    if (seq.first_run_at >= 0) continue;
+    seq.first_run_at = now;
+    metrics_.first_run(seq, now);
+  }
+}
+
+void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
+  stats_.batched_steps += plan.entries.size() > 1 ? 1 : 0;
+  for (std::size_t i = 0; i < plan.entries.size(); ++i) {
+    const PlanEntry& entry = plan.entries[i];
+    Sequence& seq = sequences_.at(entry.seq);
+    seq.running = true;
+    seq.suspect = false;
+    seq.computed += entry.rows;
+    stats_.chunked_prefills += entry.partial ? 1 : 0;
+    auto event = accept_entry(entry, io_.logit_ranges[i], runner_, info_.eos_token_ids, sampler_, seq);
+    if (!event.ok()) {
+      stats_.nonfinite_rows += event.status().code() == Code::kDataLoss ? 1 : 0;
+      finish(seq, FinishReason::kError, now, event.status());
+    } else if (event->has_value()) {
+      emit(seq, std::move(**event), now);
+    }
+  }
+}
+
+// INV-12: nothing of the step is kept. Those who were in it run alone next; who fails twice ends.
+void EngineLoop::step_failed(const BatchPlan& plan, const Status& why, TimeNs now) {
+  log_error("step failed: " + why.to_string() + " plan " + plan.to_string());
+  if (++fatal_in_a_row_ >= options_.max_fatal_steps) return fail_engine(why);
+  for (const PlanEntry& entry : plan.entries) {
+    Sequence& seq = sequences_.at(entry.seq);
+    seq.suspect = true;
+    if (++seq.fatal_steps >= 2) finish(seq, FinishReason::kError, now, why);
+  }
+}
+
+void EngineLoop::emit(Sequence& seq, TokenEvent event, TimeNs now) {
+  if (!event.tokens.empty() || event.stop_token >= 0) {
+    if (seq.last_token_at < 0) stats_.prompt_tokens += static_cast<std::uint64_t>(seq.prompt_tokens());
+    stats_.generated_tokens += event.tokens.size();
+    metrics_.token(seq, static_cast<std::int32_t>(event.tokens.size()), now);
+    seq.last_token_at = now;
+  }
+  if (!event.finish) return seq.sink->on_event(std::move(event));
+  const FinishReason reason = *event.finish;
+  // INV-5: marked before the call, so that no failure in between can send a second finish.
+  if (!std::exchange(seq.finished, true)) seq.sink->on_event(std::move(event));
+  retire(seq, reason, now);
+}
+
+void EngineLoop::retire(Sequence& seq, FinishReason reason, TimeNs now) {
+  switch (reason) {
+    case FinishReason::kStop: ++stats_.finished_stop; break;
+    case FinishReason::kLength: ++stats_.finished_length; break;
+    case FinishReason::kCancelled: ++stats_.cancelled; break;
+    case FinishReason::kError: ++stats_.failed; break;
+  }
+  metrics_.finish(seq, reason, now);
+  KvTxn::release_all(pool_, seq.blocks);
+  ended_.push_back(seq.request->id);
+  sequences_.remove(seq.id);
+}
+
+void EngineLoop::finish(Sequence& seq, FinishReason reason, TimeNs now, Status error) {
+  TokenEvent event;
+  event.request = seq.request->id;
+  event.index = seq.index;
+  event.finish = reason;
+  event.error = std::move(error);
+  emit(seq, std::move(event), now);
+}
+
+void EngineLoop::end_all(FinishReason reason, const Status& error) {
+  for (Sequence* seq : sequences_.all()) finish(*seq, reason, clock_.now(), error);
+}
+
+void EngineLoop::fail_engine(const Status& why) {
+  shared_.failed.store(true);
+  log_error("the engine has failed and takes no more requests: " + why.to_string());
+  admit(clock_.now());
+  end_all(FinishReason::kError, why);
+  end_turn();
+}
+
+// Stats first, then the ledger: who sees idle() sees the blocks free (INV-3, INV-10).
+void EngineLoop::end_turn() {
+  if (bugs_are_fatal()) {
+    const auto tables = sequences_.block_tables();
+    const Status audit = pool_.audit(tables);
+    if (!audit.ok()) log_error(audit.to_string());
+    CHECK(audit.ok());
+  }
+  stats_.running = stats_.waiting = stats_.paused = 0;
+  for (const Sequence* seq : sequences_.all())
+    ++(seq->paused ? stats_.paused : seq->running ? stats_.running : stats_.waiting);
+  stats_.kv_blocks_total = pool_.total_blocks();
+  stats_.kv_blocks_used = pool_.total_blocks() - pool_.free_blocks();
+  metrics_.gauges(stats_);
+  shared_.publish(stats_);
+  for (RequestId id : ended_) shared_.live.close_sample(id);
+  ended_.clear();
+}
+
+}  // namespace foregate

@@ -1,0 +1,65 @@
+// The engine thread: admit, plan, stage, run, fetch, commit, retire, over and over. All state in
+// here belongs to that thread alone (INV-1); other threads reach it through EngineShared.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/kv/block_pool.h"
+#include "engine/runtime/engine_metrics.h"
+#include "engine/runtime/engine_parts.h"
+#include "engine/runtime/engine_shared.h"
+#include "engine/runtime/sequence_table.h"
+#include "engine/runtime/step_io.h"
+#include "engine/runtime/step_runner.h"
+#include "engine/sample/sampler.h"
+
+namespace foregate {
+
+class EngineLoop {
+ public:
+  EngineLoop(EngineParts parts, EngineShared& shared);
+  void run();  // the body of the engine thread; returns when the inbox is closed and all have ended
+
+ private:
+  void turn();
+  // admit
+  void admit(TimeNs now);
+  void add_request(const Submission& submission, TimeNs now);
+  void apply_control(Control control, TimeNs now);
+  void expire(TimeNs now);
+  // plan
+  BatchPlan plan();
+  void preempt(Sequence& seq);
+  void wait_for_work(TimeNs now);
+  // stage, run, commit
+  void step(const BatchPlan& plan);
+  void note_first_runs(const BatchPlan& plan, TimeNs now);
+  void commit(const BatchPlan& plan, TimeNs now);
+  void step_failed(const BatchPlan& plan, const Status& why, TimeNs now);
+  void emit(Sequence& seq, TokenEvent event, TimeNs now);
+  // retire
+  void retire(Sequence& seq, FinishReason reason, TimeNs now);
+  void finish(Sequence& seq, FinishReason reason, TimeNs now, Status error = {});
+  void end_all(FinishReason reason, const Status& error);
+  void end_turn();
+  void fail_engine(const Status& why);
+
+  const EngineOptions options_;
+  const ModelInfo info_;
+  const Clock& clock_;
+  EngineShared& shared_;
+  StepRunner runner_;
+  BlockPool pool_;
+  Sampler sampler_;
+  EngineMetrics metrics_;
+  SequenceTable sequences_;
+  StepIo io_;
+  EngineStats stats_;
+  std::uint64_t seeds_drawn_ = 0;
+  std::int32_t fatal_in_a_row_ = 0;
+  std::vector<RequestId> ended_;  // samples that ended in this turn, still counted as live
+};
+
+}  // namespace foregate

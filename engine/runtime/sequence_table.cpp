@@ -1,0 +1,74 @@
+#include "engine/runtime/sequence_table.h"
+
+#include <algorithm>
+
+namespace foregate {
+
+Sequence& SequenceTable::add(std::unique_ptr<Sequence> sequence) {
+  sequence->id = SeqId{next_++};
+  by_request_[sequence->request->id].push_back(sequence->id);
+  return *sequences_.emplace(sequence->id, std::move(sequence)).first->second;
+}
+
+Sequence& SequenceTable::at(SeqId id) {
+  const auto it = sequences_.find(id);
+  CHECK(it != sequences_.end());
+  return *it->second;
+}
+
+std::vector<Sequence*> SequenceTable::of_request(RequestId id) {
+  std::vector<Sequence*> found;
+  const auto it = by_request_.find(id);
+  if (it == by_request_.end()) return found;
+  for (SeqId seq : it->second) found.push_back(&at(seq));
+  return found;
+}
+
+std::vector<Sequence*> SequenceTable::all() {
+  std::vector<Sequence*> found;
+  for (auto& [id, sequence] : sequences_) found.push_back(sequence.get());
+  return found;
+}
+
+void SequenceTable::remove(SeqId id) {
+  const auto it = sequences_.find(id);
+  CHECK(it != sequences_.end());
+  const auto request = by_request_.find(it->second->request->id);
+  std::erase(request->second, id);
+  if (request->second.empty()) by_request_.erase(request);
+  sequences_.erase(it);
+}
+
+SeqViews SequenceTable::views(std::int32_t block_size, std::int32_t max_logit_rows) const {
+  const Sequence* alone = nullptr;
+  for (const auto& [id, sequence] : sequences_) {
+    if (alone == nullptr && sequence->suspect && !sequence->paused) alone = sequence.get();
+  }
+  SeqViews views;
+  for (const auto& [id, sequence] : sequences_) {
+    const Sequence& s = *sequence;
+    SeqView view;
+    view.id = id;
+    view.tokens = s.total_tokens();
+    view.computed = s.computed;
+    view.blocks = s.blocks.size();
+    view.max_blocks = blocks_for(max_positions(*s.request), block_size);
+    if (s.wants_prompt_logprobs()) view.max_chunk = max_logit_rows;
+    view.paused = s.paused || (alone != nullptr && alone != &s);
+    view.was_preempted = s.preemptions > 0;
+    (s.running ? views.running : views.waiting).push_back(view);
+  }
+  return views;
+}
+
+bool SequenceTable::runnable() const {
+  return std::any_of(sequences_.begin(), sequences_.end(), [](const auto& entry) { return !entry.second->paused; });
+}
+
+std::vector<const BlockTable*> SequenceTable::block_tables() const {
+  std::vector<const BlockTable*> tables;
+  for (const auto& [id, sequence] : sequences_) tables.push_back(&sequence->blocks);
+  return tables;
+}
+
+}  // namespace foregate

@@ -1,0 +1,68 @@
+#include "engine/runtime/step_builder.h"
+
+#include <algorithm>
+
+namespace foregate {
+namespace {
+
+// First position of the entry whose logits are wanted: for prompt log-probabilities every row that
+// predicts a prompt token not yet scored, else the last row when it samples.
+std::int32_t first_logit_position(const PlanEntry& entry, const Sequence& seq) {
+  const std::int32_t end = entry.first_position + entry.rows;
+  std::int32_t first = entry.samples ? end - 1 : end;
+  if (seq.wants_prompt_logprobs()) {
+    const auto scored = std::max<std::int32_t>(1, static_cast<std::int32_t>(seq.prompt_logprobs.size()));
+    if (scored < seq.prompt_tokens()) first = std::min(first, std::max(entry.first_position, scored - 1));
+  }
+  return first;
+}
+
+void add_rows(const PlanEntry& entry, const Sequence& seq, std::int32_t block_size, const std::int32_t* table,
+              StepIo& io) {
+  for (std::int32_t i = 0; i < entry.rows; ++i) {
+    const std::int32_t position = entry.first_position + i;
+    io.tokens.push_back(seq.tokens[static_cast<std::size_t>(position)]);
+    io.positions.push_back(position);
+    io.slot_mapping.push_back(static_cast<std::int64_t>(table[position / block_size]) * block_size +
+                              position % block_size);
+  }
+}
+
+}  // namespace
+
+void StepIo::clear() {
+  tokens.clear();
+  positions.clear();
+  slot_mapping.clear();
+  block_ids.clear();
+  seqs.clear();
+  logit_rows.clear();
+  logit_ranges.clear();
+}
+
+void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& txn, std::int32_t block_size,
+                StepIo& io) {
+  io.clear();
+  std::vector<std::size_t> table_starts;
+  for (const PlanEntry& entry : plan.entries) {
+    table_starts.push_back(io.block_ids.size());
+    txn.append_view(sequences.at(entry.seq).blocks, io.block_ids);
+    const auto blocks = static_cast<std::int64_t>(io.block_ids.size() - table_starts.back());
+    CHECK(blocks * block_size >= entry.first_position + entry.rows);  // INV-4: every row has a slot of its own
+  }
+  // Pointers into block_ids only now that it no longer grows.
+  for (std::size_t i = 0; i < plan.entries.size(); ++i) {
+    const PlanEntry& entry = plan.entries[i];
+    const Sequence& seq = sequences.at(entry.seq);
+    const std::int32_t* table = io.block_ids.data() + table_starts[i];
+    const auto first_row = static_cast<std::int32_t>(io.tokens.size());
+    io.seqs.push_back({first_row, entry.rows, entry.first_position, table});
+    add_rows(entry, seq, block_size, table, io);
+    const std::int32_t first = first_logit_position(entry, seq);
+    const std::int32_t end = entry.first_position + entry.rows;
+    io.logit_ranges.push_back({static_cast<std::int32_t>(io.logit_rows.size()), end - first, first});
+    for (std::int32_t p = first; p < end; ++p) io.logit_rows.push_back(first_row + p - entry.first_position);
+  }
+}
+
+}  // namespace foregate

@@ -1,0 +1,35 @@
+// The arrays of one step: what the model reads (ForwardInput points into it) and where its logits go.
+// Written by the step builder, then by the model; engine thread only. Reused from step to step.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/api/types.h"
+#include "engine/model/model.h"
+#include "kernels/api/args_attention.h"
+
+namespace foregate {
+
+// Which rows of `logits` belong to entry i of the plan: first, first + 1, ... in order of position.
+// The last of them is the one to sample from when the entry samples.
+struct LogitRange {
+  std::int32_t first = 0;
+  std::int32_t rows = 0;
+  std::int32_t first_position = 0;  // position of the row behind logits row `first`
+};
+
+struct StepIo {
+  std::vector<Token> tokens;
+  std::vector<std::int32_t> positions;
+  std::vector<std::int64_t> slot_mapping;
+  std::vector<std::int32_t> block_ids;  // block tables of all entries, one after the other
+  std::vector<SeqSpan> seqs;
+  std::vector<std::int32_t> logit_rows;
+  std::vector<LogitRange> logit_ranges;  // one per entry of the plan
+
+  ForwardInput input() const { return {tokens, positions, slot_mapping, seqs, logit_rows}; }
+  void clear();
+};
+
+}  // namespace foregate

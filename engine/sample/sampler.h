@@ -1,0 +1,56 @@
+// One token from one row of logits. The result depends on the row, the sample's own tokens and
+// parameters, and (seed, index, position) alone, never on what else is in the batch (INV-9).
+// Engine thread; one Sampler per thread, it only holds scratch memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/api/types.h"
+#include "engine/base/status.h"
+#include "engine/sample/penalties.h"
+
+namespace foregate {
+
+struct SampleInput {
+  std::span<const float> logits;  // [vocab_size], raw
+  std::span<const Token> prompt;
+  std::span<const Token> output;  // so far
+  const SamplingParams* params = nullptr;
+  std::span<const Token> eos_ids;
+  std::uint64_t seed = 0;
+  std::int32_t index = 0;  // of n samples; each has its own stream of draws
+};
+
+struct SampledToken {
+  Token token = 0;
+  bool stops = false;  // an end-of-sequence or stop id: ends the sample and is not part of its text
+  std::optional<PositionLogprobs> logprobs;
+};
+
+class Sampler {
+ public:
+  explicit Sampler(std::int32_t vocab_size);
+  // Order of vLLM: min_tokens mask, logit_bias, repetition, frequency and presence penalty, then
+  // argmax (temperature < 1e-5; ties to the lowest id) or temperature, min_p, top_k, top_p and one draw.
+  // kInternal when the row is not finite, kInvalidArgument when no token is left to choose.
+  Result<SampledToken> sample(const SampleInput& input);
+
+ private:
+  struct Candidate {
+    double weight;  // exp((logit - highest) / temperature)
+    Token id;
+  };
+  Result<Token> choose(const SampleInput& input);
+  Result<Token> draw(const SampleInput& input, float highest);
+  void keep_top_k(std::int32_t top_k);
+  void keep_top_p(double top_p);
+
+  TokenCounts counts_;
+  std::vector<float> row_;
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace foregate

@@ -1,0 +1,82 @@
+// A model whose logits are a hash of the whole token history, read back from the KV pages: any mixed
+// up block, lost token or wrong rollback changes the answer. The right answer can be computed
+// without an engine. Also wrappers around any Model: one records logits, others misbehave.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/api/engine.h"
+#include "engine/model/model.h"
+#include "kernels/api/device.h"
+
+namespace foregate::testing_support {
+
+class HostDevice final : public Device {
+ public:
+  std::string describe() const override { return "host memory"; }
+  Memory allocate(std::size_t bytes) override;
+  std::unique_ptr<Stream> create_stream() override { return nullptr; }
+};
+
+std::uint64_t mix_hash(std::uint64_t hash, std::uint64_t value);
+// Logits that the stub gives after a history.
+std::vector<float> stub_logits(std::uint64_t history_hash, std::int32_t vocab_size);
+std::uint64_t history_hash(std::span<const Token> tokens);
+
+class StubModel final : public Model {
+ public:
+  explicit StubModel(std::int32_t vocab_size) : vocab_size_(vocab_size) {}
+  Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
+  std::int32_t vocab_size() const override { return vocab_size_; }
+  KvLayout kv_layout(DType type, std::int32_t block_size) const override;
+
+ private:
+  std::int32_t vocab_size_;
+};
+
+// Logits seen per token history, over any number of runs.
+struct LogitRecord {
+  std::mutex mutex;
+  std::map<std::uint64_t, std::vector<float>> rows;
+  std::int64_t repeats = 0;     // histories computed more than once
+  std::int64_t mismatches = 0;  // of these, with other bytes
+};
+
+// Follows what each KV slot holds and files every row of logits under its history.
+class RecordingModel final : public Model {
+ public:
+  RecordingModel(std::unique_ptr<Model> inner, std::shared_ptr<LogitRecord> record)
+      : inner_(std::move(inner)), record_(std::move(record)) {}
+  Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
+  std::int32_t vocab_size() const override { return inner_->vocab_size(); }
+  KvLayout kv_layout(DType type, std::int32_t block_size) const override { return inner_->kv_layout(type, block_size); }
+
+ private:
+  std::unique_ptr<Model> inner_;
+  std::shared_ptr<LogitRecord> record_;
+  std::map<std::int64_t, std::uint64_t> slots_;  // slot -> hash of the history up to it
+};
+
+// Runs `hook` around the inner model: to fail, to stall, or to change logits.
+class HookedModel final : public Model {
+ public:
+  using Hook = std::function<Status(Model& inner, const ForwardInput&, KvCache&, View2<float>)>;
+  HookedModel(std::unique_ptr<Model> inner, Hook hook) : inner_(std::move(inner)), hook_(std::move(hook)) {}
+  Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override {
+    return hook_(*inner_, input, cache, logits);
+  }
+  std::int32_t vocab_size() const override { return inner_->vocab_size(); }
+  KvLayout kv_layout(DType type, std::int32_t block_size) const override { return inner_->kv_layout(type, block_size); }
+
+ private:
+  std::unique_ptr<Model> inner_;
+  Hook hook_;
+};
+
+}  // namespace foregate::testing_support
