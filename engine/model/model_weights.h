@@ -2,6 +2,7 @@
 // the loader, const afterwards. Pointers lead into `memory`.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "engine/experts/resident_experts.h"
@@ -44,6 +45,11 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   ResidentExperts experts;
   std::vector<Memory> memory;
+
+  // Packed bytes that every step reads: all but the embedding table and the experts; the table
+  // counts when it is the lm head too.
+  std::int64_t dense_step_bytes = 0;
+  std::vector<std::int64_t> expert_bytes;  // per layer: one expert
 };
 
 }  // namespace foregate

@@ -51,7 +51,7 @@ void add_shared_expert(const Step& step, const LayerWeights& weights) {
 
 }  // namespace
 
-void run_moe_resident(const Step& step, LayerId id, const LayerWeights& weights, const ResidentExperts& experts) {
+int run_moe_resident(const Step& step, LayerId id, const LayerWeights& weights, const ResidentExperts& experts) {
   StepScratch& s = step.scratch;
   const std::int64_t hidden = step.config.hidden_size;
   const std::int64_t assignments = step.rows * step.config.router.top_k;
@@ -69,6 +69,7 @@ void run_moe_resident(const Step& step, LayerId id, const LayerWeights& weights,
                                                    .top_k = step.config.router.top_k,
                                                    .out = step.block_out()});
   if (weights.shared.gate.data != nullptr) add_shared_expert(step, weights);
+  return static_cast<int>(s.groups.size());
 }
 
 }  // namespace foregate

@@ -7,7 +7,7 @@
 
 namespace foregate {
 
-// scratch.delta = MoE(scratch.normed) of layer `id`.
-void run_moe_resident(const Step& step, LayerId id, const LayerWeights& weights, const ResidentExperts& experts);
+// scratch.delta = MoE(scratch.normed) of layer `id`; returns the number of experts that ran.
+int run_moe_resident(const Step& step, LayerId id, const LayerWeights& weights, const ResidentExperts& experts);
 
 }  // namespace foregate

@@ -52,6 +52,7 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   if (input.tokens.empty()) return {};
   const Step step{config_, ops_, stream_, scratch_, input, static_cast<std::int64_t>(input.tokens.size())};
 
+  std::int64_t bytes = weights_->dense_step_bytes;
   for (std::size_t i = 0; i < config_.ropes.size(); ++i) {
     rope_rows(rope_frequencies_[i], config_.ropes[i].magnitude, input.positions, scratch_.cos[i], scratch_.sin[i]);
   }
@@ -65,7 +66,8 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
     run_attention(step, weights.attention, layer, cache.pages(LayerId{i}));
     add_and_norm(step, weights.ffn_norm, false);
     if (layer.sparse) {
-      run_moe_resident(step, LayerId{i}, weights, weights_->experts);
+      bytes += run_moe_resident(step, LayerId{i}, weights, weights_->experts) *
+               weights_->expert_bytes[static_cast<std::size_t>(i)];
     } else {
       run_dense_ffn(step, weights.dense, step.block_out());
     }
@@ -75,6 +77,7 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
     project_logits(step, weights_->lm_head, logits);
   }
   stream_.synchronize();
+  bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
 }
 

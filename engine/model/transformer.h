@@ -3,6 +3,7 @@
 // thread, one call at a time.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -31,6 +32,7 @@ class Transformer final : public Model {
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
   std::int32_t vocab_size() const override { return config_.vocab_size; }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override;
+  std::uint64_t weight_bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
 
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return *weights_; }
@@ -45,6 +47,7 @@ class Transformer final : public Model {
   std::vector<std::vector<float>> rope_frequencies_;  // per rope of the config
   const OpTable& ops_;
   Stream& stream_;
+  std::atomic<std::uint64_t> bytes_read_{0};  // read by other threads for figures
 };
 
 // Reads the model directory and packs its weights onto the device. `ops` and `stream` must outlive

@@ -82,6 +82,19 @@ Status Loader::load(const std::vector<WeightItem>& items, Device& device, ModelW
   return {};
 }
 
+// What a step reads, for the bandwidth figures.
+void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& items, ModelWeights& weights) {
+  weights.expert_bytes.assign(config.layers.size(), 0);
+  for (const WeightItem& item : items) {
+    const std::int64_t bytes = packed_bytes(item.format, item.rows, item.cols);
+    if (item.group == WeightGroup::kExperts) {
+      weights.expert_bytes[static_cast<std::size_t>(item.layer)] += bytes / config.router.experts;
+    } else if (item.group != WeightGroup::kEmbedding || config.tied_embeddings) {
+      weights.dense_step_bytes += bytes;
+    }
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
@@ -90,6 +103,7 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
   ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, *weights));
   Loader loader(index, ops, stream, progress);
   RETURN_IF_ERROR(loader.load(items, device, *weights));
+  count_step_bytes(config, items, *weights);
   if (config.tied_embeddings) weights->lm_head = weights->embedding;
   return weights;
 }

@@ -1,0 +1,68 @@
+#include "engine/model/summary.h"
+
+#include <algorithm>
+
+namespace foregate {
+namespace {
+
+// How many of the item's rows one token uses, as a fraction used / of.
+struct Share {
+  std::int64_t used = 1;
+  std::int64_t of = 1;
+};
+
+Share share_per_token(const ModelConfig& config, const WeightItem& item) {
+  if (item.group == WeightGroup::kExperts) return {config.router.top_k, config.router.experts};
+  // A token looks up one row of the embedding table; a tied table is the lm head as well.
+  if (item.group == WeightGroup::kEmbedding && !config.tied_embeddings) return {1, item.rows};
+  return {};
+}
+
+void add(GroupSize& size, const GroupSize& item) {
+  size.tensors += item.tensors;
+  size.parameters += item.parameters;
+  size.active += item.active;
+  size.file_bytes += item.file_bytes;
+  size.packed_bytes += item.packed_bytes;
+  size.read_per_token += item.read_per_token;
+}
+
+// Items of one group and layer are summed first, so that the shares divide exactly.
+void close_run(const ModelConfig& config, const WeightItem& last, GroupSize& run, ModelSummary& summary) {
+  const Share share = share_per_token(config, last);
+  run.active = run.parameters * share.used / share.of;
+  run.read_per_token = run.packed_bytes * share.used / share.of;
+  if (last.group == WeightGroup::kExperts) {
+    summary.expert_packed_bytes = std::max(summary.expert_packed_bytes, run.packed_bytes / share.of);
+  }
+  add(summary.groups[static_cast<std::size_t>(last.group)], run);
+  run = {};
+}
+
+}  // namespace
+
+Result<ModelSummary> summarize(const FileSystem& files, const std::string& dir) {
+  ModelSummary summary;
+  ASSIGN_OR_RETURN(summary.config, read_model_config(files, dir));
+  ASSIGN_OR_RETURN(const TensorIndex index, TensorIndex::open(files, dir));
+  ModelWeights weights;
+  ASSIGN_OR_RETURN(const auto items, plan_weights(summary.config, index, weights));
+  GroupSize run;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const WeightItem& item = items[i];
+    const std::int64_t parameters = item.rows * item.cols;
+    ++run.tensors;
+    run.parameters += parameters;
+    run.file_bytes += parameters * dtype_bytes(*item.entry->dtype);
+    run.packed_bytes += packed_bytes(item.format, item.rows, item.cols);
+    const bool last = i + 1 == items.size() || items[i + 1].group != item.group || items[i + 1].layer != item.layer;
+    if (last) close_run(summary.config, item, run, summary);
+  }
+  for (const GroupSize& group : summary.groups) add(summary.total, group);
+  const ModelConfig& config = summary.config;
+  summary.kv_bytes_per_position = static_cast<std::int64_t>(config.layers.size()) * 2 * config.kv_width() * 4;
+  summary.shards = index.shards();
+  return summary;
+}
+
+}  // namespace foregate

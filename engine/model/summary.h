@@ -1,0 +1,39 @@
+// Sizes of a model from its config and tensor index alone: nothing is loaded. For `foregate
+// inspect` and memory plans.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "engine/base/status.h"
+#include "engine/io/file.h"
+#include "engine/model/model_config.h"
+#include "engine/model/weight_plan.h"
+
+namespace foregate {
+
+struct GroupSize {
+  std::int64_t tensors = 0;         // matrices and vectors, an expert's parts counted one by one
+  std::int64_t parameters = 0;      // elements
+  std::int64_t active = 0;          // of them, used for one token
+  std::int64_t file_bytes = 0;      // as stored
+  std::int64_t packed_bytes = 0;    // in device memory
+  std::int64_t read_per_token = 0;  // packed bytes that one decode step of one sequence reads
+};
+
+struct ModelSummary {
+  ModelConfig config;
+  std::array<GroupSize, kWeightGroups> groups;  // by WeightGroup
+  GroupSize total;
+  std::int64_t expert_packed_bytes = 0;    // the largest single expert
+  std::int64_t kv_bytes_per_position = 0;  // of f32 keys and values, all layers
+  std::size_t shards = 0;
+
+  const GroupSize& group(WeightGroup group) const { return groups[static_cast<std::size_t>(group)]; }
+};
+
+// Errors as read_model_config() and load_weights() give them.
+Result<ModelSummary> summarize(const FileSystem& files, const std::string& dir);
+
+}  // namespace foregate
