@@ -8,6 +8,7 @@ namespace foregate {
 
 Status LiveRequests::open(RequestId id, std::int32_t n) {
   std::lock_guard lock(mutex_);
+  if (entries_.contains(id)) return invalid_argument("this request id is in use", "id");
   if (n > max_samples_) {
     return invalid_argument(
         "n is " + std::to_string(n) + ", more than the " + std::to_string(max_samples_) + " samples held at once", "n");
@@ -18,7 +19,7 @@ Status LiveRequests::open(RequestId id, std::int32_t n) {
   }
   Entry entry;
   entry.n = entry.left = n;
-  if (!entries_.emplace(id, std::move(entry)).second) return invalid_argument("this request id is in use", "id");
+  entries_.emplace(id, std::move(entry));
   samples_ += n;
   return {};
 }

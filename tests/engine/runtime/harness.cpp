@@ -39,6 +39,11 @@ bool CollectSink::wait_tokens(std::size_t count) {
   return changed_.wait_for(lock, kPatience, [&] { return tokens_ >= count; });
 }
 
+bool CollectSink::wait_progress(std::size_t count) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, kPatience, [&] { return tokens_ >= count || finished_ > 0; });
+}
+
 std::map<std::int32_t, SampleLog> CollectSink::logs() const {
   std::lock_guard lock(mutex_);
   return logs_;

@@ -33,7 +33,8 @@ class CollectSink final : public EventSink {
   void on_event(TokenEvent event) override;
   // Waits until `n` samples have finished; false after 60 s.
   bool wait_finished(int n);
-  bool wait_tokens(std::size_t count);  // of all samples together
+  bool wait_tokens(std::size_t count);    // of all samples together
+  bool wait_progress(std::size_t count);  // that many tokens, or a finish
   std::map<std::int32_t, SampleLog> logs() const;
   SampleLog log(std::int32_t index = 0) const;
 

@@ -32,8 +32,11 @@ std::int64_t slot_of(const SeqSpan& seq, std::int32_t position, std::int32_t blo
 }  // namespace
 
 Memory HostDevice::allocate(std::size_t bytes) {
-  void* data = std::calloc(1, bytes);
-  return data == nullptr ? Memory() : Memory(data, bytes, [](void* p, std::size_t) { std::free(p); });
+  if (bytes == 0) return {};
+  void* data = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+  if (data == nullptr) return {};
+  std::memset(data, 0, bytes);
+  return Memory(data, bytes, [](void* p, std::size_t) { std::free(p); });
 }
 
 std::uint64_t mix_hash(std::uint64_t hash, std::uint64_t value) {

@@ -1,0 +1,232 @@
+#include "engine/runtime/boot.h"
+
+#include <string>
+#include <utility>
+
+#include "engine/base/log.h"
+#include "engine/io/file.h"
+#include "engine/model/summary.h"
+#include "engine/model/transformer.h"
+#include "engine/runtime/engine_parts.h"
+#include "engine/runtime/memory_budget.h"
+#include "engine/runtime/text_assets.h"
+#include "kernels/registry/registry.h"
+
+namespace foregate {
+namespace {
+
+void tell(const BootOptions& options, std::string_view stage, double fraction) {
+  if (options.progress) options.progress(stage, fraction);
+}
+
+Status check_boot_options(const BootOptions& o) {
+  if (o.model_dir.empty()) return invalid_argument("no model directory is given", "model");
+  if (o.max_model_len < 0) return invalid_argument("max_model_len must not be negative", "max_model_len");
+  if (o.max_num_seqs < 1) return invalid_argument("max_num_seqs must be at least 1", "max_num_seqs");
+  if (o.max_num_batched_tokens < 1) {
+    return invalid_argument("max_num_batched_tokens must be at least 1", "max_num_batched_tokens");
+  }
+  if (o.block_size < 1 || o.block_size > 1024) {
+    return invalid_argument("block_size must be between 1 and 1024", "block_size");
+  }
+  if (o.num_blocks < 0) return invalid_argument("num_blocks must not be negative", "num_blocks");
+  if (o.kv_cache_bytes < 0) return invalid_argument("kv_cache_bytes must not be negative", "kv_cache_bytes");
+  if (o.kv_type != DType::kF32 && o.kv_type != DType::kF16 && o.kv_type != DType::kBF16) {
+    return invalid_argument("the KV cache is f32, f16 or bf16", "kv_cache_dtype");
+  }
+  return {};
+}
+
+// Members in the order in which they depend on one another: the last goes first.
+struct LoadedModel {
+  Backend backend;
+  std::unique_ptr<Stream> stream;
+  std::unique_ptr<const OpTable> ops;
+  std::unique_ptr<Transformer> model;
+  ModelInfo info;
+  BootReport report;
+  GenerationDefaults defaults;
+};
+
+Result<std::int32_t> choose_model_len(const ModelConfig& config, std::int32_t asked) {
+  if (asked == 0) return config.max_positions;
+  if (asked <= config.max_positions) return asked;
+  return invalid_argument("max_model_len is " + std::to_string(asked) + ", the model was made for at most " +
+                              std::to_string(config.max_positions) + " positions",
+                          "max_model_len");
+}
+
+GenerationDefaults defaults_of(const SamplingDefaults& sampling) {
+  GenerationDefaults defaults;
+  defaults.temperature = sampling.temperature;
+  defaults.top_k = sampling.top_k;
+  defaults.top_p = sampling.top_p;
+  defaults.min_p = sampling.min_p;
+  defaults.repetition_penalty = sampling.repetition_penalty;
+  return defaults;
+}
+
+Status check_memory(const ModelSummary& summary, std::int64_t available) {
+  if (available <= 0 || summary.total.packed_bytes <= available) return {};
+  return resource_exhausted("the weights need " + std::to_string(summary.total.packed_bytes) + " bytes, " +
+                            std::to_string(available) + " are available");
+}
+
+void describe(const ModelSummary& summary, LoadedModel& loaded) {
+  const std::string device = loaded.backend.device->describe();
+  loaded.info.architecture = summary.config.arch->class_name;
+  loaded.info.parameters = summary.total.parameters;
+  loaded.info.active_parameters = summary.total.active;
+  loaded.info.vocab_size = summary.config.vocab_size;
+  loaded.info.eos_token_ids = summary.config.eos;
+  loaded.info.device = device;
+  loaded.defaults = defaults_of(summary.config.sampling);
+  loaded.report.isa = loaded.backend.isa;
+  loaded.report.threads = loaded.backend.threads;
+  loaded.report.device = device;
+  loaded.report.backend_reason = loaded.backend.reason;
+  loaded.report.fallbacks = loaded.backend.fallbacks;
+}
+
+Result<LoadedModel> load_model(const BootOptions& options) {
+  RETURN_IF_ERROR(check_boot_options(options));
+  const FileSystem& files = local_files();
+  const Clock& clock = options.clock != nullptr ? *options.clock : system_clock();
+  const TimeNs start = clock.now();
+  tell(options, "weights", 0.0);
+  ASSIGN_OR_RETURN(const ModelSummary summary, summarize(files, options.model_dir));
+  RETURN_IF_ERROR(check_memory(summary, available_memory()));
+
+  LoadedModel loaded;
+  ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
+  BackendChoice choice;
+  choice.isa = options.isa;
+  choice.threads = options.threads;
+  std::string error;
+  loaded.backend = make_backend(choice, &error);
+  if (loaded.backend.device == nullptr) return invalid_argument(error, "isa");
+  loaded.stream = loaded.backend.device->create_stream();
+  LoadOptions load;
+  load.max_batched_tokens = options.max_num_batched_tokens;
+  load.progress = [&options](std::uint64_t done, std::uint64_t total) {
+    tell(options, "weights", total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total));
+  };
+  // The model keeps a reference to the table, so the table must not move from here on.
+  loaded.ops = std::make_unique<const OpTable>(loaded.backend.ops);
+  ASSIGN_OR_RETURN(loaded.model, load_transformer(files, options.model_dir, *loaded.backend.device, *loaded.ops,
+                                                  *loaded.stream, load));
+  describe(summary, loaded);
+  loaded.report.load_seconds = seconds_between(start, clock.now());
+  return loaded;
+}
+
+class BootedModelImpl final : public BootedModel {
+ public:
+  explicit BootedModelImpl(LoadedModel loaded) : loaded_(std::move(loaded)) {}
+  Model& model() override { return *loaded_.model; }
+  Device& device() override { return *loaded_.backend.device; }
+  const ModelInfo& info() const override { return loaded_.info; }
+  const BootReport& report() const override { return loaded_.report; }
+
+ private:
+  LoadedModel loaded_;
+};
+
+class BootedEngineImpl final : public BootedEngine {
+ public:
+  BootedEngineImpl(LoadedModel loaded, std::shared_ptr<const Tokenizer> tokenizer, TextAssets text)
+      : loaded_(std::move(loaded)), model_(*loaded_.model), tokenizer_(std::move(tokenizer)), text_(std::move(text)) {}
+
+  Status start(const BootOptions& options);
+  Engine& engine() override { return *engine_; }
+  std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
+  std::shared_ptr<const ChatTemplate> chat_template() const override { return text_.chat_template; }
+  const std::string& bos_token() const override { return text_.bos_token; }
+  const std::string& eos_token() const override { return text_.eos_token; }
+  const GenerationDefaults& generation_defaults() const override { return loaded_.defaults; }
+  const BootReport& report() const override { return loaded_.report; }
+  Model& model() override { return model_; }
+  Device& device() override { return *loaded_.backend.device; }
+
+ private:
+  LoadedModel loaded_;  // its model belongs to the engine once that is started
+  Model& model_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  TextAssets text_;
+  std::unique_ptr<Engine> engine_;
+};
+
+EngineOptions engine_options(const BootOptions& options) {
+  EngineOptions out;
+  out.max_num_seqs = options.max_num_seqs;
+  out.max_num_batched_tokens = options.max_num_batched_tokens;
+  out.max_num_queued_reqs = options.max_num_queued_reqs;
+  out.step_limit_seconds = options.step_limit_seconds;
+  out.seed = options.seed;
+  out.model_name = options.model_name;
+  if (out.model_name.empty()) {
+    std::string dir = options.model_dir;
+    while (dir.size() > 1 && dir.back() == '/') dir.pop_back();
+    out.model_name = dir.substr(dir.find_last_of('/') + 1);
+  }
+  return out;
+}
+
+Status BootedEngineImpl::start(const BootOptions& options) {
+  tell(options, "kv cache", 0.0);
+  const KvLayout layout = model_.kv_layout(options.kv_type, options.block_size);
+  BootReport& report = loaded_.report;
+  KvBudget budget;
+  budget.num_blocks = options.num_blocks;
+  budget.kv_cache_bytes = options.kv_cache_bytes;
+  budget.available_bytes = report.available_bytes = available_memory();
+  budget.block_bytes = report.block_bytes = layout.block_bytes();
+  budget.block_size = options.block_size;
+  budget.max_num_seqs = options.max_num_seqs;
+  budget.max_model_len = loaded_.info.max_model_len;
+  ASSIGN_OR_RETURN(report.num_blocks, choose_num_blocks(budget));
+  ASSIGN_OR_RETURN(KvCache cache, KvCache::create(*loaded_.backend.device, layout, report.num_blocks));
+  tell(options, "kv cache", 1.0);
+
+  EngineParts parts;
+  parts.model = std::move(loaded_.model);
+  parts.device = loaded_.backend.device.get();
+  parts.cache = std::move(cache);
+  parts.options = engine_options(options);
+  parts.info = loaded_.info;
+  parts.limits.max_model_len = loaded_.info.max_model_len;
+  parts.limits.vocab_size = loaded_.info.vocab_size;
+  parts.clock = options.clock;
+  parts.metrics = options.metrics;
+  ASSIGN_OR_RETURN(engine_, make_engine(std::move(parts)));
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BootedModel>> boot_model(const BootOptions& options) {
+  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options));
+  return std::unique_ptr<BootedModel>(new BootedModelImpl(std::move(loaded)));
+}
+
+Result<std::unique_ptr<BootedEngine>> boot_engine(const BootOptions& options) {
+  // Text first: it is quick to read and most often what a directory lacks.
+  RETURN_IF_ERROR(check_boot_options(options));
+  tell(options, "tokenizer", 0.0);
+  ASSIGN_OR_RETURN(std::shared_ptr<const Tokenizer> tokenizer,
+                   load_tokenizer(local_files(), options.model_dir + "/tokenizer.json"));
+  ASSIGN_OR_RETURN(TextAssets text, load_text_assets(local_files(), options.model_dir));
+  tell(options, "tokenizer", 1.0);
+  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options));
+  if (tokenizer->vocab_size() > loaded.info.vocab_size) {
+    log_warn("tokenizer.json has ids up to " + std::to_string(tokenizer->vocab_size() - 1) +
+             ", the model's vocab_size is " + std::to_string(loaded.info.vocab_size) +
+             ": prompts with ids beyond it are refused");
+  }
+  auto booted = std::make_unique<BootedEngineImpl>(std::move(loaded), std::move(tokenizer), std::move(text));
+  RETURN_IF_ERROR(booted->start(options));
+  tell(options, "ready", 1.0);
+  return std::unique_ptr<BootedEngine>(std::move(booted));
+}
+
+}  // namespace foregate

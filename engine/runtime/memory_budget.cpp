@@ -1,0 +1,91 @@
+#include "engine/runtime/memory_budget.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <string>
+
+#include "engine/kv/block_pool.h"
+
+namespace foregate {
+namespace {
+
+// The rest is for the page cache that weights were read through, scratch memory and the front end.
+constexpr double kShareOfAvailable = 0.5;
+
+std::optional<std::int64_t> parse_number(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end == text.data() || value < 0) return std::nullopt;
+  return value;
+}
+
+// The number after `key` at the start of a line.
+std::optional<std::int64_t> number_of_line(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    if (text.substr(0, end).starts_with(key)) return parse_number(text.substr(key.size(), end - key.size()));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return std::nullopt;
+}
+
+// Files of /proc and /sys say that they are empty, so they are read to their end here.
+std::string read_small(const char* path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+}  // namespace
+
+std::optional<std::int64_t> parse_mem_available(std::string_view meminfo) {
+  const auto kilobytes = number_of_line(meminfo, "MemAvailable:");
+  if (!kilobytes || *kilobytes > std::numeric_limits<std::int64_t>::max() / 1024) return std::nullopt;
+  return *kilobytes * 1024;
+}
+
+std::optional<std::int64_t> parse_cgroup_available(std::string_view limit, std::string_view usage,
+                                                   std::string_view stat) {
+  const auto most = parse_number(limit);
+  const auto used = parse_number(usage);
+  if (!most || !used) return std::nullopt;
+  const std::int64_t reclaimable = std::min(number_of_line(stat, "inactive_file ").value_or(0), *used);
+  return std::max<std::int64_t>(0, *most - (*used - reclaimable));
+}
+
+std::int64_t available_memory() {
+  std::optional<std::int64_t> available = parse_mem_available(read_small("/proc/meminfo"));
+  const auto group =
+      parse_cgroup_available(read_small("/sys/fs/cgroup/memory.max"), read_small("/sys/fs/cgroup/memory.current"),
+                             read_small("/sys/fs/cgroup/memory.stat"));
+  if (group && (!available || *group < *available)) available = group;
+  return available.value_or(0);
+}
+
+Result<std::int64_t> choose_num_blocks(const KvBudget& budget) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  if (budget.num_blocks > 0) return std::min(budget.num_blocks, kMost);
+  const std::int64_t one = blocks_for(budget.max_model_len, budget.block_size);
+  const std::int64_t wanted = one * budget.max_num_seqs;
+  std::int64_t blocks = wanted;
+  std::string limit = "kv_cache_bytes";
+  std::int64_t bytes = budget.kv_cache_bytes;
+  if (bytes <= 0 && budget.available_bytes > 0) {
+    bytes = static_cast<std::int64_t>(static_cast<double>(budget.available_bytes) * kShareOfAvailable);
+    limit = "half of the available memory";
+    blocks = std::min(wanted, bytes / budget.block_bytes);
+  } else if (bytes > 0) {
+    blocks = bytes / budget.block_bytes;
+  }
+  if (blocks >= one) return std::min(blocks, kMost);
+  return resource_exhausted("one sequence of " + std::to_string(budget.max_model_len) + " tokens needs " +
+                            std::to_string(one * budget.block_bytes) + " bytes of KV cache, " + limit + " is " +
+                            std::to_string(bytes) + "; lower max_model_len or give more");
+}
+
+}  // namespace foregate

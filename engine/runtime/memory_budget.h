@@ -1,0 +1,36 @@
+// How many KV blocks a server takes when nobody says: enough for max_num_seqs sequences of full
+// length, within a share of the memory this process may still use. Pure but for available_memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "engine/base/status.h"
+
+namespace foregate {
+
+// Bytes of "MemAvailable:" in the text of /proc/meminfo.
+std::optional<std::int64_t> parse_mem_available(std::string_view meminfo);
+// What a control group leaves: limit - (usage - reclaimable). `limit` is the text of memory.max
+// ("max" = none), `usage` of memory.current, `stat` of memory.stat (its inactive_file is reclaimable).
+std::optional<std::int64_t> parse_cgroup_available(std::string_view limit, std::string_view usage,
+                                                   std::string_view stat);
+// The smaller of both on this machine; 0 when neither can be read.
+std::int64_t available_memory();
+
+struct KvBudget {
+  std::int64_t num_blocks = 0;       // > 0: as asked
+  std::int64_t kv_cache_bytes = 0;   // > 0: as asked
+  std::int64_t available_bytes = 0;  // 0: not known
+  std::int64_t block_bytes = 0;
+  std::int32_t block_size = 0;
+  std::int32_t max_num_seqs = 0;
+  std::int32_t max_model_len = 0;
+};
+
+// Blocks to allocate. kResourceExhausted, with the numbers and what to change, when not even one
+// sequence of max_model_len fits and the number of blocks was not given outright.
+Result<std::int64_t> choose_num_blocks(const KvBudget& budget);
+
+}  // namespace foregate

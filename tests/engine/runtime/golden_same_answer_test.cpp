@@ -1,0 +1,156 @@
+// The same promise as same_answer_test.cpp over real transformers: the tiny golden models, with the
+// CPU tables, batch widths, chunk sizes, block sizes, thread counts and preemption. Byte for byte.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "engine/runtime/boot.h"
+#include "kernels/registry/registry.h"
+#include "tests/engine/runtime/same_answer.h"
+
+namespace foregate {
+namespace {
+
+using namespace testing_support;
+
+// A model that somebody else owns.
+class BorrowedModel final : public Model {
+ public:
+  explicit BorrowedModel(Model& model) : model_(model) {}
+  Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override {
+    return model_.forward(input, cache, logits);
+  }
+  std::int32_t vocab_size() const override { return model_.vocab_size(); }
+  KvLayout kv_layout(DType type, std::int32_t block_size) const override { return model_.kv_layout(type, block_size); }
+
+ private:
+  Model& model_;
+};
+
+std::unique_ptr<BootedModel> load(const std::string& name, int threads, const std::string& isa = "auto") {
+  BootOptions options;
+  options.model_dir = std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/" + name;
+  options.threads = threads;
+  options.isa = isa;
+  options.max_num_batched_tokens = 256;
+  auto booted = boot_model(options);
+  EXPECT_TRUE(booted.ok()) << booted.status().to_string();
+  CHECK(booted.ok());
+  return std::move(booted).value();
+}
+
+class GoldenModel : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    model_ = load(GetParam(), 1);
+    requests_ = mixed_requests(5, 16, model_->info().vocab_size, 1, 60, 24);
+    requests_[4].prompt_logprobs = 3;
+    setup_.limits.vocab_size = model_->info().vocab_size;
+    setup_.limits.max_model_len = model_->info().max_model_len;
+    setup_.eos = model_->info().eos_token_ids;
+    setup_.num_blocks = 1024;
+    setup_.options.max_num_batched_tokens = 256;
+    EngineSetup one_by_one = setup_;
+    alone_ = run_requests(one_by_one, maker(*model_), requests_, Arrival::kOneByOne);
+    ASSERT_TRUE(alone_.ended);
+    ASSERT_EQ(alone_.stats.batched_steps, 0u);
+    ASSERT_EQ(alone_.stats.chunked_prefills, 0u);
+  }
+
+  static ModelMaker maker(BootedModel& model) {
+    return [&model] { return std::make_unique<BorrowedModel>(model.model()); };
+  }
+
+  RunResult run(const EngineSetup& setup, BootedModel& model, Arrival arrival = Arrival::kTogether) {
+    RunResult result = run_requests(setup, maker(model), requests_, arrival, 3);
+    EXPECT_TRUE(result.ended);
+    return result;
+  }
+
+  void expect_same(const RunResult& result) {
+    const Difference difference = compare_runs(alone_, result);
+    EXPECT_EQ(difference.answers, 0);
+    EXPECT_EQ(difference.logits, 0);
+    EXPECT_EQ(difference.compared, static_cast<std::int64_t>(alone_.record->rows.size()));
+    EXPECT_EQ(result.stats.kv_blocks_used, 0);
+  }
+
+  std::unique_ptr<BootedModel> model_;
+  std::vector<Request> requests_;
+  EngineSetup setup_;
+  RunResult alone_;
+};
+
+TEST_P(GoldenModel, BatchWidths) {
+  for (int width : {2, 8, 32}) {
+    setup_.options.max_num_seqs = width;
+    for (Arrival arrival : {Arrival::kTogether, Arrival::kRandom}) {
+      const RunResult result = run(setup_, *model_, arrival);
+      expect_same(result);
+      EXPECT_GT(result.stats.batched_steps, 0u);
+    }
+  }
+}
+
+TEST_P(GoldenModel, PrefillChunks) {
+  for (int chunk : {1, 7, 16, 64}) {
+    setup_.options.max_prefill_chunk = chunk < 60 ? chunk : 0;
+    setup_.options.max_num_batched_tokens = chunk < 60 ? 256 : chunk;
+    const RunResult result = run(setup_, *model_);
+    expect_same(result);
+    EXPECT_GT(result.stats.chunked_prefills, 0u);
+  }
+}
+
+TEST_P(GoldenModel, BlockSizes) {
+  for (int block : {1, 16}) {
+    setup_.block_size = block;
+    setup_.num_blocks = 4096 / block;
+    expect_same(run(setup_, *model_));
+  }
+}
+
+TEST_P(GoldenModel, Preemption) {
+  setup_.num_blocks = 24;  // 96 positions, one request may need 83
+  const RunResult result = run(setup_, *model_);
+  expect_same(result);
+  EXPECT_GT(result.stats.preemptions, 0u);
+}
+
+TEST_P(GoldenModel, TwoThreads) {
+  const auto other = load(GetParam(), 2);
+  ASSERT_EQ(other->report().threads, 2);
+  const RunResult result = run(setup_, *other);
+  expect_same(result);
+  EXPECT_GT(result.stats.batched_steps, 0u);
+}
+
+// Each table keeps the promise within itself: alone and batched agree whatever the ISA.
+TEST_P(GoldenModel, EveryIsa) {
+  for (const std::string& isa : runnable_isas()) {
+    const auto other = load(GetParam(), 1, isa);
+    ASSERT_EQ(other->report().isa, isa);
+    setup_.options.max_prefill_chunk = 0;
+    const RunResult one = run(setup_, *other, Arrival::kOneByOne);
+    setup_.options.max_prefill_chunk = 7;
+    const RunResult many = run(setup_, *other, Arrival::kTogether);
+    const Difference difference = compare_runs(one, many);
+    EXPECT_EQ(difference.answers, 0) << isa;
+    EXPECT_EQ(difference.logits, 0) << isa;
+    EXPECT_EQ(difference.compared, static_cast<std::int64_t>(one.record->rows.size())) << isa;
+    EXPECT_GT(many.stats.chunked_prefills, 0u);
+    EXPECT_GT(many.stats.batched_steps, 0u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(SameAnswer, GoldenModel,
+                         ::testing::Values("mixtral-gqa-top2", "olmoe-mha-top8", "qwen2-moe-shared-top4",
+                                           "qwen3-moe-top4-norm", "mixtral-window-top1-tied", "qwen3-dense-tied"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace foregate
