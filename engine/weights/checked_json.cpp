@@ -70,6 +70,8 @@ std::string printable(std::string_view text) {
 
 Status parse_checked_json(std::string_view text, const JsonLimits& limits, std::string_view label, Json& out) {
   const std::string where = std::string(label) + ": ";
+  // The parser takes a NUL byte for the end of the text and would overlook what follows.
+  if (text.find('\0') != std::string_view::npos) return data_loss(where + "not valid JSON: it holds a NUL byte");
   try {
     Checker checker(limits);
     if (!Json::sax_parse(text, &checker)) {
