@@ -1,0 +1,192 @@
+#include "server/app/app.h"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "engine/base/log.h"
+#include "server/app/load_bar.h"
+#include "server/http/http_server.h"
+#include "server/http/service.h"
+#include "server/net/tcp.h"
+
+namespace foregate {
+namespace {
+
+constexpr double kDrainPollSeconds = 0.02;
+constexpr double kFlushGraceSeconds = 2.0;  // for the error events of requests that a drain cut off
+
+HttpOptions http_options(const ServeOptions& options) {
+  HttpOptions http;
+  http.reader.header_bytes = static_cast<std::size_t>(options.max_header_bytes);
+  http.reader.body_bytes = static_cast<std::uint64_t>(options.max_body_bytes);
+  http.total_body_bytes = static_cast<std::uint64_t>(options.max_total_body_bytes);
+  http.max_connections = static_cast<std::size_t>(options.max_connections);
+  http.header_timeout = options.header_timeout;
+  http.body_timeout = options.body_timeout;
+  http.idle_timeout = options.idle_timeout;
+  http.stall_timeout = options.stall_timeout;
+  http.stream_buffer_bytes = static_cast<std::size_t>(options.stream_buffer_bytes);
+  return http;
+}
+
+ServiceOptions service_options(const ServeOptions& options) {
+  ServiceOptions service;
+  service.api_keys = options.api_key;
+  service.worker_threads = static_cast<std::size_t>(options.worker_threads);
+  service.worker_queue = static_cast<std::size_t>(options.max_num_queued_reqs);
+  service.log_requests = options.enable_log_requests;
+  service.version = FOREGATE_VERSION;
+  return service;
+}
+
+std::string url(const ServeOptions& options, int port) {
+  const bool v6 = options.host.find(':') != std::string::npos;
+  std::string host = v6 ? "[" + options.host + "]" : options.host;
+  if (host == "0.0.0.0" || host == "[::]") host = "localhost";
+  return "http://" + host + ":" + std::to_string(port);
+}
+
+// One run of the server. Members are destroyed from the last to the first: workers and the engine
+// end while the loop they post to still exists.
+class App {
+ public:
+  App(const ServeOptions& options, const BackendLoader& loader)
+      : options_(options),
+        loader_(loader),
+        loop_(make_tcp_loop()),
+        service_(*loop_, service_options(options), metrics_),
+        http_(*loop_, http_options(options), service_.callbacks(), metrics_),
+        drain_timer_(loop_->make_timer()) {}
+
+  ~App() {
+    if (loading_.joinable()) loading_.join();
+  }
+
+  int run() {
+    const TcpOptions tcp{options_.host, static_cast<std::uint16_t>(options_.port),
+                         static_cast<int>(options_.socket_send_buffer_bytes)};
+    auto listener = loop_->listen(tcp, [this](std::shared_ptr<Connection> c) { http_.accept(std::move(c)); });
+    if (!listener.ok()) {
+      std::fprintf(stderr, "foregate: %s\n", listener.status().message().c_str());
+      return listener.status().code() == Code::kInvalidArgument ? 2 : 1;
+    }
+    listener_ = std::move(listener).value();
+    loop_->watch_signals({SIGTERM, SIGINT}, [this](int signal) { on_signal(signal); });
+    log_info("listening on " + url(options_, listener_->port()) + ", loading " + foregate::quoted(options_.model));
+    loading_ = std::thread([this] { load(); });
+    loop_->run();
+    http_.close_all();
+    return exit_code_;
+  }
+
+ private:
+  void load() {
+    LoadBar bar;
+    auto backend = std::make_shared<Result<std::shared_ptr<const Backend>>>(
+        loader_(options_, metrics_, [&bar](std::string_view stage, double part) { bar.show(stage, part); }));
+    bar.clear();
+    loop_->post([this, backend] { loaded(*backend); });
+  }
+
+  void loaded(const Result<std::shared_ptr<const Backend>>& backend) {
+    if (!backend.ok()) {
+      std::fprintf(stderr, "foregate: cannot serve %s: %s\n", options_.model.c_str(),
+                   backend.status().to_string().c_str());
+      const Code code = backend.status().code();
+      exit_code_ = code == Code::kInternal || code == Code::kUnavailable || code == Code::kResourceExhausted ? 1 : 2;
+      return loop_->stop();
+    }
+    service_.set_backend(backend.value());
+    const Backend& ready = *backend.value();
+    std::printf("Foregate %s serves %s at %s\n", FOREGATE_VERSION, ready.context.model_names[0].c_str(),
+                url(options_, listener_->port()).c_str());
+    for (const auto& [key, value] : ready.facts) {
+      if (key == "device" || key == "isa_reason") std::printf("  %s: %s\n", key.c_str(), value.c_str());
+    }
+    std::printf("Try:\n  %s\n", curl_line(options_, ready, listener_->port()).c_str());
+    std::fflush(stdout);
+    has_backend_ = true;
+  }
+
+  void on_signal(int signal) {
+    if (draining_ || !has_backend_) {
+      log_warn(draining_ ? "second signal: leaving at once" : "signal while loading: leaving at once");
+      std::fflush(nullptr);
+      std::_Exit(draining_ ? 128 + signal : 0);
+    }
+    draining_ = true;
+    drain_deadline_ = loop_->clock().now() + static_cast<TimeNs>(options_.shutdown_timeout * 1e9);
+    log_info("signal: draining, " + std::to_string(service_.open_answers()) + " requests are open");
+    service_.begin_drain();
+    http_.begin_drain();
+    poll_drain();
+  }
+
+  void poll_drain() {
+    const bool done = service_.open_answers() == 0 && http_.answering() == 0 && service_.engine_idle();
+    const TimeNs now = loop_->clock().now();
+    if (done || (cut_off_ && now > drain_deadline_)) {
+      log_info(cut_off_ ? "drained; requests that did not end in time were failed" : "drained");
+      return loop_->stop();
+    }
+    if (!cut_off_ && now >= drain_deadline_) {
+      cut_off_ = true;
+      drain_deadline_ = now + static_cast<TimeNs>(kFlushGraceSeconds * 1e9);
+      service_.fail_open(unavailable("the server is shutting down and did not finish this request in time"));
+    }
+    drain_timer_->arm(kDrainPollSeconds, [this] { poll_drain(); });
+  }
+
+  const ServeOptions& options_;
+  const BackendLoader& loader_;
+  Metrics metrics_;
+  std::unique_ptr<TcpLoop> loop_;
+  Service service_;
+  HttpServer http_;
+  std::unique_ptr<Listener> listener_;
+  std::unique_ptr<Timer> drain_timer_;
+  std::thread loading_;
+  TimeNs drain_deadline_ = 0;
+  bool has_backend_ = false;
+  bool draining_ = false;
+  bool cut_off_ = false;
+  int exit_code_ = 0;
+};
+
+}  // namespace
+
+std::string curl_line(const ServeOptions& options, const Backend& backend, int port) {
+  const bool chat = backend.chat_template != nullptr;
+  std::string line = "curl -N " + url(options, port) + (chat ? "/v1/chat/completions" : "/v1/completions");
+  line += " -H 'Content-Type: application/json'";
+  if (!options.api_key.empty()) line += " -H 'Authorization: Bearer '\"$FOREGATE_API_KEY\"";
+  const std::string& name = backend.context.model_names[0];
+  line += " -d '{\"model\": \"" + name + "\", \"stream\": true, ";
+  line += chat ? "\"messages\": [{\"role\": \"user\", \"content\": \"Tell me a story about a fox.\"}]}'"
+               : "\"max_tokens\": 64, \"prompt\": \"Once upon a time\"}'";
+  return line;
+}
+
+int run_server(const ServeOptions& options, const BackendLoader& loader) {
+  LogLevel level = LogLevel::kInfo;
+  parse_log_level(options.log_level, &level);
+  set_log_level(level);
+  if (options.model.empty()) {
+    std::fprintf(stderr, "foregate: no model given; usage: foregate serve MODEL_DIRECTORY\n");
+    return 2;
+  }
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(options.model, ignored)) {
+    std::fprintf(stderr, "foregate: --model: %s is not a directory\n", options.model.c_str());
+    return 2;
+  }
+  App app(options, loader);
+  return app.run();
+}
+
+}  // namespace foregate

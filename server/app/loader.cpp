@@ -1,0 +1,118 @@
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "engine/base/log.h"
+#include "engine/runtime/boot.h"
+#include "server/app/app.h"
+
+namespace foregate {
+namespace {
+
+std::string base_name(const std::string& path) {
+  std::filesystem::path trimmed(path);
+  if (trimmed.filename().empty()) trimmed = trimmed.parent_path();
+  return trimmed.filename().string();
+}
+
+Result<DType> kv_type(const std::string& word) {
+  if (word == "auto" || word == "f32") return DType::kF32;
+  if (word == "f16") return DType::kF16;
+  if (word == "bf16") return DType::kBF16;
+  return invalid_argument("--kv-cache-dtype: " + word + " is not known", "--kv-cache-dtype");
+}
+
+Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, const LoadProgress& progress) {
+  BootOptions boot;
+  boot.model_dir = options.model;
+  boot.model_name = options.served_model_name;
+  boot.isa = options.isa;
+  boot.threads = static_cast<int>(options.threads);
+  boot.max_model_len = static_cast<std::int32_t>(options.max_model_len);
+  boot.max_num_seqs = static_cast<std::int32_t>(options.max_num_seqs);
+  boot.max_num_batched_tokens = static_cast<std::int32_t>(options.max_num_batched_tokens);
+  boot.max_num_queued_reqs = static_cast<std::int32_t>(options.max_num_queued_reqs);
+  boot.block_size = static_cast<std::int32_t>(options.block_size);
+  boot.num_blocks = options.num_gpu_blocks_override;
+  boot.kv_cache_bytes = options.kv_cache_memory_bytes;
+  ASSIGN_OR_RETURN(boot.kv_type, kv_type(options.kv_cache_dtype));
+  boot.seed = static_cast<std::uint64_t>(options.seed);
+  boot.step_limit_seconds = options.health_stall_limit;
+  boot.metrics = &metrics;
+  boot.progress = progress;
+  return boot;
+}
+
+std::vector<std::string> model_names(const ServeOptions& options) {
+  std::vector<std::string> names = {options.served_model_name.empty() ? base_name(options.model)
+                                                                      : options.served_model_name};
+  if (options.served_model_name.empty() && options.model != names[0]) names.push_back(options.model);
+  return names;
+}
+
+// A text of more bytes cannot become few enough tokens, whatever the normalizer drops.
+std::size_t max_prompt_bytes(const Tokenizer& tokenizer, std::int32_t max_model_len) {
+  std::size_t longest = 16;
+  for (Token id = 0; id < tokenizer.vocab_size(); ++id) longest = std::max(longest, tokenizer.token_bytes(id).size());
+  return 4 * longest * static_cast<std::size_t>(max_model_len);
+}
+
+Result<std::shared_ptr<const ChatTemplate>> own_template(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string source, read_text(local_files(), path, 1u << 20));
+  auto compiled = compile_chat_template(source);
+  if (!compiled.ok()) {
+    return Status(compiled.status().code(), "--chat-template: " + path + ": " + compiled.status().message());
+  }
+  return std::shared_ptr<const ChatTemplate>(std::move(compiled).value());
+}
+
+void add_facts(const BootReport& report, Engine& engine, Backend& backend) {
+  const ModelInfo& model = engine.model();
+  backend.facts = {{"model", backend.context.model_names[0]},
+                   {"architecture", model.architecture},
+                   {"parameters", std::to_string(model.parameters)},
+                   {"active_parameters", std::to_string(model.active_parameters)},
+                   {"device", report.device},
+                   {"isa", report.isa},
+                   {"isa_reason", report.backend_reason},
+                   {"threads", std::to_string(report.threads)},
+                   {"kv_blocks", std::to_string(report.num_blocks)},
+                   {"kv_block_bytes", std::to_string(report.block_bytes)}};
+  for (const std::string& op : report.fallbacks) log_warn("op " + op + " runs on the reference kernels");
+}
+
+Result<std::shared_ptr<const Backend>> load(const ServeOptions& options, Metrics& metrics,
+                                            const LoadProgress& progress) {
+  ASSIGN_OR_RETURN(const BootOptions boot, boot_options(options, metrics, progress));
+  ASSIGN_OR_RETURN(std::unique_ptr<BootedEngine> made, boot_engine(boot));
+  std::shared_ptr<BootedEngine> booted = std::move(made);
+  auto backend = std::make_shared<Backend>();
+  backend->owner = booted;
+  backend->engine = &booted->engine();
+  backend->tokenizer = booted->tokenizer();
+  backend->chat_template = booted->chat_template();
+  if (!options.chat_template.empty()) {
+    ASSIGN_OR_RETURN(backend->chat_template, own_template(options.chat_template));
+  }
+  backend->model_root = options.model;
+  backend->created = system_clock().wall_seconds();
+  ApiContext& context = backend->context;
+  context.tokenizer = backend->tokenizer.get();
+  context.chat_template = backend->chat_template.get();
+  context.bos_token = booted->bos_token();
+  context.eos_token = booted->eos_token();
+  context.model_names = model_names(options);
+  if (options.generation_config == "auto") context.defaults = booted->generation_defaults();
+  context.limits = backend->engine->limits();
+  context.max_prompt_bytes = max_prompt_bytes(*backend->tokenizer, context.limits.max_model_len);
+  add_facts(booted->report(), *backend->engine, *backend);
+  return std::shared_ptr<const Backend>(std::move(backend));
+}
+
+}  // namespace
+
+BackendLoader engine_loader() {
+  return load;
+}
+
+}  // namespace foregate

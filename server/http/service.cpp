@@ -1,0 +1,285 @@
+#include "server/http/service.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <utility>
+
+#include "engine/base/log.h"
+#include "server/openai/api_error.h"
+
+namespace foregate {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+HttpResponse error_response(int status, const std::string& message, const std::string& param = {}) {
+  HttpResponse response;
+  response.status = status;
+  response.body = error_body(status, message, param);
+  if (status == 503) response.headers.emplace_back("retry-after", "1");
+  if (status == 401) response.headers.emplace_back("www-authenticate", "Bearer");
+  return response;
+}
+
+HttpResponse api_error_response(const Status& status) {
+  const ApiError error = api_error(status);
+  HttpResponse response;
+  response.status = error.status;
+  response.body = error.body;
+  if (error.retry_later) response.headers.emplace_back("retry-after", "1");
+  return response;
+}
+
+// A body must be announced as JSON, or not announced at all.
+bool is_json_type(std::string_view content_type) {
+  std::string type(content_type.substr(0, content_type.find(';')));
+  while (!type.empty() && type.back() == ' ') type.pop_back();
+  for (char& c : type) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return type.empty() || type == "application/json" || (type.size() > 5 && type.substr(type.size() - 5) == "+json");
+}
+
+std::string hex64(std::uint64_t value) {
+  static const char* kHex = "0123456789abcdef";
+  std::string text(16, '0');
+  for (int i = 15; i >= 0; --i, value >>= 4) text[static_cast<std::size_t>(i)] = kHex[value & 15];
+  return text;
+}
+
+}  // namespace
+
+Service::Service(IoLoop& loop, ServiceOptions options, Metrics& metrics)
+    : loop_(loop),
+      options_(std::move(options)),
+      metrics_(metrics),
+      auth_(options_.api_keys),
+      started_(loop.clock().now()),
+      alive_(std::make_shared<bool>(true)),
+      workers_(options_.worker_threads, options_.worker_queue) {
+  std::random_device entropy;
+  id_prefix_ = hex64((static_cast<std::uint64_t>(entropy()) << 32) | entropy());
+}
+
+Service::~Service() {
+  *alive_ = false;
+}
+
+HttpCallbacks Service::callbacks() {
+  HttpCallbacks callbacks;
+  callbacks.gate = [this](HttpRequest& head) { return gate(head); };
+  callbacks.handle = [this](std::shared_ptr<Exchange> exchange) { handle(std::move(exchange)); };
+  callbacks.error_body = [](int status, const std::string& message) { return error_body(status, message); };
+  return callbacks;
+}
+
+void Service::set_backend(std::shared_ptr<const Backend> backend) {
+  backend_ = std::move(backend);
+  health_.set_ready();
+}
+
+void Service::set_failed(const std::string& reason) {
+  health_.set_failed(reason);
+}
+
+void Service::begin_drain() {
+  health_.set_draining();
+  if (backend_) backend_->engine->begin_drain();
+}
+
+void Service::fail_open(const Status& status) {
+  const auto open = generations_;
+  for (const auto& [key, weak] : open) {
+    if (auto generation = weak.lock()) generation->fail(status);
+  }
+}
+
+bool Service::engine_idle() const {
+  return !backend_ || backend_->engine->idle();
+}
+
+bool Service::engine_healthy() const {
+  return !backend_ || backend_->engine->healthy();
+}
+
+std::unique_ptr<HttpResponse> Service::gate(HttpRequest& head) {
+  const auto refuse = [](HttpResponse response) { return std::make_unique<HttpResponse>(std::move(response)); };
+  const RouteMatch match = match_route(head.method, head.path);
+  if (match.route == nullptr) {
+    if (match.allow.empty()) return refuse(error_response(404, "there is no such path"));
+    HttpResponse response;
+    response.status = 204;
+    response.content_type.clear();
+    if (head.method != "OPTIONS") response = error_response(405, "this path does not take this method");
+    response.headers.emplace_back("allow", match.allow);
+    return refuse(std::move(response));
+  }
+  head.route = std::string(match.route->path);
+  if (match.route->access == Access::kKeyed && !auth_.allows(head.header("authorization"))) {
+    return refuse(error_response(401, "a valid API key is needed: Authorization: Bearer KEY"));
+  }
+  if (match.route->method == "POST") {
+    const bool sized = !head.header("content-length").empty() || !head.header("transfer-encoding").empty();
+    if (!sized) return refuse(error_response(411, "the request has no body and no Content-Length"));
+    if (!is_json_type(head.header("content-type"))) {
+      return refuse(error_response(415, "the body must be application/json"));
+    }
+  }
+  if (match.route->needs_model && !health_.accepts(engine_healthy())) {
+    return refuse(error_response(503, std::string("the server is not ready: ") + health_.word(engine_healthy())));
+  }
+  return nullptr;
+}
+
+void Service::handle(std::shared_ptr<Exchange> exchange) {
+  const HttpRequest& request = exchange->request();
+  if (options_.log_requests) {
+    log_info(request.method + " " + foregate::quoted(request.path) + " from " + request.peer + ", " +
+             std::to_string(request.body.size()) + " bytes");
+  } else {
+    log_debug(request.method + " " + foregate::quoted(request.path) + " from " + request.peer);
+  }
+  const RouteMatch match = match_route(request.method, request.path);
+  if (match.route == nullptr) return exchange->respond(error_response(404, "there is no such path"));
+  switch (match.route->endpoint) {
+    case Endpoint::kHealth: return exchange->respond(health_response());
+    case Endpoint::kLive: {
+      HttpResponse response;
+      response.body = R"({"status":"alive"})";
+      return exchange->respond(std::move(response));
+    }
+    case Endpoint::kMetrics: {
+      HttpResponse response;
+      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+      response.body = metrics_.prometheus_text();
+      return exchange->respond(std::move(response));
+    }
+    case Endpoint::kVersion: return exchange->respond(version_response());
+    case Endpoint::kModels: return exchange->respond(models_response());
+    case Endpoint::kModel: return exchange->respond(model_response(match.id));
+    case Endpoint::kChat: return generate(std::move(exchange), ApiKind::kChat);
+    case Endpoint::kCompletion: return generate(std::move(exchange), ApiKind::kCompletion);
+    case Endpoint::kTokenize:
+    case Endpoint::kDetokenize: return simple(std::move(exchange), match.route->endpoint);
+  }
+}
+
+// Parse, template and tokenizer on a worker; back on the loop with the result.
+void Service::generate(std::shared_ptr<Exchange> exchange, ApiKind kind) {
+  const TimeNs arrival = loop_.clock().now();
+  ApiContext context = backend_->context;
+  context.now_unix_seconds = loop_.clock().wall_seconds();
+  const auto keep = exchange;
+  const bool taken = workers_.submit([this, alive = alive_, backend = backend_, context = std::move(context),
+                                      exchange = std::move(exchange), kind, arrival]() mutable {
+    const std::string& body = exchange->request().body;
+    auto request = std::make_shared<Result<ApiRequest>>(
+        kind == ApiKind::kChat ? parse_chat_request(body, context) : parse_completion_request(body, context));
+    loop_.post([this, alive = std::move(alive), exchange = std::move(exchange), request = std::move(request), arrival] {
+      if (*alive) parsed(exchange, std::move(*request), arrival);
+    });
+  });
+  if (!taken) return keep->respond(error_response(503, "too many requests wait to be read; try again later"));
+  ++parsing_;
+}
+
+void Service::parsed(std::shared_ptr<Exchange> exchange, Result<ApiRequest> request, TimeNs arrival) {
+  --parsing_;
+  if (!exchange->open()) return;
+  if (!request.ok()) return exchange->respond(api_error_response(request.status()));
+  const ApiKind kind = request->kind;
+  const std::size_t prompts = request->prompts.size();
+  exchange->request().body = {};
+  GenerationStart start{loop_,
+                        backend_,
+                        std::move(exchange),
+                        std::move(request).value(),
+                        std::exchange(next_request_id_, next_request_id_ + prompts),
+                        next_response_id(kind),
+                        arrival};
+  auto generation = std::make_shared<Generation>(std::move(start), [this, alive = alive_](Generation* ended) {
+    if (*alive) generations_.erase(ended);
+  });
+  generations_.emplace(generation.get(), generation);
+  generation->start();
+}
+
+void Service::simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
+  ApiContext context = backend_->context;
+  context.now_unix_seconds = loop_.clock().wall_seconds();
+  const auto keep = exchange;
+  const bool taken = workers_.submit(
+      [this, backend = backend_, context = std::move(context), exchange = std::move(exchange), endpoint]() mutable {
+        const std::string& body = exchange->request().body;
+        auto answer = std::make_shared<Result<std::string>>(
+            endpoint == Endpoint::kTokenize ? tokenize_body(body, context) : detokenize_body(body, context));
+        loop_.post([exchange = std::move(exchange), answer = std::move(answer)] {
+          if (!answer->ok()) return exchange->respond(api_error_response(answer->status()));
+          HttpResponse response;
+          response.body = std::move(*answer).value();
+          exchange->respond(std::move(response));
+        });
+      });
+  if (!taken) keep->respond(error_response(503, "too many requests wait to be read; try again later"));
+}
+
+HttpResponse Service::health_response() {
+  const bool healthy = engine_healthy();
+  const std::string word = health_.word(healthy);
+  Json body = Json::object();
+  body["status"] = word;
+  if (!health_.reason().empty()) body["reason"] = health_.reason();
+  HttpResponse response;
+  response.status = word == "ok" ? 200 : 503;
+  response.body = dump(body);
+  return response;
+}
+
+HttpResponse Service::models_response() const {
+  Json list = Json::object();
+  list["object"] = "list";
+  list["data"] = Json::array({Json::parse(model_response(backend_->context.model_names[0]).body)});
+  HttpResponse response;
+  response.body = dump(list);
+  return response;
+}
+
+HttpResponse Service::model_response(const std::string& id) const {
+  const auto& names = backend_->context.model_names;
+  if (std::find(names.begin(), names.end(), id) == names.end()) {
+    return api_error_response(Status(Code::kNotFound, "this server does not serve that model", "model"));
+  }
+  Json model = Json::object();
+  model["id"] = names[0];
+  model["object"] = "model";
+  model["created"] = backend_->created;
+  model["owned_by"] = "foregate";
+  model["root"] = backend_->model_root;
+  model["parent"] = nullptr;
+  model["max_model_len"] = backend_->context.limits.max_model_len;
+  HttpResponse response;
+  response.body = dump(model);
+  return response;
+}
+
+HttpResponse Service::version_response() {
+  Json body = Json::object();
+  body["version"] = options_.version;
+  body["status"] = health_.word(engine_healthy());
+  body["uptime_seconds"] = seconds_between(started_, loop_.clock().now());
+  if (backend_) {
+    for (const auto& [key, value] : backend_->facts) body[key] = value;
+  }
+  HttpResponse response;
+  response.body = dump(body);
+  return response;
+}
+
+std::string Service::next_response_id(ApiKind kind) {
+  return (kind == ApiKind::kChat ? "chatcmpl-" : "cmpl-") + id_prefix_ + hex64(next_response_++).substr(8);
+}
+
+}  // namespace foregate

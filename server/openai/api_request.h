@@ -1,0 +1,62 @@
+// A request body of the OpenAI-compatible API as checked, typed values. Parsing renders the chat
+// template and tokenizes, so it belongs on a worker thread; all functions are pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/api/types.h"
+#include "engine/text/chat_template.h"
+#include "engine/text/tokenizer.h"
+
+namespace foregate {
+
+enum class ApiKind { kChat, kCompletion };
+
+struct ApiRequest {
+  ApiKind kind = ApiKind::kChat;
+  std::string model;  // as asked for; may be empty
+  std::vector<std::vector<Token>> prompts;
+  std::vector<std::string> prompt_texts;  // one per prompt, filled when echo is on
+  SamplingParams sampling;
+  std::int32_t n = 1;
+  std::vector<std::string> stop;
+  bool include_stop = false;
+  bool skip_special_tokens = true;
+  bool stream = false;
+  bool include_usage = false;
+  bool continuous_usage = false;
+  bool echo = false;
+  bool return_token_ids = false;
+};
+
+// What parsing needs to know of the model and the server. Immutable while requests are parsed.
+struct ApiContext {
+  const Tokenizer* tokenizer = nullptr;
+  const ChatTemplate* chat_template = nullptr;  // null: chat is refused
+  std::string bos_token;
+  std::string eos_token;
+  std::vector<std::string> model_names;  // what `model` may say; the first is the one shown
+  GenerationDefaults defaults;
+  Limits limits;
+  std::size_t max_prompt_bytes = 0;  // a longer text cannot fit the model; 0 = not known
+  std::int64_t now_unix_seconds = 0;
+};
+
+inline constexpr std::size_t kMaxPrompts = 64;     // of one completions request
+inline constexpr std::size_t kMaxMessages = 4096;  // of one chat
+inline constexpr std::size_t kMaxTools = 512;
+
+// Errors: kInvalidArgument and kUnimplemented name the field; kNotFound for a model not served here.
+Result<ApiRequest> parse_chat_request(std::string_view body, const ApiContext& context);
+Result<ApiRequest> parse_completion_request(std::string_view body, const ApiContext& context);
+
+// POST /tokenize: {"prompt": text} or {"messages": [...]}; gives the response body.
+Result<std::string> tokenize_body(std::string_view body, const ApiContext& context);
+// POST /detokenize: {"tokens": [...]}.
+Result<std::string> detokenize_body(std::string_view body, const ApiContext& context);
+
+}  // namespace foregate

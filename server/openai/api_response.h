@@ -1,0 +1,81 @@
+// Response bodies and stream chunks of chat and text completions. One object per request; the
+// loop thread only. Text from the model is put out as valid UTF-8 whatever it holds.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/api/types.h"
+#include "engine/text/tokenizer.h"
+#include "server/openai/api_request.h"
+#include "server/stream/sample_text.h"
+
+namespace foregate {
+
+struct Usage {
+  std::int64_t prompt_tokens = 0;
+  std::int64_t completion_tokens = 0;
+  std::int64_t cached_tokens = 0;
+};
+
+// As llama-server gives them: prompt_n counts the tokens that were computed, without cached ones.
+struct Timings {
+  std::int64_t cache_n = 0;
+  std::int64_t prompt_n = 0;
+  double prompt_ms = 0;
+  std::int64_t predicted_n = 0;
+  double predicted_ms = 0;
+};
+
+// Everything one sample has given; for a response that is not streamed.
+struct ChoiceResult {
+  std::string text;
+  std::vector<Token> tokens;
+  std::vector<PositionLogprobs> logprobs;
+  SampleEnd end;
+};
+
+// What echo puts before a completion.
+struct PromptEcho {
+  std::string text;
+  std::vector<Token> tokens;
+  std::vector<PositionLogprobs> logprobs;  // empty, or one per token with the first one empty
+};
+
+class ApiResponse {
+ public:
+  // `request` and `tokenizer` must outlive this.
+  ApiResponse(const ApiRequest& request, const Tokenizer& tokenizer, std::string id, std::string model,
+              std::int64_t created);
+
+  std::string whole(const std::vector<ChoiceResult>& choices, const std::vector<PromptEcho>& echoes, const Usage& usage,
+                    const Timings& timings) const;
+
+  // Chunks of a stream; `index` is that of the choice. `usage` is put in when not null.
+  std::string role_chunk(std::size_t index, const Usage* usage) const;  // chat only, first of its choice
+  std::string echo_chunk(std::size_t index, const PromptEcho& echo, const Usage* usage);
+  std::string delta_chunk(std::size_t index, const SampleDelta& delta, const Usage* usage);
+  std::string end_chunk(std::size_t index, const SampleEnd& end, const Usage* usage, const Timings* timings) const;
+  std::string usage_chunk(const Usage& usage) const;
+
+  const std::string& id() const { return id_; }
+
+ private:
+  nlohmann::ordered_json head(bool chunk) const;
+  std::string chunk(nlohmann::ordered_json choice, const Usage* usage, const Timings* timings) const;
+  nlohmann::ordered_json choice_logprobs(const std::vector<Token>& tokens,
+                                         const std::vector<PositionLogprobs>& logprobs,
+                                         std::int64_t* text_offset) const;
+
+  const ApiRequest& request_;
+  const Tokenizer& tokenizer_;
+  std::string id_;
+  std::string model_;
+  std::int64_t created_;
+  std::vector<std::int64_t> text_offsets_;  // per choice, characters sent so far
+};
+
+}  // namespace foregate

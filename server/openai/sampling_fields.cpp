@@ -1,0 +1,221 @@
+#include "server/openai/sampling_fields.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+namespace foregate {
+namespace {
+
+constexpr std::int64_t kMaxInt = std::numeric_limits<std::int32_t>::max();
+
+// A member that is refused unless its value is one of `neutral` (a JSON list).
+struct Unsupported {
+  const char* name;
+  const char* neutral;
+};
+
+constexpr Unsupported kUnsupported[] = {
+    {"suffix", R"([null, ""])"},
+    {"response_format", R"([null, {"type": "text"}])"},
+    {"structured_outputs", "[null]"},
+    {"guided_json", "[null]"},
+    {"guided_regex", "[null]"},
+    {"guided_choice", "[null]"},
+    {"guided_grammar", "[null]"},
+    {"json_schema", "[null]"},
+    {"grammar", R"([null, ""])"},
+    {"use_beam_search", "[null, false]"},
+    {"length_penalty", "[null, 1]"},
+    {"bad_words", "[null, []]"},
+    {"allowed_token_ids", "[null, []]"},
+    {"truncate_prompt_tokens", "[null]"},
+    {"prompt_logprobs", "[null]"},
+    {"prompt_embeds", "[null]"},
+    {"priority", "[null, 0]"},
+    {"logits_processors", "[null, []]"},
+    {"thinking_token_budget", "[null]"},
+    {"chat_template", "[null]"},
+    {"functions", "[null, []]"},
+    {"function_call", R"([null, "none", "auto"])"},
+    {"audio", "[null]"},
+    {"modalities", R"([null, ["text"]])"},
+    {"web_search_options", "[null]"},
+    {"mm_processor_kwargs", "[null, {}]"},
+    {"kv_transfer_params", "[null, {}]"},
+    {"typical_p", "[null, 1]"},
+    {"mirostat", "[null, 0]"},
+    {"dry_multiplier", "[null, 0]"},
+    {"xtc_probability", "[null, 0]"},
+    {"top_n_sigma", "[null, -1, 0]"},
+};
+
+void read_stop(Fields& fields, const Limits& limits, ApiRequest& request) {
+  const Json* stop = fields.find("stop");
+  if (stop == nullptr || !fields.ok()) return;
+  if (!stop->is_string() && !stop->is_array()) return fields.fail("stop", "must be a string or a list of strings");
+  const Json list = stop->is_string() ? Json::array({*stop}) : Json();
+  const Json& items = stop->is_string() ? list : *stop;
+  if (items.size() > static_cast<std::size_t>(limits.max_stop_strings)) {
+    return fields.fail("stop", "has more than " + std::to_string(limits.max_stop_strings) + " entries");
+  }
+  for (const Json& item : items) {
+    if (!item.is_string()) return fields.fail("stop", "must be a string or a list of strings");
+    const auto& text = item.get_ref<const std::string&>();
+    if (text.empty()) return fields.fail("stop", "must not hold an empty string");
+    if (text.size() > static_cast<std::size_t>(limits.max_stop_bytes)) {
+      return fields.fail("stop", "holds a string longer than " + std::to_string(limits.max_stop_bytes) + " bytes");
+    }
+    request.stop.push_back(text);
+  }
+}
+
+void read_logit_bias(Fields& fields, const Limits& limits, SamplingParams& sampling) {
+  const Json* bias = fields.find("logit_bias");
+  if (bias == nullptr || !fields.ok()) return;
+  if (!bias->is_object()) return fields.fail("logit_bias", "must be an object of token ids and numbers");
+  if (bias->size() > static_cast<std::size_t>(limits.max_logit_bias)) {
+    return fields.fail("logit_bias", "has more than " + std::to_string(limits.max_logit_bias) + " entries");
+  }
+  for (const auto& [key, value] : bias->items()) {
+    Token token = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token);
+    if (error != std::errc() || end != key.data() + key.size() || token < 0 || token >= limits.vocab_size) {
+      return fields.fail("logit_bias", "must be keyed by token ids of the vocabulary");
+    }
+    if (!value.is_number() || !(value.get<double>() >= -100 && value.get<double>() <= 100)) {
+      return fields.fail("logit_bias", "must hold numbers between -100 and 100");
+    }
+    sampling.logit_bias.emplace_back(token, value.get<float>());
+  }
+}
+
+void read_seed(Fields& fields, SamplingParams& sampling) {
+  if (fields.find("seed") == nullptr) return;
+  std::int64_t seed = 0;
+  fields.integer("seed", std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max(), seed);
+  sampling.seed = static_cast<std::uint64_t>(seed);
+}
+
+void read_stream(Fields& fields, ApiRequest& request) {
+  fields.boolean("stream", request.stream);
+  const Json* options = fields.find("stream_options");
+  if (options == nullptr || !fields.ok()) return;
+  if (!options->is_object()) return fields.fail("stream_options", "must be an object");
+  if (!request.stream) return fields.fail("stream_options", "is for streams only; set stream");
+  Fields inner(*options, "stream_options.");
+  inner.boolean("include_usage", request.include_usage);
+  inner.boolean("continuous_usage_stats", request.continuous_usage);
+  if (!inner.ok()) fields.fail_with(inner.status());
+}
+
+void read_sampling(Fields& fields, const ApiContext& context, SamplingParams& s) {
+  const GenerationDefaults& defaults = context.defaults;
+  s.temperature = defaults.temperature.value_or(s.temperature);
+  s.top_p = defaults.top_p.value_or(s.top_p);
+  s.top_k = defaults.top_k.value_or(s.top_k);
+  s.min_p = defaults.min_p.value_or(s.min_p);
+  s.repetition_penalty = defaults.repetition_penalty.value_or(s.repetition_penalty);
+  fields.number("temperature", s.temperature);
+  fields.number("top_p", s.top_p);
+  fields.number("min_p", s.min_p);
+  fields.number("repetition_penalty", s.repetition_penalty);
+  fields.number("presence_penalty", s.presence_penalty);
+  fields.number("frequency_penalty", s.frequency_penalty);
+  std::int64_t top_k = s.top_k, min_tokens = 0;
+  fields.integer("top_k", -1, kMaxInt, top_k);
+  fields.integer("min_tokens", 0, kMaxInt, min_tokens);
+  s.top_k = static_cast<std::int32_t>(top_k);
+  s.min_tokens = static_cast<std::int32_t>(min_tokens);
+  fields.boolean("ignore_eos", s.ignore_eos);
+  fields.integers("stop_token_ids", static_cast<std::size_t>(context.limits.max_stop_ids), 0,
+                  context.limits.vocab_size - 1, s.stop_token_ids);
+  read_seed(fields, s);
+  read_logit_bias(fields, context.limits, s);
+}
+
+void read_n(Fields& fields, const Limits& limits, ApiRequest& request) {
+  std::int64_t n = 1;
+  fields.integer("n", 1, limits.max_n, n);
+  std::int64_t best_of = n;
+  fields.integer("best_of", 1, limits.max_n, best_of);
+  if (fields.ok() && best_of != n) fields.fail("best_of", "must equal n: choosing among more samples is not supported");
+  request.n = static_cast<std::int32_t>(n);
+}
+
+}  // namespace
+
+void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& request) {
+  fields.text("model", 1024, request.model);
+  read_n(fields, context.limits, request);
+  read_sampling(fields, context, request.sampling);
+  read_stop(fields, context.limits, request);
+  read_stream(fields, request);
+  fields.boolean("include_stop_str_in_output", request.include_stop);
+  fields.boolean("skip_special_tokens", request.skip_special_tokens);
+  fields.boolean("return_token_ids", request.return_token_ids);
+}
+
+Status refuse_unsupported(const Json& body) {
+  for (const Unsupported& row : kUnsupported) {
+    const auto found = body.find(row.name);
+    if (found == body.end()) continue;
+    const Json neutral = Json::parse(row.neutral);
+    if (std::find(neutral.begin(), neutral.end(), *found) == neutral.end()) {
+      return unimplemented(std::string(row.name) + " is not supported by this server", row.name);
+    }
+  }
+  return {};
+}
+
+Result<std::vector<Token>> tokenize_prompt(const std::string& text, const EncodeOptions& options,
+                                           const ApiContext& context, const std::string& field) {
+  if (context.max_prompt_bytes != 0 && text.size() > context.max_prompt_bytes) {
+    return invalid_argument(field + " is too long for the model: " + std::to_string(text.size()) + " bytes of text",
+                            field);
+  }
+  auto tokens = context.tokenizer->encode(text, options);
+  if (!tokens.ok()) return Status(tokens.status().code(), field + ": " + tokens.status().message(), field);
+  return tokens;
+}
+
+Status settle_lengths(ApiRequest& request, const ApiContext& context, std::optional<std::int32_t> asked_max_tokens,
+                      std::int32_t fallback, const char* prompt_field, const char* max_tokens_field) {
+  std::size_t longest = 0;
+  for (const auto& prompt : request.prompts) {
+    if (prompt.empty()) return invalid_argument(std::string(prompt_field) + " gives no tokens", prompt_field);
+    longest = std::max(longest, prompt.size());
+  }
+  const std::int64_t room = context.limits.max_model_len - static_cast<std::int64_t>(longest);
+  if (room < 1) {
+    return invalid_argument(std::string(prompt_field) + " has " + std::to_string(longest) +
+                                " tokens; the model takes " + std::to_string(context.limits.max_model_len) +
+                                " with at least one for the answer",
+                            prompt_field);
+  }
+  if (asked_max_tokens && *asked_max_tokens > room) {
+    return invalid_argument(std::string(max_tokens_field) + " is " + std::to_string(*asked_max_tokens) +
+                                ", but a prompt of " + std::to_string(longest) + " tokens leaves " +
+                                std::to_string(room) + " of the model's " +
+                                std::to_string(context.limits.max_model_len),
+                            max_tokens_field);
+  }
+  std::int64_t most = asked_max_tokens.value_or(fallback == 0 ? room : std::min<std::int64_t>(room, fallback));
+  if (!asked_max_tokens && fallback == 0 && context.defaults.max_tokens) {
+    most = std::clamp<std::int64_t>(*context.defaults.max_tokens, 1, most);
+  }
+  request.sampling.max_tokens = static_cast<std::int32_t>(most);
+  for (const auto& prompt : request.prompts) {
+    Request probe;
+    probe.prompt = prompt;
+    probe.sampling = request.sampling;
+    probe.n = request.n;
+    const Status status = validate(probe, context.limits);
+    if (status.ok()) continue;
+    if (status.field() == "prompt") return Status(status.code(), status.message(), prompt_field);
+    return status;
+  }
+  return {};
+}
+
+}  // namespace foregate

@@ -1,0 +1,30 @@
+// The members that chat and completions have in common. Inner part of server/openai.
+#pragma once
+
+#include "server/openai/api_request.h"
+#include "server/openai/fields.h"
+
+namespace foregate {
+
+// Fills everything but prompts, logprobs and max_tokens. Faults stay in `fields`.
+void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& request);
+
+// kUnimplemented for a member that would change the output and that this server does not support.
+Status refuse_unsupported(const Json& body);
+
+// Settles max_tokens for the longest prompt (`fallback` when the client gave none; 0 = all that is
+// left) and runs engine validation. `prompt_field` is the name for faults of the prompt.
+Status settle_lengths(ApiRequest& request, const ApiContext& context, std::optional<std::int32_t> asked_max_tokens,
+                      std::int32_t fallback, const char* prompt_field, const char* max_tokens_field);
+
+// Text to ids within the context's bounds; faults carry `field`.
+Result<std::vector<Token>> tokenize_prompt(const std::string& text, const EncodeOptions& options,
+                                           const ApiContext& context, const std::string& field);
+
+// Checks messages, tools and template options and renders the chat template.
+struct ChatPrompt {
+  std::vector<Token> tokens;
+};
+Result<ChatPrompt> render_chat(const Json& body, const ApiContext& context);
+
+}  // namespace foregate

@@ -1,0 +1,65 @@
+// Turns the TokenEvents of one sample into text: detokenizes, watches for stop strings, counts
+// tokens, and ends exactly once. One thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/api/types.h"
+#include "engine/text/tokenizer.h"
+#include "server/stream/stop_matcher.h"
+
+namespace foregate {
+
+struct SampleOptions {
+  std::vector<std::string> stop;
+  bool include_stop = false;  // the stop string or stop token stays in the text
+  bool skip_special_tokens = true;
+  std::int32_t min_tokens = 0;  // stop strings are not looked for in the text of these first tokens
+};
+
+// How a sample ended. kStop and kLength are answers; kCancelled and kError are failures.
+struct SampleEnd {
+  FinishReason reason = FinishReason::kStop;
+  std::optional<std::string> stop_string;
+  std::optional<Token> stop_token;  // set for a token other than an end-of-sequence one
+  Status error;                     // of kCancelled and kError
+};
+
+// What one event added. `tokens` and `logprobs` are those decided since the last delta that was
+// not empty; a token whose text is held back comes with the text.
+struct SampleDelta {
+  std::string text;
+  std::vector<Token> tokens;
+  std::vector<PositionLogprobs> logprobs;
+  std::optional<SampleEnd> end;
+  bool empty() const { return text.empty() && !end; }
+};
+
+class SampleText {
+ public:
+  SampleText(const Tokenizer& tokenizer, SampleOptions options);
+  // After the end every further event gives an empty delta. When a stop string ends the sample
+  // before the engine does, stopped_early() becomes true and the caller cancels the index.
+  SampleDelta push(const TokenEvent& event, const std::vector<Token>& eos_token_ids);
+  bool ended() const { return ended_; }
+  bool stopped_early() const { return stopped_early_; }
+  std::int32_t completion_tokens() const { return completion_tokens_; }  // with the one that ended it
+
+ private:
+  void take(Token token, SampleDelta& delta);
+  void end_by_engine(const TokenEvent& event, const std::vector<Token>& eos_token_ids, SampleDelta& delta);
+
+  SampleOptions options_;
+  Detokenizer detokenizer_;
+  StopMatcher matcher_;
+  std::vector<Token> tokens_;  // not yet given out
+  std::vector<PositionLogprobs> logprobs_;
+  std::int32_t completion_tokens_ = 0;
+  bool ended_ = false;
+  bool stopped_early_ = false;
+};
+
+}  // namespace foregate

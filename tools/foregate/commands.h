@@ -1,0 +1,12 @@
+// The subcommands of the program, one file each. argv[0] is the subcommand's name; the return value
+// is the exit code: 0, 1 for a failure, 2 for wrong options.
+#pragma once
+
+namespace foregate {
+
+int serve_command(int argc, char** argv);
+int chat_command(int argc, char** argv);
+int inspect_command(int argc, char** argv);
+int bench_command(int argc, char** argv);
+
+}  // namespace foregate

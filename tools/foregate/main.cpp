@@ -1,0 +1,39 @@
+// Entry of the one program: picks the subcommand.
+#include <cstdio>
+#include <string>
+
+#include "tools/foregate/commands.h"
+
+namespace {
+
+struct Command {
+  const char* name;
+  const char* help;
+  int (*run)(int argc, char** argv);
+};
+
+constexpr Command kCommands[] = {
+    {"serve", "serve a model over an OpenAI-compatible HTTP API", foregate::serve_command},
+    {"chat", "talk to a model in the terminal", foregate::chat_command},
+    {"inspect", "show a model's architecture, sizes and memory plan", foregate::inspect_command},
+    {"bench", "measure prefill and decode speed", foregate::bench_command},
+};
+
+void print_usage(std::FILE* out) {
+  std::fputs("Usage: foregate COMMAND [options]\n\nCommands:\n", out);
+  for (const Command& command : kCommands) std::fprintf(out, "  %-8s %s\n", command.name, command.help);
+  std::fputs("\nforegate COMMAND --help explains one of them.\n", out);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string name = argc > 1 ? argv[1] : "";
+  for (const Command& command : kCommands) {
+    if (name == command.name) return command.run(argc - 1, argv + 1);
+  }
+  if (name == "--help" || name == "-h" || name == "help") return print_usage(stdout), 0;
+  if (!name.empty()) std::fprintf(stderr, "foregate: there is no command \"%s\"\n\n", name.c_str());
+  print_usage(stderr);
+  return 2;
+}
