@@ -72,7 +72,7 @@ std::vector<BadFile> bad_json() {
       {"text after a NUL", safetensors("{" + good + "}" + std::string(1, '\0') + "x", 8), "NUL byte"},
       {"very deep objects", safetensors(nested("{\"a\":", "", 50'000), 0), "nested deeper"},
       {"shape five deep", one("{\"dtype\":\"F32\",\"shape\":[[[[2]]]],\"data_offsets\":[0,8]}", 8), "nested deeper"},
-      {"number too long", safetensors("{\"t\":" + std::string(1'000'000, '9') + "}", 0), "\"t\""},
+      {"number too long", safetensors("{\"t\":" + std::string(1'000'000, '9') + "}", 0), "not valid JSON"},
       {"number out of range", safetensors("{\"t\":1e999999}", 0), "not valid JSON"},
   };
 }
