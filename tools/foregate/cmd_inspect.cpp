@@ -1,0 +1,162 @@
+// foregate inspect MODEL: what a model is, what it weighs, and what serving it takes. Reads headers
+// only.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "engine/model/summary.h"
+#include "tools/foregate/commands.h"
+
+namespace foregate {
+namespace {
+
+struct InspectOptions {
+  std::string model_dir;
+  std::int32_t sequences = 32;
+  std::int32_t context = 0;
+  bool json = false;
+};
+
+struct MemoryPlan {
+  std::int64_t weights = 0;
+  std::int64_t kv_per_position = 0;
+  std::int64_t context = 0;
+  std::int64_t sequences = 0;
+  std::int64_t kv = 0;
+  std::int64_t total() const { return weights + kv; }
+};
+
+MemoryPlan plan_memory(const ModelSummary& summary, const InspectOptions& options) {
+  MemoryPlan plan;
+  plan.weights = summary.total.packed_bytes;
+  plan.kv_per_position = summary.kv_bytes_per_position;
+  plan.context = options.context > 0 ? options.context : summary.config.max_positions;
+  plan.sequences = options.sequences;
+  plan.kv = plan.kv_per_position * plan.context * plan.sequences;
+  return plan;
+}
+
+std::string human(std::int64_t bytes) {
+  char text[32];
+  const auto value = static_cast<double>(bytes);
+  if (bytes >= 1'000'000'000) {
+    std::snprintf(text, sizeof text, "%.2f GB", value * 1e-9);
+  } else if (bytes >= 1'000'000) {
+    std::snprintf(text, sizeof text, "%.2f MB", value * 1e-6);
+  } else {
+    std::snprintf(text, sizeof text, "%.2f kB", value * 1e-3);
+  }
+  return text;
+}
+
+std::string attention_text(const ModelConfig& c) {
+  return std::to_string(c.heads) + " query heads, " + std::to_string(c.kv_heads) + " key-value heads, width " +
+         std::to_string(c.head_dim);
+}
+
+std::string experts_text(const ModelConfig& c) {
+  if (c.router.experts == 0) return "none (dense)";
+  std::int32_t sparse = 0;
+  std::int32_t width = 0;
+  for (const LayerConfig& layer : c.layers) {
+    if (!layer.sparse) continue;
+    ++sparse;
+    width = layer.ffn_intermediate;
+  }
+  std::string text = std::to_string(c.router.experts) + " per layer, top-" + std::to_string(c.router.top_k) +
+                     ", intermediate " + std::to_string(width) + ", in " + std::to_string(sparse) + " of " +
+                     std::to_string(c.layers.size()) + " layers";
+  if (c.shared_intermediate > 0) text += ", shared expert of " + std::to_string(c.shared_intermediate);
+  return text;
+}
+
+void print_text(const ModelSummary& summary, const MemoryPlan& plan) {
+  const ModelConfig& c = summary.config;
+  std::printf("architecture   %s (%s)\n", c.arch->model_type, c.dtype.c_str());
+  std::printf("layers         %zu, hidden %d, vocabulary %d%s\n", c.layers.size(), c.hidden_size, c.vocab_size,
+              c.tied_embeddings ? ", tied embeddings" : "");
+  std::printf("attention      %s\n", attention_text(c).c_str());
+  std::printf("experts        %s\n", experts_text(c).c_str());
+  std::printf("context        %d positions\n", c.max_positions);
+  std::printf("parameters     %.2f M, %.2f M active per token\n", static_cast<double>(summary.total.parameters) * 1e-6,
+              static_cast<double>(summary.total.active) * 1e-6);
+  std::printf("files          %zu safetensors, %s\n\n", summary.shards, human(summary.total.file_bytes).c_str());
+  std::printf("%-22s %8s %12s %12s %12s\n", "group", "tensors", "in files", "in memory", "per token");
+  const auto row = [](const char* name, const GroupSize& g) {
+    std::printf("%-22s %8lld %12s %12s %12s\n", name, static_cast<long long>(g.tensors), human(g.file_bytes).c_str(),
+                human(g.packed_bytes).c_str(), human(g.read_per_token).c_str());
+  };
+  for (std::size_t i = 0; i < kWeightGroups; ++i) {
+    if (summary.groups[i].tensors > 0) row(weight_group_name(static_cast<WeightGroup>(i)), summary.groups[i]);
+  }
+  row("total", summary.total);
+  if (summary.expert_packed_bytes > 0) std::printf("one expert     %s\n", human(summary.expert_packed_bytes).c_str());
+  std::printf("\nmemory plan    weights %s + KV cache %s (%lld sequences x %lld positions x %s) = %s\n",
+              human(plan.weights).c_str(), human(plan.kv).c_str(), static_cast<long long>(plan.sequences),
+              static_cast<long long>(plan.context), human(plan.kv_per_position).c_str(), human(plan.total()).c_str());
+}
+
+void print_json(const ModelSummary& summary, const MemoryPlan& plan) {
+  const ModelConfig& c = summary.config;
+  nlohmann::ordered_json groups = nlohmann::ordered_json::object();
+  const auto group_json = [](const GroupSize& g) {
+    return nlohmann::ordered_json{{"tensors", g.tensors},           {"parameters", g.parameters},
+                                  {"active_parameters", g.active},  {"file_bytes", g.file_bytes},
+                                  {"memory_bytes", g.packed_bytes}, {"bytes_read_per_token", g.read_per_token}};
+  };
+  for (std::size_t i = 0; i < kWeightGroups; ++i) {
+    groups[weight_group_name(static_cast<WeightGroup>(i))] = group_json(summary.groups[i]);
+  }
+  const nlohmann::ordered_json report = {{"architecture", c.arch->model_type},
+                                         {"dtype", c.dtype},
+                                         {"layers", c.layers.size()},
+                                         {"hidden_size", c.hidden_size},
+                                         {"vocab_size", c.vocab_size},
+                                         {"heads", c.heads},
+                                         {"kv_heads", c.kv_heads},
+                                         {"head_dim", c.head_dim},
+                                         {"experts", c.router.experts},
+                                         {"top_k", c.router.top_k},
+                                         {"max_positions", c.max_positions},
+                                         {"groups", groups},
+                                         {"total", group_json(summary.total)},
+                                         {"expert_bytes", summary.expert_packed_bytes},
+                                         {"memory_plan",
+                                          {{"weights_bytes", plan.weights},
+                                           {"kv_bytes_per_position", plan.kv_per_position},
+                                           {"sequences", plan.sequences},
+                                           {"positions", plan.context},
+                                           {"kv_bytes", plan.kv},
+                                           {"total_bytes", plan.total()}}}};
+  std::printf("%s\n", report.dump(2).c_str());
+}
+
+}  // namespace
+
+int inspect_command(int argc, char** argv) {
+  InspectOptions options;
+  CLI::App app("What a model is and what serving it takes", "foregate inspect");
+  app.add_option("model", options.model_dir, "model directory")->required();
+  app.add_option("--max-num-seqs", options.sequences, "sequences of the memory plan")
+      ->check(CLI::Range(1, 1 << 16));
+  app.add_option("-c,--max-model-len", options.context, "positions of each; 0: what the model allows")
+      ->check(CLI::Range(0, 1 << 30));
+  app.add_flag("--json", options.json, "print JSON");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int shown = app.exit(error);
+    return shown == 0 ? 0 : 2;
+  }
+  const auto summary = summarize(local_files(), options.model_dir);
+  if (!summary.ok()) {
+    std::fprintf(stderr, "foregate inspect: %s\n", summary.status().to_string().c_str());
+    return 1;
+  }
+  const MemoryPlan plan = plan_memory(summary.value(), options);
+  options.json ? print_json(summary.value(), plan) : print_text(summary.value(), plan);
+  return 0;
+}
+
+}  // namespace foregate
