@@ -88,11 +88,12 @@ void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& 
   for (const WeightItem& item : items) {
     const std::int64_t bytes = packed_bytes(item.format, item.rows, item.cols);
     if (item.group == WeightGroup::kExperts) {
-      weights.expert_bytes[static_cast<std::size_t>(item.layer)] += bytes / config.router.experts;
+      weights.expert_bytes[static_cast<std::size_t>(item.layer)] += bytes;
     } else if (item.group != WeightGroup::kEmbedding || config.tied_embeddings) {
       weights.dense_step_bytes += bytes;
     }
   }
+  for (std::int64_t& bytes : weights.expert_bytes) bytes /= std::max(config.router.experts, 1);
 }
 
 }  // namespace

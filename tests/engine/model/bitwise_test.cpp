@@ -132,5 +132,39 @@ TEST(Bitwise, AChangedWeightIsSeen) {
   EXPECT_FALSE(same_bits(driver.run(tokens, 30), expected));
 }
 
+// A linear op that sums backwards when many rows share the call: within tolerance, but its order
+// depends on the batch. f32 weights only.
+void batch_dependent_linear(Stream&, const LinearArgs& args) {
+  const auto* packed = reinterpret_cast<const float*>(args.weight.data);
+  for (std::int64_t t = 0; t < args.x.rows; ++t) {
+    for (std::int64_t n = 0; n < args.weight.rows; ++n) {
+      float sum = 0.0f;
+      for (std::int64_t i = 0; i < args.weight.cols; ++i) {
+        const std::int64_t k = args.x.rows >= 8 ? args.weight.cols - 1 - i : i;
+        sum += packed[((n / kRowInterleave) * args.weight.cols + k) * kRowInterleave + n % kRowInterleave] *
+               args.x.data[t * args.x.stride + k];
+      }
+      args.y.data[t * args.y.stride + n] = sum + (args.bias != nullptr ? args.bias[n] : 0.0f);
+    }
+  }
+}
+
+// The reverse test: with the fixed order broken on purpose, chunks no longer equal the whole.
+TEST(Bitwise, ABatchDependentOrderIsSeen) {
+  std::mt19937 random(6);
+  const auto tokens = random_tokens(random, 40);
+  const std::string dir = golden_dir("mixtral-window-top1-tied");
+  Driver broken(dir, {.edit_ops = [](OpTable& ops) { ops.linear = batch_dependent_linear; }});
+  const Rows whole = broken.run(tokens, tokens.size());
+  EXPECT_FALSE(same_bits(broken.run(tokens, 1), whole));
+  EXPECT_FALSE(same_bits(broken.run(tokens, 7), whole));
+  EXPECT_TRUE(same_bits(broken.run(tokens, 8), whole));
+  Driver sound(dir, {});
+  const Rows expected = sound.run(tokens, tokens.size());
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    for (std::size_t v = 0; v < whole[i].size(); ++v) EXPECT_NEAR(whole[i][v], expected[i][v], 1e-3);
+  }
+}
+
 }  // namespace
 }  // namespace foregate

@@ -22,6 +22,7 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
   backend_ = make_backend({.isa = options.isa, .threads = options.threads}, &error);
   if (backend_.device == nullptr) std::fprintf(stderr, "driver: %s\n", error.c_str());
   CHECK(backend_.device != nullptr);
+  if (options.edit_ops != nullptr) options.edit_ops(backend_.ops);
   stream_ = backend_.device->create_stream();
   model_ = must(load_transformer(local_files(), dir, *backend_.device, backend_.ops, *stream_,
                                  {.max_batched_tokens = options.max_batched_tokens, .progress = {}}));

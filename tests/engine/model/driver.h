@@ -18,6 +18,7 @@ struct DriverOptions {
   std::int32_t block_size = 16;
   std::int32_t blocks = 64;
   std::int32_t max_batched_tokens = 256;
+  void (*edit_ops)(OpTable&) = nullptr;  // to break an op on purpose
 };
 
 class Driver {
