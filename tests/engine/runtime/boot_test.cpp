@@ -1,0 +1,187 @@
+// Booting from a directory, what is reported, and what is refused before anything is allocated.
+#include "engine/runtime/boot.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "engine/runtime/memory_budget.h"
+#include "engine/runtime/text_assets.h"
+#include "tests/engine/runtime/harness.h"
+
+namespace foregate {
+namespace {
+
+using namespace testing_support;
+namespace fs = std::filesystem;
+
+constexpr const char* kTokenizer = R"({"version": "1.0", "truncation": null, "padding": null,
+  "added_tokens": [{"id": 3, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true}],
+  "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                                        "use_regex": true},
+  "post_processor": null, "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
+                                      "use_regex": true},
+  "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": {"a": 0, "b": 1, "ab": 2, "c": 4}, "merges": ["a b"]}})";
+
+void write(const fs::path& path, const std::string& text) {
+  std::ofstream(path) << text;
+}
+
+class Boot : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = fs::path(::testing::TempDir()) / ("foregate_boot_" + std::to_string(::getpid()));
+    fs::remove_all(dir_);
+    fs::create_directories(dir_);
+    const fs::path golden = fs::path(FOREGATE_SOURCE_DIR) / "tests/golden/qwen3-moe-top4-norm";
+    for (const char* name : {"config.json", "generation_config.json", "model.safetensors"}) {
+      fs::copy_file(golden / name, dir_ / name);
+    }
+    write(dir_ / "tokenizer.json", kTokenizer);
+    options_.model_dir = dir_.string();
+    options_.threads = 1;
+    options_.max_num_seqs = 4;
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+
+  Status refused() {
+    auto booted = boot_engine(options_);
+    EXPECT_FALSE(booted.ok());
+    return booted.ok() ? Status() : booted.status();
+  }
+
+  fs::path dir_;
+  BootOptions options_;
+};
+
+TEST_F(Boot, FromDirectoryToTokens) {
+  std::vector<std::string> stages;
+  options_.progress = [&](std::string_view stage, double fraction) {
+    EXPECT_GE(fraction, 0.0);
+    EXPECT_LE(fraction, 1.0);
+    if (stages.empty() || stages.back() != stage) stages.emplace_back(stage);
+  };
+  write(dir_ / "tokenizer_config.json", R"({"bos_token": {"content": "<s>"}, "eos_token": "<end>",
+                                            "chat_template": "{{ messages[0].content }}"})");
+  auto booted = boot_engine(options_);
+  ASSERT_TRUE(booted.ok()) << booted.status().to_string();
+  BootedEngine& b = **booted;
+  EXPECT_EQ(stages.back(), "ready");
+  EXPECT_EQ(b.bos_token(), "<s>");
+  EXPECT_EQ(b.eos_token(), "<end>");
+  EXPECT_NE(b.chat_template(), nullptr);
+  EXPECT_EQ(b.generation_defaults().top_k, 20);
+  EXPECT_EQ(b.generation_defaults().temperature, 0.7f);
+  const ModelInfo& info = b.engine().model();
+  EXPECT_EQ(info.architecture, "Qwen3MoeForCausalLM");
+  EXPECT_EQ(info.max_model_len, 512);
+  EXPECT_EQ(info.eos_token_ids, (std::vector<Token>{3, 5}));
+  EXPECT_GT(info.parameters, info.active_parameters);
+  EXPECT_GT(info.active_parameters, 0);
+  EXPECT_EQ(b.report().num_blocks, 4 * 512 / 16);
+  EXPECT_EQ(b.report().threads, 1);
+
+  auto sink = std::make_shared<CollectSink>();
+  Request request = make_request(1, *b.tokenizer()->encode("abc"), 6);
+  EXPECT_EQ(request.prompt, (std::vector<Token>{2, 4}));
+  request.sampling.ignore_eos = true;
+  ASSERT_TRUE(b.engine().submit(request, sink).ok());
+  ASSERT_TRUE(sink->wait_finished(1));
+  EXPECT_EQ(sink->log().tokens.size(), 6u);
+}
+
+TEST_F(Boot, BlocksFollowBytesAndCounts) {
+  options_.num_blocks = 7;
+  EXPECT_EQ((*boot_engine(options_))->report().num_blocks, 7);
+  options_.num_blocks = 0;
+  options_.max_model_len = 32;
+  auto booted = boot_engine(options_);
+  EXPECT_EQ((*booted)->report().num_blocks, 8);
+  options_.kv_cache_bytes = (*booted)->report().block_bytes * 5;
+  EXPECT_EQ((*boot_engine(options_))->report().num_blocks, 5);
+  options_.kv_cache_bytes = (*booted)->report().block_bytes;
+  EXPECT_EQ(refused().code(), Code::kResourceExhausted);
+}
+
+TEST_F(Boot, BadOptionsAreNamed) {
+  const auto field = [&](auto change) {
+    const BootOptions good = options_;
+    change(options_);
+    const std::string name = refused().field();
+    options_ = good;
+    return name;
+  };
+  EXPECT_EQ(field([](BootOptions& o) { o.max_model_len = 513; }), "max_model_len");
+  EXPECT_EQ(field([](BootOptions& o) { o.max_model_len = -1; }), "max_model_len");
+  EXPECT_EQ(field([](BootOptions& o) { o.max_num_seqs = 0; }), "max_num_seqs");
+  EXPECT_EQ(field([](BootOptions& o) { o.block_size = 0; }), "block_size");
+  EXPECT_EQ(field([](BootOptions& o) { o.isa = "sse9"; }), "isa");
+  EXPECT_EQ(field([](BootOptions& o) { o.kv_type = DType::kI64; }), "kv_cache_dtype");
+  EXPECT_EQ(field([](BootOptions& o) { o.model_dir = ""; }), "model");
+}
+
+TEST_F(Boot, BrokenDirectoriesAreRefusedByFile) {
+  write(dir_ / "chat_template.jinja", "{% if %}");
+  EXPECT_NE(refused().message().find("chat_template.jinja"), std::string::npos);
+  fs::remove(dir_ / "chat_template.jinja");
+  for (const char* bad : {"[1]", "{\"bos_token\": 3}", "{", "{\"chat_template\": 7}"}) {
+    write(dir_ / "tokenizer_config.json", bad);
+    EXPECT_NE(refused().message().find("tokenizer_config.json"), std::string::npos) << bad;
+  }
+  fs::remove(dir_ / "tokenizer_config.json");
+  for (const char* name : {"tokenizer.json", "config.json", "model.safetensors"}) {
+    fs::rename(dir_ / name, dir_ / "away");
+    const Status status = refused();
+    EXPECT_NE(status.message().find(name), std::string::npos) << status.to_string();
+    fs::rename(dir_ / "away", dir_ / name);
+  }
+  EXPECT_TRUE(boot_engine(options_).ok());
+}
+
+TEST_F(Boot, TemplateFileWinsAndNamedListsAreRead) {
+  write(dir_ / "tokenizer_config.json",
+        R"({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
+  auto assets = load_text_assets(local_files(), options_.model_dir);
+  ASSERT_TRUE(assets.ok()) << assets.status().to_string();
+  EXPECT_NE(assets->chat_template, nullptr);
+  fs::remove(dir_ / "tokenizer_config.json");
+  EXPECT_EQ(load_text_assets(local_files(), options_.model_dir)->chat_template, nullptr);
+}
+
+TEST(MemoryBudget, ReadsTheKernelsFiles) {
+  EXPECT_EQ(parse_mem_available("MemTotal: 100 kB\nMemAvailable:    2048 kB\nBuffers: 1 kB\n"), 2048 * 1024);
+  EXPECT_EQ(parse_mem_available("MemTotal: 100 kB\n"), std::nullopt);
+  EXPECT_EQ(parse_mem_available("MemAvailable: x kB\n"), std::nullopt);
+  EXPECT_EQ(parse_cgroup_available("1000\n", "700\n", "anon 3\ninactive_file 200\n"), 500);
+  EXPECT_EQ(parse_cgroup_available("1000\n", "1700\n", ""), 0);
+  EXPECT_EQ(parse_cgroup_available("max\n", "700\n", ""), std::nullopt);
+  EXPECT_EQ(parse_cgroup_available("", "", ""), std::nullopt);
+  EXPECT_GT(available_memory(), 0);
+}
+
+TEST(MemoryBudget, ChoosesBlocks) {
+  KvBudget budget;
+  budget.block_bytes = 1000;
+  budget.block_size = 16;
+  budget.max_num_seqs = 4;
+  budget.max_model_len = 100;  // seven blocks
+  EXPECT_EQ(*choose_num_blocks(budget), 28);
+  budget.available_bytes = 20'000;
+  EXPECT_EQ(*choose_num_blocks(budget), 10) << "half of what is available";
+  budget.available_bytes = 13'000;
+  const Status status = choose_num_blocks(budget).status();
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_NE(status.message().find("7000 bytes"), std::string::npos) << status.message();
+  budget.kv_cache_bytes = 50'000;
+  EXPECT_EQ(*choose_num_blocks(budget), 50);
+  budget.num_blocks = 3;
+  EXPECT_EQ(*choose_num_blocks(budget), 3);
+}
+
+}  // namespace
+}  // namespace foregate

@@ -1,0 +1,148 @@
+// The rules of scheduler.h one by one on hand-made views.
+#include "engine/sched/scheduler.h"
+
+#include <gtest/gtest.h>
+
+namespace foregate {
+namespace {
+
+SeqView seq(std::uint64_t id, std::int32_t tokens, std::int32_t computed, std::int32_t blocks,
+            std::int32_t max_blocks = 8) {
+  SeqView view;
+  view.id = SeqId{id};
+  view.tokens = tokens;
+  view.computed = computed;
+  view.blocks = blocks;
+  view.max_blocks = max_blocks;
+  return view;
+}
+
+SeqView paused(SeqView view) {
+  view.paused = true;
+  return view;
+}
+
+SeqView preempted(SeqView view) {
+  view.was_preempted = true;
+  return view;
+}
+
+struct Case {
+  std::vector<SeqView> running;
+  std::vector<SeqView> waiting;
+  std::int32_t free_blocks = 100;
+  std::int32_t block_size = 4;
+  SchedLimits limits = {8, 64, 0};
+  BatchPlan plan() const {
+    PlanInput input;
+    input.running = running;
+    input.waiting = waiting;
+    input.free_blocks = free_blocks;
+    input.block_size = block_size;
+    return plan_step(input, limits);
+  }
+  std::string text() const { return plan().to_string(); }
+};
+
+TEST(Scheduler, NothingToDoIsAnEmptyPlan) {
+  EXPECT_TRUE(Case().plan().empty());
+  Case all_paused;
+  all_paused.running = {paused(seq(1, 5, 4, 1))};
+  all_paused.waiting = {paused(seq(2, 5, 0, 0))};
+  EXPECT_TRUE(all_paused.plan().empty());
+  EXPECT_TRUE(all_paused.plan().preempted.empty());
+}
+
+TEST(Scheduler, DecodeRowsThenChunksThenAdmission) {
+  Case c;
+  c.running = {seq(1, 30, 10, 8), seq(2, 9, 8, 2)};
+  c.waiting = {seq(3, 6, 0, 0), seq(4, 40, 0, 0)};
+  EXPECT_EQ(c.text(), "rows=64 seq2[8+1]b1s seq1[10+20]s seq3[0+6]b2as seq4[0+37]b10a");
+}
+
+TEST(Scheduler, AdmissionIsByArrivalAndNobodyOvertakes) {
+  Case c;
+  c.free_blocks = 3;
+  c.waiting = {seq(1, 20, 0, 0), seq(2, 4, 0, 0)};  // 1 needs five blocks
+  EXPECT_TRUE(c.plan().empty());
+  c.waiting[0].paused = true;  // a paused one is passed over
+  EXPECT_EQ(c.text(), "rows=4 seq2[0+4]b1as");
+}
+
+TEST(Scheduler, BudgetAndWidthBoundAStep) {
+  Case c;
+  c.limits = {2, 10, 0};
+  c.waiting = {seq(1, 6, 0, 0), seq(2, 30, 0, 0), seq(3, 2, 0, 0)};
+  EXPECT_EQ(c.text(), "rows=10 seq1[0+6]b2as seq2[0+4]b8a");
+  c.limits = {2, 64, 0};
+  EXPECT_EQ(c.plan().entries.size(), 2u);
+  c.running = {seq(10, 5, 4, 2), seq(11, 5, 4, 2)};
+  EXPECT_EQ(c.text(), "rows=2 seq10[4+1]s seq11[4+1]s") << "running sequences fill the width";
+}
+
+TEST(Scheduler, ChunksRespectTheirOwnBound) {
+  Case c;
+  c.limits.max_prefill_chunk = 5;
+  c.waiting = {seq(1, 12, 0, 0)};
+  EXPECT_EQ(c.text(), "rows=5 seq1[0+5]b3a");
+  EXPECT_TRUE(c.plan().entries[0].partial);
+  c.limits.max_prefill_chunk = 0;
+  c.waiting[0].max_chunk = 3;
+  EXPECT_EQ(c.text(), "rows=3 seq1[0+3]b3a");
+  c.waiting[0].max_chunk = 100;
+  EXPECT_EQ(c.text(), "rows=12 seq1[0+12]b3as");
+  EXPECT_FALSE(c.plan().entries[0].partial);
+}
+
+TEST(Scheduler, TheLatestArrivedIsPreempted) {
+  Case c;
+  c.free_blocks = 0;
+  c.running = {seq(1, 5, 4, 1), seq(2, 3, 2, 1), seq(3, 6, 5, 2)};
+  c.waiting = {seq(4, 2, 0, 0)};
+  // 1 needs a block; 3 came last and gives two; nobody is admitted in such a step.
+  EXPECT_EQ(c.text(), "rows=2 seq1[4+1]b1s seq2[2+1]s preempt3");
+}
+
+TEST(Scheduler, TheLastInLineYieldsItself) {
+  Case c;
+  c.free_blocks = 0;
+  c.running = {seq(1, 4, 3, 1), seq(2, 5, 4, 1)};
+  EXPECT_EQ(c.text(), "rows=1 seq1[3+1]s preempt2");
+}
+
+TEST(Scheduler, PausedSequencesYieldFirst) {
+  Case c;
+  c.free_blocks = 0;
+  c.running = {paused(seq(1, 9, 8, 3)), seq(2, 5, 4, 1), seq(3, 3, 2, 1)};
+  EXPECT_EQ(c.text(), "rows=2 seq2[4+1]b1s seq3[2+1]s preempt1");
+}
+
+TEST(Scheduler, OncePreemptedWaitsForRoomToFinish) {
+  Case c;
+  c.free_blocks = 9;
+  c.running = {seq(1, 5, 4, 2, 4)};  // may take two more
+  c.waiting = {preempted(seq(2, 5, 0, 0, 8)), seq(3, 1, 0, 0)};
+  EXPECT_EQ(c.text(), "rows=1 seq1[4+1]s") << "8 + 2 blocks are not free";
+  c.free_blocks = 10;
+  EXPECT_EQ(c.text(), "rows=7 seq1[4+1]s seq2[0+5]b2as seq3[0+1]b1as");
+}
+
+TEST(Scheduler, PausedHoldersGiveWayWhenNothingElseCanRun) {
+  Case c;
+  c.free_blocks = 1;
+  c.running = {paused(seq(1, 9, 8, 3)), paused(seq(2, 9, 8, 3))};
+  c.waiting = {seq(3, 14, 0, 0)};  // four blocks
+  EXPECT_EQ(c.text(), "rows=14 seq3[0+14]b4as preempt2");
+  c.waiting = {paused(seq(3, 14, 0, 0))};
+  EXPECT_TRUE(c.plan().preempted.empty());
+}
+
+TEST(Scheduler, APlanIsAFunctionOfItsInput) {
+  Case c;
+  c.running = {seq(1, 30, 10, 8), seq(2, 9, 8, 2)};
+  c.waiting = {seq(3, 6, 0, 0)};
+  EXPECT_EQ(c.plan(), c.plan());
+}
+
+}  // namespace
+}  // namespace foregate
