@@ -24,7 +24,7 @@ std::vector<OptionRow> make_rows() {
   rows.push_back({K::kSwitch, section, #field, flags, #initial, 0, 0, "", help});
 #define LIST(field, flags, help) rows.push_back({K::kList, section, #field, flags, "", 0, 0, "", help});
 #include "server/config/options.def"
-#include "server/config/options_undef.h"
+#include "server/config/options_undef.inc"
   return rows;
 }
 

@@ -147,7 +147,7 @@ Status set_option(ServeOptions& options, const OptionRow& row, std::string_view 
     return options.name.emplace_back(text), Status();                      \
   }
 #include "server/config/options.def"
-#include "server/config/options_undef.h"
+#include "server/config/options_undef.inc"
   return internal_error("no option " + std::string(row.field));
 }
 

@@ -23,7 +23,7 @@ struct ServeOptions {
 #define SWITCH(field, initial, flags, help) bool field = initial;
 #define LIST(field, flags, help) std::vector<std::string> field;
 #include "server/config/options.def"
-#include "server/config/options_undef.h"
+#include "server/config/options_undef.inc"
 };
 
 enum class OptionKind { kText, kChoice, kCount, kBytes, kSeconds, kSwitch, kList };

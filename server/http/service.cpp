@@ -50,6 +50,12 @@ std::string hex64(std::uint64_t value) {
   return text;
 }
 
+// Ids of one run differ from those of another.
+std::string random_prefix() {
+  std::random_device entropy;
+  return hex64((static_cast<std::uint64_t>(entropy()) << 32) | entropy());
+}
+
 }  // namespace
 
 Service::Service(IoLoop& loop, ServiceOptions options, Metrics& metrics)
@@ -57,12 +63,10 @@ Service::Service(IoLoop& loop, ServiceOptions options, Metrics& metrics)
       options_(std::move(options)),
       metrics_(metrics),
       auth_(options_.api_keys),
+      id_prefix_(random_prefix()),
       started_(loop.clock().now()),
       alive_(std::make_shared<bool>(true)),
-      workers_(options_.worker_threads, options_.worker_queue) {
-  std::random_device entropy;
-  id_prefix_ = hex64((static_cast<std::uint64_t>(entropy()) << 32) | entropy());
-}
+      workers_(options_.worker_threads, options_.worker_queue) {}
 
 Service::~Service() {
   *alive_ = false;
@@ -148,7 +152,7 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
     case Endpoint::kHealth: return exchange->respond(health_response());
     case Endpoint::kLive: {
       HttpResponse response;
-      response.body = R"({"status":"alive"})";
+      response.body = dump(Json{{"status", "alive"}});
       return exchange->respond(std::move(response));
     }
     case Endpoint::kMetrics: {

@@ -1,5 +1,7 @@
 #include "server/openai/api_error.h"
 
+#include <nlohmann/json.hpp>
+
 #include "server/openai/fields.h"
 
 namespace foregate {
