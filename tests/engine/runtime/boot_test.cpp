@@ -18,7 +18,7 @@ using namespace testing_support;
 namespace fs = std::filesystem;
 
 constexpr const char* kTokenizer = R"({"version": "1.0", "truncation": null, "padding": null,
-  "added_tokens": [{"id": 3, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
+  "added_tokens": [{"id": 4, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
                     "normalized": false, "special": true}],
   "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
                                         "use_regex": true},
@@ -26,7 +26,7 @@ constexpr const char* kTokenizer = R"({"version": "1.0", "truncation": null, "pa
                                       "use_regex": true},
   "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-            "vocab": {"a": 0, "b": 1, "ab": 2, "c": 4}, "merges": ["a b"]}})";
+            "vocab": {"a": 0, "b": 1, "ab": 2, "c": 3}, "merges": ["a b"]}})";
 
 void write(const fs::path& path, const std::string& text) {
   std::ofstream(path) << text;
@@ -88,7 +88,7 @@ TEST_F(Boot, FromDirectoryToTokens) {
 
   auto sink = std::make_shared<CollectSink>();
   Request request = make_request(1, *b.tokenizer()->encode("abc"), 6);
-  EXPECT_EQ(request.prompt, (std::vector<Token>{2, 4}));
+  EXPECT_EQ(request.prompt, (std::vector<Token>{2, 3}));
   request.sampling.ignore_eos = true;
   ASSERT_TRUE(b.engine().submit(request, sink).ok());
   ASSERT_TRUE(sink->wait_finished(1));
