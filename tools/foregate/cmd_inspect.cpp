@@ -138,8 +138,7 @@ int inspect_command(int argc, char** argv) {
   InspectOptions options;
   CLI::App app("What a model is and what serving it takes", "foregate inspect");
   app.add_option("model", options.model_dir, "model directory")->required();
-  app.add_option("--max-num-seqs", options.sequences, "sequences of the memory plan")
-      ->check(CLI::Range(1, 1 << 16));
+  app.add_option("--max-num-seqs", options.sequences, "sequences of the memory plan")->check(CLI::Range(1, 1 << 16));
   app.add_option("-c,--max-model-len", options.context, "positions of each; 0: what the model allows")
       ->check(CLI::Range(0, 1 << 30));
   app.add_flag("--json", options.json, "print JSON");
