@@ -1,4 +1,4 @@
-// Runs a set of requests through an engine and keeps tokens and logits, to compare one way of
+// Holds the model to INV-13: runs requests through an engine, keeps tokens and logits, compares one way of
 // running them with another byte for byte.
 #pragma once
 
