@@ -27,7 +27,7 @@ struct AttentionShape {
       : dim(args.pages.head_dim),
         dim_blocks(ceil_div(dim, kLanes)),
         group(args.heads / args.pages.kv_heads),
-        chunk_rows(larger(1, 4 * kMaxRows / group)) {}
+        chunk_rows(larger(1, 8 * kMaxRows / group)) {}
   std::int64_t vectors() const { return chunk_rows * group; }
   std::int64_t padded() const { return dim_blocks * kLanes; }
 };
@@ -37,7 +37,6 @@ struct AttentionMemory {
   float* keys;    // [4][dim][16]: lane = key
   float* values;  // [dim blocks][64][16]: lane = dimension
   float* scores;  // [kMaxRows][64]
-  float* packed;  // [keys][rows], the probabilities as left side
   float* acc;     // [vectors][padded dim]
   float* top;     // [vectors] largest score so far
   float* total;   // [vectors][16] sums of probabilities, lane by lane
@@ -46,7 +45,6 @@ struct AttentionMemory {
         keys(carver.take<float>(kTileKeys * s.dim)),
         values(carver.take<float>(kTileKeys * s.padded())),
         scores(carver.take<float>(kMaxRows * kTileKeys)),
-        packed(carver.take<float>(kMaxRows * kTileKeys)),
         acc(carver.take<float>(s.vectors() * s.padded())),
         top(carver.take<float>(s.vectors())),
         total(carver.take<float>(s.vectors() * kLanes)) {}
@@ -72,21 +70,38 @@ struct AttentionWorker {
     const std::int64_t row = item.seq->first_row + item.first_row + i / shape.group;
     return row * stride + (item.kv_head * shape.group + i % shape.group) * shape.dim;
   }
-  const T* page_row(const void* pages, std::int64_t position) const {
+  // Element offset in the pages of each key of the tile at `start`; -1 for keys outside `all`.
+  void locate(std::int64_t start, KeyRange all, std::int64_t* offsets) const {
     const KvPages& p = args.pages;
-    const std::int64_t block = item.seq->block_table[position / p.block_size];
-    const std::int64_t row = (block * p.kv_heads + item.kv_head) * p.block_size + position % p.block_size;
-    return static_cast<const T*>(pages) + row * shape.dim;
+    const KeyRange range = loaded_range(start, all);
+    for (int i = 0; i < kTileKeys; ++i) offsets[i] = -1;
+    if (range.first >= range.end) return;
+    std::int32_t entry = static_cast<std::int32_t>(range.first) / p.block_size;
+    std::int32_t slot = static_cast<std::int32_t>(range.first) % p.block_size;
+    for (std::int64_t position = range.first; position < range.end; ++entry, slot = 0) {
+      const std::int64_t first = (item.seq->block_table[entry] * static_cast<std::int64_t>(p.kv_heads) + item.kv_head) *
+                                 p.block_size * shape.dim;
+      for (; slot < p.block_size && position < range.end; ++slot, ++position) {
+        offsets[position - start] = first + slot * shape.dim;
+      }
+    }
+  }
+  static KeyRange loaded_range(std::int64_t start, KeyRange all) {
+    return {larger(start, all.first), smaller(start + kTileKeys, all.end)};
   }
 
   void run() {
     const RowTiles tiles(item.vectors);
     for (std::int64_t t = 0; t < tiles.count; ++t) start_tile(tiles.first(t), tiles.height(t));
     const KeyRange all{range_of(0).first, range_of(item.vectors - 1).end};
-    for (std::int64_t start = all.first / kTileKeys * kTileKeys; start < all.end; start += kTileKeys) {
-      const KeyRange loaded{larger(start, all.first), smaller(start + kTileKeys, all.end)};
-      load_keys(start, loaded);
-      load_values(start, loaded);
+    std::int64_t offsets[2][kTileKeys];
+    int now = 0;
+    std::int64_t start = all.first / kTileKeys * kTileKeys;
+    locate(start, all, offsets[now]);
+    for (; start < all.end; start += kTileKeys, now ^= 1) {
+      locate(start + kTileKeys, all, offsets[now ^ 1]);
+      load_keys(offsets[now], offsets[now ^ 1]);
+      load_values(offsets[now], offsets[now ^ 1]);
       for (std::int64_t t = 0; t < tiles.count; ++t) attend(tiles.first(t), tiles.height(t), start);
     }
     for (std::int64_t i = 0; i < item.vectors; ++i) finish(i);
@@ -95,10 +110,7 @@ struct AttentionWorker {
   void start_tile(std::int64_t first, int height) {
     const float* rows[kMaxRows];
     for (int r = 0; r < height; ++r) rows[r] = args.q.data + offset_of(first + r, args.q.stride);
-    float* packed = m.q + first * shape.dim;
-    for (std::int64_t d = 0; d < shape.dim; ++d) {
-      for (int r = 0; r < height; ++r) packed[d * height + r] = rows[r][d];
-    }
+    pack_tile(rows, height, shape.dim, m.q + first * shape.dim);
     for (std::int64_t i = first; i < first + height; ++i) {
       m.top[i] = -__builtin_inff();
       store(m.total + i * kLanes, zero());
@@ -106,21 +118,19 @@ struct AttentionWorker {
     }
   }
 
-  // Keys turned so that a lane is a key; positions outside `loaded` become zeros and are not read.
-  void load_keys(std::int64_t start, KeyRange loaded) {
-    for (int block = 0; block < kKeyBlocks; ++block) {
-      const T* rows[kLanes];
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const std::int64_t position = start + block * kLanes + lane;
-        const bool inside = position >= loaded.first && position < loaded.end;
-        rows[lane] = inside ? page_row(args.pages.k, position) : nullptr;
-      }
-      float* out = m.keys + block * shape.dim * kLanes;
+  // Keys turned so that a lane is a key; keys outside the range become zeros and are not read.
+  // Every load is paired with a prefetch from the next tile.
+  void load_keys(const std::int64_t* offsets, const std::int64_t* next) {
+    const T* pages = static_cast<const T*>(args.pages.k);
+    for (int block = 0; block < kTileKeys; block += kLanes) {
+      float* out = m.keys + block * shape.dim;
       for (std::int64_t d = 0; d < shape.dim; d += kLanes) {
         V turned[kLanes];
         const std::int64_t n = shape.dim - d;
         for (int lane = 0; lane < kLanes; ++lane) {
-          turned[lane] = rows[lane] != nullptr ? load_part(rows[lane] + d, n) : zero();
+          const std::int64_t offset = offsets[block + lane];
+          __builtin_prefetch(pages + larger(next[block + lane], 0) + d, 0, 3);
+          turned[lane] = offset >= 0 ? load_part(pages + offset + d, n) : zero();
         }
         if (n >= kLanes) {
           store_transposed(turned, out + d * kLanes);
@@ -133,12 +143,16 @@ struct AttentionWorker {
     }
   }
 
-  void load_values(std::int64_t start, KeyRange loaded) {
-    for (std::int64_t position = loaded.first; position < loaded.end; ++position) {
-      const T* row = page_row(args.pages.v, position);
-      float* out = m.values + (position - start) * kLanes;
-      for (std::int64_t b = 0; b < shape.dim_blocks; ++b) {
-        store(out + b * kTileKeys * kLanes, load_part(row + b * kLanes, shape.dim - b * kLanes));
+  void load_values(const std::int64_t* offsets, const std::int64_t* next) {
+    const T* pages = static_cast<const T*>(args.pages.v);
+    for (int key = 0; key < kTileKeys; ++key) {
+      if (offsets[key] < 0) continue;
+      const T* row = pages + offsets[key];
+      const T* ahead = pages + larger(next[key], 0);
+      float* out = m.values + key * kLanes;
+      for (std::int64_t d = 0; d < shape.dim; d += kLanes) {
+        __builtin_prefetch(ahead + d, 0, 3);
+        store(out + d * kTileKeys, load_part(row + d, shape.dim - d));
       }
     }
   }
@@ -149,7 +163,7 @@ struct AttentionWorker {
     const KeyRange high = range_of(first + height - 1);
     if (high.end <= start || low.first >= start + kTileKeys) return;
     const Blocks<float> keys{m.keys, shape.dim * kLanes, kKeyBlocks, shape.dim};
-    multiply(m.q + first * shape.dim, height, keys, m.scores, kTileKeys, false);
+    multiply<float, 0>(m.q + first * shape.dim, height, keys, m.scores, kTileKeys, false, nothing_ahead(m.keys));
     for (int r = 0; r < height;) {
       const KeyRange keys_of = tile_range(first + r, start);
       int end = r + 1;
@@ -203,17 +217,10 @@ struct AttentionWorker {
   }
 
   void add_values(std::int64_t first, const float* probabilities, int height, KeyRange keys) {
-    const float* left = probabilities + keys.first;
-    if (height > 1) {
-      for (std::int64_t k = keys.first; k < keys.end; ++k) {
-        float* packed = m.packed + (k - keys.first) * height;
-        for (int r = 0; r < height; ++r) packed[r] = probabilities[r * kTileKeys + k];
-      }
-      left = m.packed;
-    }
     const Blocks<float> values{m.values + keys.first * kLanes, kTileKeys * kLanes, shape.dim_blocks,
                                keys.end - keys.first};
-    multiply(left, height, values, m.acc + first * shape.padded(), shape.padded(), true);
+    multiply<float, kTileKeys>(probabilities + keys.first, height, values, m.acc + first * shape.padded(),
+                               shape.padded(), true, nothing_ahead(m.values));
   }
 
   void finish(std::int64_t i) {

@@ -8,6 +8,8 @@ struct FfnGroup {
   std::int64_t first_up_item;
   std::int64_t first_down_item;
   std::int64_t first_tile;
+  std::int64_t up_chunk;  // blocks of one item
+  std::int64_t down_chunk;
 };
 
 // The last group whose first item is not after `item` (groups without items share their first item
@@ -27,13 +29,28 @@ std::int32_t group_of(std::int32_t groups, std::int64_t item, First first) {
   return low;
 }
 
+// Work memory of an item: a panel and two sets of accumulators.
+struct FfnMemory {
+  float* panel;
+  float* gate;
+  float* up;
+  FfnMemory(Carver carver, std::int64_t rows, std::int64_t chunk)
+      : panel(carver.take<float>(panel_floats(chunk))),
+        gate(carver.take<float>(rows * chunk * kLanes)),
+        up(carver.take<float>(rows * chunk * kLanes)) {}
+  static std::int64_t floats(std::int64_t rows, std::int64_t chunk) {
+    return panel_floats(chunk) + 2 * rows * chunk * kLanes + 64;
+  }
+};
+
 struct FfnPlan {
   const ExpertFfnArgs& args;
+  std::int64_t threads;
   FfnGroup* groups;
   float* packed_x;
 
   std::int64_t total_rows = 0;
-  std::int64_t most_rows = 0;
+  std::int64_t work_floats = 0;  // of one worker
   std::int64_t tiles = 0;
   std::int64_t up_items = 0;
   std::int64_t down_items = 0;
@@ -44,15 +61,20 @@ struct FfnPlan {
       const ExpertGroup& group = args.groups[g];
       const std::int64_t hidden = group.weights.gate.cols;
       const std::int64_t inner = group.weights.gate.rows;
+      const std::int64_t up_blocks = ceil_div(inner, kLanes);
+      const std::int64_t down_blocks = ceil_div(group.weights.down.rows, kLanes);
+      const std::int64_t up_chunk = chunk_blocks(group.rows, up_blocks, threads);
+      const std::int64_t down_chunk = chunk_blocks(group.rows, down_blocks, threads);
       if (groups != nullptr) {
-        groups[g] = {packed_x + total_rows * hidden, args.scratch + total_rows * inner, up_items, down_items, tiles};
+        float* x = packed_x + total_rows * hidden;
+        groups[g] = {x, args.scratch + total_rows * inner, up_items, down_items, tiles, up_chunk, down_chunk};
       }
+      work_floats = larger(work_floats, FfnMemory::floats(group.rows, larger(up_chunk, down_chunk)));
       total_rows += group.rows;
-      most_rows = larger(most_rows, group.rows);
       if (group.rows == 0) continue;
       tiles += RowTiles(group.rows).count;
-      up_items += ceil_div(ceil_div(inner, kLanes), kChunkBlocks);
-      down_items += ceil_div(ceil_div(group.weights.down.rows, kLanes), kChunkBlocks);
+      up_items += ceil_div(up_blocks, up_chunk);
+      down_items += ceil_div(down_blocks, down_chunk);
       work += group.rows * hidden * inner * 3;
     }
   }
@@ -68,21 +90,10 @@ struct FfnPackJob {
     const std::int64_t tile = item - plan.groups[g].first_tile;
     const std::int64_t first = tiles.first(tile);
     float* packed = const_cast<float*>(plan.groups[g].x) + first * plan.args.x.cols;
-    pack_tile(plan.args.x, group.x_rows + first, 0, tiles.height(tile), packed);
-  }
-};
-
-// Work memory of an item: a panel and two sets of accumulators.
-struct FfnMemory {
-  float* panel;
-  float* gate;
-  float* up;
-  FfnMemory(Carver carver, std::int64_t rows)
-      : panel(carver.take<float>(kPanelFloats)),
-        gate(carver.take<float>(rows * kChunkBlocks * kLanes)),
-        up(carver.take<float>(rows * kChunkBlocks * kLanes)) {}
-  static std::int64_t bytes(std::int64_t rows) {
-    return (kPanelFloats + 2 * rows * kChunkBlocks * kLanes) * static_cast<std::int64_t>(sizeof(float)) + 256;
+    const int height = tiles.height(tile);
+    const float* rows[kMaxRows];
+    for (int r = 0; r < height; ++r) rows[r] = plan.args.x.data + group.x_rows[first + r] * plan.args.x.stride;
+    pack_tile(rows, height, plan.args.x.cols, packed);
   }
 };
 
@@ -94,34 +105,35 @@ struct FfnUpJob {
         group_of(plan.args.num_groups, item, [&](std::int32_t i) { return plan.groups[i].first_up_item; });
     const ExpertGroup& group = plan.args.groups[g];
     const PackedWeight& gate = group.weights.gate;
-    const std::int64_t first = (item - plan.groups[g].first_up_item) * kChunkBlocks;
-    const std::int64_t count = smaller(kChunkBlocks, ceil_div(gate.rows, kLanes) - first);
+    const std::int64_t chunk = plan.groups[g].up_chunk;
+    const std::int64_t first = (item - plan.groups[g].first_up_item) * chunk;
+    const std::int64_t count = smaller(chunk, ceil_div(gate.rows, kLanes) - first);
     const RowTiles tiles(group.rows);
-    const FfnMemory m(Carver(memory), group.rows);
-    constexpr std::int64_t kStride = kChunkBlocks * kLanes;
-    multiply_weight(plan.groups[g].x, tiles, gate, first, count, m.gate, kStride, m.panel);
-    multiply_weight(plan.groups[g].x, tiles, group.weights.up, first, count, m.up, kStride, m.panel);
+    const FfnMemory m(Carver(memory), group.rows, chunk);
+    const std::int64_t stride = chunk * kLanes;
+    multiply_weight(plan.groups[g].x, tiles, gate, first, count, m.gate, stride, m.panel);
+    multiply_weight(plan.groups[g].x, tiles, group.weights.up, first, count, m.up, stride, m.panel);
     const std::int64_t n = first * kLanes;
     const std::int64_t width = smaller(count * kLanes, gate.rows - n);
     for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
       const std::int64_t row = tiles.first(tile);
       const int height = tiles.height(tile);
       float* h = plan.groups[g].h + row * gate.rows + n * height;
-      activate_tile(m.gate + row * kStride, m.up + row * kStride, height, width, h);
+      activate_tile(m.gate + row * stride, m.up + row * stride, stride, height, width, h);
     }
   }
 
   // Writes act(gate) * up of one tile where the down product reads it: element (n, r) at [n * height + r].
-  void activate_tile(float* gate, const float* up, int height, std::int64_t width, float* h) const {
-    constexpr std::int64_t kStride = kChunkBlocks * kLanes;
+  void activate_tile(float* gate, const float* up, std::int64_t stride, int height, std::int64_t width,
+                     float* h) const {
     for (int r = 0; r < height; ++r) {
       for (std::int64_t n = 0; n < width; n += kLanes) {
-        float* at = gate + r * kStride + n;
-        store(at, mul(activate(plan.args.activation, load(at)), load(up + r * kStride + n)));
+        float* at = gate + r * stride + n;
+        store(at, mul(activate(plan.args.activation, load(at)), load(up + r * stride + n)));
       }
     }
     for (std::int64_t n = 0; n < width; ++n) {
-      for (int r = 0; r < height; ++r) h[n * height + r] = gate[r * kStride + n];
+      for (int r = 0; r < height; ++r) h[n * height + r] = gate[r * stride + n];
     }
   }
 };
@@ -133,16 +145,17 @@ struct FfnDownJob {
         group_of(plan.args.num_groups, item, [&](std::int32_t i) { return plan.groups[i].first_down_item; });
     const ExpertGroup& group = plan.args.groups[g];
     const PackedWeight& down = group.weights.down;
-    const std::int64_t first = (item - plan.groups[g].first_down_item) * kChunkBlocks;
-    const std::int64_t count = smaller(kChunkBlocks, ceil_div(down.rows, kLanes) - first);
-    const FfnMemory m(Carver(memory), group.rows);
-    constexpr std::int64_t kStride = kChunkBlocks * kLanes;
-    multiply_weight(plan.groups[g].h, RowTiles(group.rows), down, first, count, m.gate, kStride, m.panel);
+    const std::int64_t chunk = plan.groups[g].down_chunk;
+    const std::int64_t first = (item - plan.groups[g].first_down_item) * chunk;
+    const std::int64_t count = smaller(chunk, ceil_div(down.rows, kLanes) - first);
+    const FfnMemory m(Carver(memory), group.rows, chunk);
+    const std::int64_t stride = chunk * kLanes;
+    multiply_weight(plan.groups[g].h, RowTiles(group.rows), down, first, count, m.gate, stride, m.panel);
     for (std::int32_t r = 0; r < group.rows; ++r) {
       float* y = plan.args.y.data + group.out_rows[r] * plan.args.y.stride;
       for (std::int64_t b = 0; b < count; ++b) {
         const std::int64_t n = (first + b) * kLanes;
-        store_part(y + n, load(m.gate + r * kStride + b * kLanes), down.rows - n);
+        store_part(y + n, load(m.gate + r * stride + b * kLanes), down.rows - n);
       }
     }
   }
@@ -150,16 +163,16 @@ struct FfnDownJob {
 
 inline void expert_ffn(Stream& stream, const ExpertFfnArgs& args) {
   OpRun op(stream);
-  FfnPlan sizes{args, nullptr, nullptr};
+  FfnPlan sizes{args, op.threads(), nullptr, nullptr};
   sizes.lay_out();
   if (sizes.total_rows == 0) return;
   Carver measure(nullptr);
   measure.take<FfnGroup>(args.num_groups);
   measure.take<float>(sizes.total_rows * args.x.cols);
-  op.reserve(measure.used(), FfnMemory::bytes(sizes.most_rows));
+  op.reserve(measure.used(), sizes.work_floats * static_cast<std::int64_t>(sizeof(float)));
   Carver carver(op.shared());
   FfnGroup* groups = carver.take<FfnGroup>(args.num_groups);
-  FfnPlan plan{args, groups, carver.take<float>(sizes.total_rows * args.x.cols)};
+  FfnPlan plan{args, op.threads(), groups, carver.take<float>(sizes.total_rows * args.x.cols)};
   plan.lay_out();
   FfnPackJob pack{plan};
   op.run(pack, plan.tiles, plan.total_rows * args.x.cols / 4);

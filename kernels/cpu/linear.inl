@@ -9,7 +9,10 @@ struct PackRowsJob {
   float* packed;
   void item(std::int64_t tile, std::byte*) const {
     const std::int64_t first = tiles.first(tile);
-    pack_tile(x, nullptr, first, tiles.height(tile), packed + first * x.cols);
+    const int height = tiles.height(tile);
+    const float* rows[kMaxRows];
+    for (int r = 0; r < height; ++r) rows[r] = x.data + (first + r) * x.stride;
+    pack_tile(rows, height, x.cols, packed + first * x.cols);
   }
 };
 
@@ -17,21 +20,22 @@ struct LinearJob {
   const LinearArgs& args;
   std::int64_t first_row;
   std::int64_t rows;
+  std::int64_t chunk;  // blocks of one item
   RowTiles tiles;
   const float* packed;
 
-  static std::int64_t worker_bytes(std::int64_t rows) {
-    return (rows * kChunkBlocks * kLanes + kPanelFloats) * static_cast<std::int64_t>(sizeof(float)) + 64;
+  static std::int64_t worker_bytes(std::int64_t rows, std::int64_t chunk) {
+    return (rows * chunk * kLanes + panel_floats(chunk)) * static_cast<std::int64_t>(sizeof(float)) + 128;
   }
 
-  void item(std::int64_t chunk, std::byte* memory) const {
+  void item(std::int64_t number, std::byte* memory) const {
     const std::int64_t blocks = ceil_div(args.weight.rows, kLanes);
-    const std::int64_t first = chunk * kChunkBlocks;
-    const std::int64_t count = smaller(kChunkBlocks, blocks - first);
+    const std::int64_t first = number * chunk;
+    const std::int64_t count = smaller(chunk, blocks - first);
     Carver carver(memory);
-    float* panel = carver.take<float>(kPanelFloats);
-    float* acc = carver.take<float>(rows * kChunkBlocks * kLanes);
-    multiply_weight(packed, tiles, args.weight, first, count, acc, kChunkBlocks * kLanes, panel);
+    float* panel = carver.take<float>(panel_floats(chunk));
+    float* acc = carver.take<float>(rows * chunk * kLanes);
+    multiply_weight(packed, tiles, args.weight, first, count, acc, chunk * kLanes, panel);
     for (std::int64_t b = 0; b < count; ++b) {
       const std::int64_t n = (first + b) * kLanes;
       finish_block(acc + b * kLanes, n, smaller(kLanes, args.weight.rows - n));
@@ -42,7 +46,7 @@ struct LinearJob {
     const V bias = args.bias != nullptr ? load_part(args.bias + n, width) : zero();
     for (std::int64_t t = 0; t < rows; ++t) {
       float* y = args.y.data + (first_row + t) * args.y.stride + n;
-      V value = load(acc + t * kChunkBlocks * kLanes);
+      V value = load(acc + t * chunk * kLanes);
       if (args.bias != nullptr) value = add(value, bias);
       if (args.accumulate) value = add(load_part(y, width), value);
       store_part(y, value, width);
@@ -53,9 +57,10 @@ struct LinearJob {
 inline void linear(Stream& stream, const LinearArgs& args) {
   OpRun op(stream);
   const std::int64_t k = args.weight.cols;
-  const std::int64_t chunks = ceil_div(ceil_div(args.weight.rows, kLanes), kChunkBlocks);
+  const std::int64_t blocks = ceil_div(args.weight.rows, kLanes);
   const std::int64_t pass = smaller(args.x.rows, kRowsPerPass);
-  op.reserve(pass > 1 ? pass * k * static_cast<std::int64_t>(sizeof(float)) : 0, LinearJob::worker_bytes(pass));
+  const std::int64_t chunk = chunk_blocks(pass, blocks, op.threads());
+  op.reserve(pass > 1 ? pass * k * static_cast<std::int64_t>(sizeof(float)) : 0, LinearJob::worker_bytes(pass, chunk));
   for (std::int64_t first = 0; first < args.x.rows; first += kRowsPerPass) {
     const std::int64_t rows = smaller(kRowsPerPass, args.x.rows - first);
     const RowTiles tiles(rows);
@@ -65,7 +70,7 @@ inline void linear(Stream& stream, const LinearArgs& args) {
       op.run(pack, tiles.count, rows * k / 4);
       packed = pack.packed;
     }
-    LinearJob job{args, first, rows, tiles, packed};
-    op.run(job, chunks, rows * k * args.weight.rows);
+    LinearJob job{args, first, rows, chunk, tiles, packed};
+    op.run(job, ceil_div(blocks, chunk), rows * k * args.weight.rows);
   }
 }

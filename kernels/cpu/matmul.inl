@@ -15,23 +15,51 @@ struct RowTiles {
   int height(std::int64_t tile) const { return static_cast<int>(base + (tile < extra ? 1 : 0)); }
 };
 
-// Packs one tile: rows row_ids[0..height) (or first, first + 1, ... when row_ids is null) of x.
-inline void pack_tile(const View2<const float>& x, const std::int32_t* row_ids, std::int64_t first, int height,
-                      float* packed) {
-  const float* rows[kMaxRows];
-  for (int r = 0; r < height; ++r) rows[r] = x.data + (row_ids != nullptr ? row_ids[r] : first + r) * x.stride;
-  for (std::int64_t k = 0; k < x.cols; ++k) {
+// Packs one tile: row r of it begins at rows[r] and has k_count elements.
+inline void pack_tile(const float* const* rows, int height, std::int64_t k_count, float* packed) {
+  float turned[kLanes * kLanes];
+  std::int64_t k = 0;
+  for (; k + kLanes <= k_count; k += kLanes) {
+    V values[kLanes];
+    for (int r = 0; r < kLanes; ++r) values[r] = r < height ? load(rows[r] + k) : zero();
+    store_transposed(values, turned);
+    // Whole vectors, each overwriting what the one before wrote too much, as long as they stay in the tile.
+    int i = 0;
+    for (; i < kLanes && (k + i) * height + kLanes <= k_count * height; ++i) {
+      store(packed + (k + i) * height, load(turned + i * kLanes));
+    }
+    for (; i < kLanes; ++i) {
+      for (int r = 0; r < height; ++r) packed[(k + i) * height + r] = turned[i * kLanes + r];
+    }
+  }
+  for (; k < k_count; ++k) {
     for (int r = 0; r < height; ++r) packed[k * height + r] = rows[r][k];
   }
 }
 
-constexpr std::int64_t kPrefetchBytes = 2048;
+// Left side: a packed tile, or rows kStride floats apart when kStride > 0.
+template <int R, int kStride>
+FOREGATE_INLINE float left_at(const float* a, std::int64_t k, int r) {
+  return kStride > 0 ? a[r * kStride + k] : a[k * R + r];
+}
 
-// accumulators of R rows x B blocks over k_count steps. acc[r * acc_stride + b * 16 + lane];
+// What to fetch into the cache meanwhile: step k of block b asks for `at + b * block_bytes + k * step_bytes`.
+struct Ahead {
+  const char* at;
+  std::int64_t block_bytes;
+  std::int64_t step_bytes;
+};
+
+// For operands in the cache: asks again and again for a line that is there.
+FOREGATE_INLINE Ahead nothing_ahead(const float* cached) {
+  return {reinterpret_cast<const char*>(cached), 0, 0};
+}
+
+// The accumulators of R rows x B blocks over k_count steps. acc[r * acc_stride + b * 16 + lane];
 // `resume` continues from what acc holds, otherwise from zero.
-template <class W, int R, int B>
+template <class W, int R, int B, int kStride>
 void multiply_tile(const float* a, const W* w, std::int64_t block_stride, std::int64_t k_count, float* acc,
-                   std::int64_t acc_stride, bool resume) {
+                   std::int64_t acc_stride, bool resume, Ahead ahead) {
   V sum[R][B];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
@@ -42,13 +70,12 @@ void multiply_tile(const float* a, const W* w, std::int64_t block_stride, std::i
     V weights[B];
 #pragma GCC unroll 16
     for (int b = 0; b < B; ++b) {
-      const W* at = w + b * block_stride + k * kLanes;
-      __builtin_prefetch(reinterpret_cast<const char*>(at) + kPrefetchBytes, 0, 3);
-      weights[b] = load(at);
+      __builtin_prefetch(ahead.at + b * ahead.block_bytes + k * ahead.step_bytes, 0, 3);
+      weights[b] = load(w + b * block_stride + k * kLanes);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const V x = splat(a[k * R + r]);
+      const V x = splat(left_at<R, kStride>(a, k, r));
 #pragma GCC unroll 16
       for (int b = 0; b < B; ++b) sum[r][b] = fma(x, weights[b], sum[r][b]);
     }
@@ -60,7 +87,7 @@ void multiply_tile(const float* a, const W* w, std::int64_t block_stride, std::i
   }
 }
 
-// Right side of one product: `blocks` blocks, block_stride elements apart, k steps each.
+// Right side of one product: `count` blocks, block_stride elements apart, k steps each.
 template <class W>
 struct Blocks {
   const W* data;
@@ -74,74 +101,118 @@ Blocks<W> blocks_of(const W* data, std::int64_t block_stride, std::int64_t count
   return {data, block_stride, count, k};
 }
 
-template <class W, int R, int B>
-void multiply_height(const float* a, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume) {
+// Distance ahead in weights that are read once.
+constexpr std::int64_t kPrefetchBytes = 2048;
+template <class W>
+FOREGATE_INLINE Ahead ahead_in(const Blocks<W>& w, std::int64_t distance) {
+  constexpr std::int64_t kSize = sizeof(W);
+  return {reinterpret_cast<const char*>(w.data) + distance, w.block_stride * kSize, kLanes * kSize};
+}
+
+template <class W, int R, int B, int kStride>
+void multiply_height(const float* a, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume,
+                     Ahead ahead) {
+  const auto at = [&](std::int64_t b) {
+    return Ahead{ahead.at + b * ahead.block_bytes, ahead.block_bytes, ahead.step_bytes};
+  };
   std::int64_t b = 0;
   for (; b + B <= w.count; b += B) {
-    multiply_tile<W, R, B>(a, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride, resume);
+    multiply_tile<W, R, B, kStride>(a, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
+                                    resume, at(b));
+  }
+  if constexpr (B > 2) {
+    for (; b + 2 <= w.count; b += 2) {
+      multiply_tile<W, R, 2, kStride>(a, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
+                                      resume, at(b));
+    }
   }
   for (; b < w.count; ++b) {
-    multiply_tile<W, R, 1>(a, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride, resume);
+    multiply_tile<W, R, 1, kStride>(a, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
+                                    resume, at(b));
   }
 }
 
-template <class W, int R>
-FOREGATE_INLINE void multiply_if_built(const float* a, const Blocks<W>& w, float* acc, std::int64_t acc_stride,
-                                       bool resume) {
-  if constexpr (R <= kMaxRows) multiply_height<W, R, wide_blocks(R)>(a, w, acc, acc_stride, resume);
-}
-
-// One tile of `height` rows times all blocks.
-template <class W>
-void multiply(const float* a, int height, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume) {
-  switch (height) {
-    case 1: multiply_if_built<W, 1>(a, w, acc, acc_stride, resume); break;
-    case 2: multiply_if_built<W, 2>(a, w, acc, acc_stride, resume); break;
-    case 3: multiply_if_built<W, 3>(a, w, acc, acc_stride, resume); break;
-    case 4: multiply_if_built<W, 4>(a, w, acc, acc_stride, resume); break;
-    case 5: multiply_if_built<W, 5>(a, w, acc, acc_stride, resume); break;
-    case 6: multiply_if_built<W, 6>(a, w, acc, acc_stride, resume); break;
-    case 7: multiply_if_built<W, 7>(a, w, acc, acc_stride, resume); break;
-    case 8: multiply_if_built<W, 8>(a, w, acc, acc_stride, resume); break;
-    case 9: multiply_if_built<W, 9>(a, w, acc, acc_stride, resume); break;
-    case 10: multiply_if_built<W, 10>(a, w, acc, acc_stride, resume); break;
-    case 11: multiply_if_built<W, 11>(a, w, acc, acc_stride, resume); break;
-    case 12: multiply_if_built<W, 12>(a, w, acc, acc_stride, resume); break;
-    default: CHECK(height == 0);
+// One tile of `height` rows times all blocks. The highest tile is the likeliest: it is tried first.
+template <class W, int kStride, int R = kMaxRows>
+void multiply(const float* a, int height, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume,
+              Ahead ahead) {
+  if constexpr (R > 0) {
+    if (height == R) return multiply_height<W, R, wide_blocks(R), kStride>(a, w, acc, acc_stride, resume, ahead);
+    multiply<W, kStride, R - 1>(a, height, w, acc, acc_stride, resume, ahead);
   }
 }
 
-// Steps of k in one widened panel: the panel and a tile's share of activations stay in the L1 cache.
+// Steps of k in one panel: the panel and a tile's share of activations stay in the L1 cache.
 constexpr std::int64_t kPanelSteps = 128;
-constexpr std::int64_t kChunkBlocks = 4;  // blocks of one item
-constexpr std::int64_t kPanelFloats = kPanelSteps * kChunkBlocks * kLanes;
+constexpr std::int64_t kNarrowChunk = 4;
 
+// Blocks of one item. A few rows: four, the weights stream by. Many rows: wide items, so that packed
+// rows fetched from the outer caches are used often, but enough items for all threads.
+inline std::int64_t chunk_blocks(std::int64_t rows, std::int64_t blocks, std::int64_t threads) {
+  if (rows <= kMaxRows) return kNarrowChunk;
+  std::int64_t chunk = kWideChunk;
+  while (chunk > kNarrowChunk && ceil_div(blocks, chunk) < 4 * threads) chunk /= 2;
+  return chunk;
+}
+
+// Work memory of an item for `rows` rows and `chunk` blocks.
+FOREGATE_INLINE std::int64_t panel_floats(std::int64_t chunk) {
+  return kPanelSteps * chunk * kLanes;
+}
+
+// The weights of steps [k0, k0 + steps) as f32: in place when they are, else widened into `panel`.
+inline Blocks<float> panel_of(const Blocks<float>& w, std::int64_t k0, std::int64_t steps, float*) {
+  return {w.data + k0 * kLanes, w.block_stride, w.count, steps};
+}
 template <class W>
-void widen_panel(const Blocks<W>& w, std::int64_t k0, std::int64_t steps, float* panel) {
+Blocks<float> panel_of(const Blocks<W>& w, std::int64_t k0, std::int64_t steps, float* panel) {
   for (std::int64_t b = 0; b < w.count; ++b) {
     const W* from = w.data + b * w.block_stride + k0 * kLanes;
     float* to = panel + b * kPanelSteps * kLanes;
     for (std::int64_t k = 0; k < steps; ++k) store(to + k * kLanes, load(from + k * kLanes));
   }
+  return {panel, kPanelSteps * kLanes, w.count, steps};
 }
 
-// All tiles times w (at most kChunkBlocks blocks): acc[row * acc_stride + b * 16 + lane] = the sums.
-// `packed` holds the tiles one after the other, w.k columns each; `panel` has kPanelFloats.
+// While part of a panel is multiplied the same part of the next one is fetched, spread over the first tiles.
+template <class W>
+Ahead next_panel(const Blocks<W>& w, std::int64_t first_block, std::int64_t k0, const RowTiles& tiles,
+                 std::int64_t tile) {
+  const std::int64_t shares = tiles.count >= 8 ? 8 : tiles.count >= 4 ? 4 : 2;
+  Ahead ahead = ahead_in(w, 0);
+  ahead.at += first_block * ahead.block_bytes;
+  if (k0 + kPanelSteps < w.k && tile < shares) {
+    ahead.at += (k0 + kPanelSteps) * ahead.step_bytes;
+    ahead.step_bytes /= shares;
+    ahead.at += tile * kPanelSteps * ahead.step_bytes;
+  } else {
+    ahead.step_bytes = 0;
+  }
+  return ahead;
+}
+
+// All tiles times w: acc[row * acc_stride + b * 16 + lane] = the sums. `packed` holds the tiles one
+// after the other, w.k columns each; `panel` has panel_floats(w.count). With several tiles the steps
+// of k go in panels; a few blocks of a panel stay in the L1 cache while all tiles pass by.
 template <class W>
 void multiply_rows(const float* packed, const RowTiles& tiles, const Blocks<W>& w, float* acc, std::int64_t acc_stride,
                    float* panel) {
   if (tiles.count == 1) {
-    multiply(packed, tiles.height(0), w, acc, acc_stride, false);
+    multiply<W, 0>(packed, tiles.height(0), w, acc, acc_stride, false, ahead_in(w, kPrefetchBytes));
     return;
   }
+  constexpr std::int64_t kTogether = wide_blocks(kMaxRows);
   for (std::int64_t k0 = 0; k0 < w.k; k0 += kPanelSteps) {
-    const std::int64_t steps = smaller(kPanelSteps, w.k - k0);
-    widen_panel(w, k0, steps, panel);
-    const Blocks<float> wide{panel, kPanelSteps * kLanes, w.count, steps};
-    for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
-      const std::int64_t first = tiles.first(tile);
-      const int height = tiles.height(tile);
-      multiply(packed + first * w.k + k0 * height, height, wide, acc + first * acc_stride, acc_stride, k0 > 0);
+    const Blocks<float> wide = panel_of(w, k0, smaller(kPanelSteps, w.k - k0), panel);
+    for (std::int64_t b = 0; b < w.count; b += kTogether) {
+      const Blocks<float> part{wide.data + b * wide.block_stride, wide.block_stride, smaller(kTogether, w.count - b),
+                               wide.k};
+      for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+        const std::int64_t first = tiles.first(tile);
+        const int height = tiles.height(tile);
+        multiply<float, 0>(packed + first * w.k + k0 * height, height, part, acc + first * acc_stride + b * kLanes,
+                           acc_stride, k0 > 0, next_panel(w, b, k0, tiles, tile));
+      }
     }
   }
 }

@@ -8,6 +8,7 @@ class OpRun {
   void reserve(std::int64_t shared_bytes, std::int64_t worker_bytes) {
     scratch_ = stream_.reserve(shared_bytes, worker_bytes);
   }
+  int threads() { return stream_.pool().threads(); }
   std::byte* shared() const { return scratch_.shared; }
 
   // job.item(i, worker_memory) for i in [0, items); `work` is about the number of multiply-adds of

@@ -19,7 +19,6 @@ namespace {
 // clang-format off
 #include "kernels/cpu/vec_types.inl"
 #include "kernels/cpu/vec_avx512.inl"
-#include "kernels/cpu/vec_transpose_x86.inl"
 #include "kernels/cpu/algorithms.inl"
 // clang-format on
 

@@ -2,6 +2,7 @@
 
 constexpr const char* kTableName = "cpu-avx2";
 constexpr int kMaxRows = 6;
+constexpr std::int64_t kWideChunk = 8;  // blocks of 16 outputs in an item with many rows
 constexpr int wide_blocks(int rows) {
   return rows == 1 ? 4 : rows <= 3 ? 2 : 1;
 }
@@ -101,9 +102,37 @@ FOREGATE_INLINE float reduce_max(V v) {
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
-FOREGATE_INLINE __m256 low_half(V v) {
-  return v.lo;
+
+FOREGATE_INLINE void store_transposed_8x8(const __m256 (&r)[8], float* out) {
+  __m256 pair[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    pair[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+    pair[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+  }
+  __m256 quad[8];
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    quad[4 * i] = _mm256_shuffle_ps(pair[4 * i], pair[4 * i + 2], 0x44);
+    quad[4 * i + 1] = _mm256_shuffle_ps(pair[4 * i], pair[4 * i + 2], 0xee);
+    quad[4 * i + 2] = _mm256_shuffle_ps(pair[4 * i + 1], pair[4 * i + 3], 0x44);
+    quad[4 * i + 3] = _mm256_shuffle_ps(pair[4 * i + 1], pair[4 * i + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    _mm256_storeu_ps(out + i * kLanes, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20));
+    _mm256_storeu_ps(out + (i + 4) * kLanes, _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31));
+  }
 }
-FOREGATE_INLINE __m256 high_half(V v) {
-  return v.hi;
+
+// out[i][lane] = rows[lane][i]
+FOREGATE_INLINE void store_transposed(const V (&rows)[kLanes], float* out) {
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    const V* r = rows + 8 * half;
+    const __m256 low[8] = {r[0].lo, r[1].lo, r[2].lo, r[3].lo, r[4].lo, r[5].lo, r[6].lo, r[7].lo};
+    const __m256 high[8] = {r[0].hi, r[1].hi, r[2].hi, r[3].hi, r[4].hi, r[5].hi, r[6].hi, r[7].hi};
+    store_transposed_8x8(low, out + 8 * half);
+    store_transposed_8x8(high, out + 8 * kLanes + 8 * half);
+  }
 }

@@ -2,8 +2,9 @@
 
 constexpr const char* kTableName = "cpu-avx512";
 constexpr int kMaxRows = 12;
+constexpr std::int64_t kWideChunk = 16;  // blocks of 16 outputs in an item with many rows
 constexpr int wide_blocks(int rows) {
-  return rows <= 6 ? 4 : rows <= 8 ? 3 : 2;
+  return rows <= 6 ? 4 : 2;
 }
 
 struct V {
@@ -91,4 +92,34 @@ FOREGATE_INLINE float reduce_max(V v) {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+// out[i][lane] = rows[lane][i]
+FOREGATE_INLINE void store_transposed(const V (&rows)[kLanes], float* out) {
+  __m512 pair[kLanes];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    pair[2 * i] = _mm512_unpacklo_ps(rows[2 * i].v, rows[2 * i + 1].v);
+    pair[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i].v, rows[2 * i + 1].v);
+  }
+  // quad[4 * g + c]: in each 128-bit quarter q, column 4 * q + c of rows 4 * g .. 4 * g + 3.
+  __m512 quad[kLanes];
+#pragma GCC unroll 4
+  for (int g = 0; g < 4; ++g) {
+    quad[4 * g] = _mm512_shuffle_ps(pair[4 * g], pair[4 * g + 2], 0x44);
+    quad[4 * g + 1] = _mm512_shuffle_ps(pair[4 * g], pair[4 * g + 2], 0xee);
+    quad[4 * g + 2] = _mm512_shuffle_ps(pair[4 * g + 1], pair[4 * g + 3], 0x44);
+    quad[4 * g + 3] = _mm512_shuffle_ps(pair[4 * g + 1], pair[4 * g + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    const __m512 low01 = _mm512_shuffle_f32x4(quad[c], quad[4 + c], 0x44);
+    const __m512 high01 = _mm512_shuffle_f32x4(quad[c], quad[4 + c], 0xee);
+    const __m512 low23 = _mm512_shuffle_f32x4(quad[8 + c], quad[12 + c], 0x44);
+    const __m512 high23 = _mm512_shuffle_f32x4(quad[8 + c], quad[12 + c], 0xee);
+    _mm512_storeu_ps(out + c * kLanes, _mm512_shuffle_f32x4(low01, low23, 0x88));
+    _mm512_storeu_ps(out + (4 + c) * kLanes, _mm512_shuffle_f32x4(low01, low23, 0xdd));
+    _mm512_storeu_ps(out + (8 + c) * kLanes, _mm512_shuffle_f32x4(high01, high23, 0x88));
+    _mm512_storeu_ps(out + (12 + c) * kLanes, _mm512_shuffle_f32x4(high01, high23, 0xdd));
+  }
 }

@@ -3,6 +3,7 @@
 
 constexpr const char* kTableName = "cpu-generic";
 constexpr int kMaxRows = 2;
+constexpr std::int64_t kWideChunk = 4;  // blocks of 16 outputs in an item with many rows
 constexpr int wide_blocks(int rows) {
   return rows == 1 ? 2 : 1;
 }
