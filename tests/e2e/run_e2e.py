@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Runs the end-to-end tests: the built program, a model, and the official openai client.
+
+Exit code 77 (skipped, for ctest) when the virtual environment cannot be made, else pytest's own."""
+import argparse
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SKIPPED = 77
+
+
+def has_packages(python):
+    probe = "import openai, pytest"
+    return python.exists() and subprocess.run([python, "-c", probe], capture_output=True).returncode == 0
+
+
+def ready_python(folder):
+    """The interpreter of a virtual environment with the packages, or None."""
+    python = folder / "bin" / "python"
+    if has_packages(python):
+        return python
+    try:
+        if not python.exists():
+            venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
+                        HERE / "requirements.txt"], check=True, timeout=300)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"e2e: no virtual environment: {error}", file=sys.stderr)
+        return None
+    return python if has_packages(python) else None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", required=True, type=Path)
+    parser.add_argument("--model", required=True, type=Path)
+    parser.add_argument("--venv", required=True, type=Path, help="made when it does not exist")
+    parser.add_argument("rest", nargs="*", help="passed on to pytest, after --")
+    options = parser.parse_args()
+    python = ready_python(options.venv)
+    if python is None:
+        print("e2e: SKIPPED: the Python packages of tests/e2e/requirements.txt cannot be had")
+        return SKIPPED
+    environment = dict(os.environ, FOREGATE_E2E_BINARY=str(options.binary.resolve()),
+                       FOREGATE_E2E_MODEL=str(options.model.resolve()), PYTHONDONTWRITEBYTECODE="1")
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", HERE, *options.rest]
+    return subprocess.run(command, env=environment, cwd=HERE).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
