@@ -4,13 +4,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/io/file.h"
 #include "engine/text/tokenizer.h"
 
 namespace foregate {
@@ -37,6 +40,25 @@ class ChatTemplate {
 };
 
 // kInvalidArgument with line number for syntax errors, kUnimplemented for tags or filters not known.
+// kResourceExhausted for nesting beyond the parser's bounds. Filters and tests that only stand inside an
+// {% if %} are refused when they are reached, as jinja2 does.
 Result<std::unique_ptr<ChatTemplate>> compile_chat_template(std::string_view source);
+
+// What tokenizer_config.json says about special tokens and templates. Tokens that are absent or null
+// are empty; callers pass the others to the template as variables of the same names.
+struct TokenizerConfig {
+  std::string bos_token, eos_token, unk_token, pad_token;
+  std::optional<bool> add_bos_token, add_eos_token;
+  std::map<std::string, std::string> chat_templates;  // a single template is named "default"
+};
+
+// kInvalidArgument naming the field in Status::field.
+Result<TokenizerConfig> parse_tokenizer_config(std::string_view json_text);
+// An absent file gives an empty config.
+Result<TokenizerConfig> load_tokenizer_config(const FileSystem& files, const std::string& directory);
+
+// The model's template: chat_template.jinja, else tokenizer_config.json. Where there is a "tool_use"
+// template as well, requests whose `tools` is not null use it. kNotFound when there is none.
+Result<std::unique_ptr<ChatTemplate>> load_chat_template(const FileSystem& files, const std::string& directory);
 
 }  // namespace foregate

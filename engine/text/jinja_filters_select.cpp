@@ -24,9 +24,7 @@ Value map_attribute(Evaluator& ev, const Value& in, const Args& args) {
   if (!attribute) fail("map requires a filter argument");
   std::vector<Value> items;
   for (const Value& item : ev.iterate(in)->items) {
-    Value value = attribute_path(ev, item, *attribute);
-    if (value.undefined() && otherwise && !otherwise->none()) value = *otherwise;
-    items.push_back(value);
+    items.push_back(attribute_path(ev, item, *attribute, otherwise));
   }
   return ev.heap().list(std::move(items), SeqKind::kGenerator);
 }

@@ -14,16 +14,19 @@ Value fold_case(Heap& heap, const Value& v, bool case_sensitive) {
   return !case_sensitive && v.string() ? map_text(heap, *v.str, lower) : v;
 }
 
-Value attribute_path(Evaluator& ev, const Value& item, const Value& path) {
-  if (!path.string()) return ev.item(item, path, Value());
+Value attribute_path(Evaluator& ev, const Value& item, const Value& path, const Value* otherwise) {
+  const auto step = [&](const Value& object, const Value& key) {
+    const Value found = ev.item(object, key, Value());
+    return found.undefined() && otherwise && !otherwise->none() ? *otherwise : found;
+  };
+  if (!path.string()) return step(item, path);
   Value value = item;
   const std::string_view text = view(path);
   for (std::size_t from = 0;;) {
     const std::size_t dot = text.find('.', from);
     const std::string_view part = text.substr(from, dot == std::string_view::npos ? dot : dot - from);
     const bool digits = !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == part.npos;
-    const Value key = digits ? int_value(std::stoll(std::string(part))) : ev.heap().text(std::string(part));
-    value = ev.item(value, key, Value());
+    value = step(value, digits ? int_value(std::stoll(std::string(part))) : ev.heap().text(std::string(part)));
     if (dot == std::string_view::npos) return value;
     from = dot + 1;
   }
@@ -223,8 +226,7 @@ Value filter_slice(Evaluator& ev, const Value& in, const Args& args) {
 }
 
 Value group_key(Evaluator& ev, const Value& item, const Bound& bound) {
-  const Value key = attribute_path(ev, item, bound[0]);
-  return key.undefined() && bound.given(1) ? bound[1] : key;
+  return attribute_path(ev, item, bound[0], bound.has(1) ? &bound[1] : nullptr);
 }
 
 Value filter_groupby(Evaluator& ev, const Value& in, const Args& args) {

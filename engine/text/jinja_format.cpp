@@ -300,6 +300,7 @@ class Brace {
 
   Value lookup(std::string_view name) {
     std::size_t end = std::min(name.find_first_of(".["), name.size());
+    if (end == 0 && !name.empty()) fail("format field without a name");
     Value v = first_value(name.substr(0, end));
     while (end < name.size()) {
       const bool attribute = name[end] == '.';
@@ -326,6 +327,8 @@ class Brace {
       if (!found) fail("format: no argument named '" + std::string(name.substr(0, 60)) + "'");
       return *found;
     }
+    (name.empty() ? saw_automatic_ : saw_manual_) = true;
+    if (saw_automatic_ && saw_manual_) fail("format fields are numbered both by hand and automatically");
     const std::size_t index = name.empty() ? automatic_++ : std::stoull(std::string(name));
     if (index >= args_.positional.size()) fail("Replacement index out of range for positional args tuple");
     return args_.positional[index];
@@ -357,6 +360,7 @@ class Brace {
   const Args& args_;
   TextBuilder out_;
   std::size_t automatic_ = 0;
+  bool saw_automatic_ = false, saw_manual_ = false;
 };
 
 }  // namespace

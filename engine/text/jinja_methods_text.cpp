@@ -151,7 +151,7 @@ Spans split_space(std::string_view text, std::int64_t max) {
   std::size_t at = skip_space(text, 0);
   while (at < text.size()) {
     if (max-- == 0) {
-      parts.push_back({at, strip_right(text).size()});
+      parts.push_back({at, text.size()});
       break;
     }
     const std::size_t begin = at;

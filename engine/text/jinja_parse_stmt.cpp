@@ -140,7 +140,6 @@ Target Parser::target(bool namespaces, bool tuples) {
   if (!at_op(",")) return first;
   result.parts.push_back(std::move(first));
   while (skip_op(",")) {
-    if (at_name("in") || at_op("=") || at_op(")") || peek().type == Tok::kBlockEnd) break;
     if (skip_op("(")) {
       result.parts.push_back(target(namespaces, true));
       expect_op(")");

@@ -15,6 +15,7 @@ import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.sandbox
+import jinja2.utils
 
 NOW = 1750000000  # strftime_now in every case; UTC
 
@@ -41,10 +42,18 @@ def environment():
     def strftime_now(form):
         return datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc).replace(tzinfo=None).strftime(form)
 
+    class Namespace(jinja2.utils.Namespace):
+        def __init__(*args, **kwargs):
+            for name in dict(*args[1:], **kwargs):
+                if name.startswith("_"):
+                    raise jinja2.exceptions.SecurityError(name)
+            jinja2.utils.Namespace.__init__(*args, **kwargs)
+
     env = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
     env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
+    env.globals["namespace"] = Namespace
     env.globals["strftime_now"] = strftime_now
     return env
 
