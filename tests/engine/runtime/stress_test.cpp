@@ -1,8 +1,9 @@
 // Hundreds of random scenarios, each from one seed: tiny pools, chunk sizes, cancels, pauses,
-// parallel samples, full queues. After each: one finish per accepted sample, streamed tokens are a
-// prefix of the stub's answer, all blocks free.
+// parallel samples, full queues, steps that fail and logits that are not numbers. After each: one
+// finish per accepted sample, streamed tokens are a prefix of the stub's answer, all blocks free.
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <thread>
 
 #include "engine/base/rng.h"
@@ -30,6 +31,7 @@ struct Totals {
   std::uint64_t accepted = 0;
   std::uint64_t refused = 0;
   std::uint64_t cancelled = 0;
+  std::uint64_t failed = 0;
   std::uint64_t preemptions = 0;
   std::uint64_t batched = 0;
   std::uint64_t chunked = 0;
@@ -66,16 +68,31 @@ Request random_request(Dice& dice, std::uint64_t id) {
   return request;
 }
 
-void check_sample(const Sent& sent, std::int32_t index, Totals& totals) {
+// Now and then a step fails or one row holds a NaN.
+std::unique_ptr<Model> faulty_stub(std::uint64_t seed) {
+  auto step = std::make_shared<std::uint64_t>(0);
+  return std::make_unique<HookedModel>(
+      std::make_unique<StubModel>(kVocab),
+      [seed, step](Model& inner, const ForwardInput& input, KvCache& cache, View2<float> logits) {
+        const double dice = uniform01(seed, 43, (*step)++);
+        if (dice < 0.04) return internal_error("an injected fault");
+        RETURN_IF_ERROR(inner.forward(input, cache, logits));
+        if (dice < 0.08 && logits.rows > 0) logits.data[0] = std::numeric_limits<float>::quiet_NaN();
+        return Status();
+      });
+}
+
+void check_sample(const Sent& sent, std::int32_t index, bool faulty, Totals& totals) {
   const SampleLog log = sent.sink->log(index);
   ASSERT_EQ(log.finishes, 1);
   ASSERT_EQ(log.events_after_finish, 0);
-  ASSERT_NE(*log.finish, FinishReason::kError) << log.error.to_string();
+  ASSERT_TRUE(faulty || *log.finish != FinishReason::kError) << log.error.to_string();
   const SampleLog want = expected_answer(sent.request, index);
   ASSERT_LE(log.tokens.size(), want.tokens.size());
   ASSERT_TRUE(std::equal(log.tokens.begin(), log.tokens.end(), want.tokens.begin()));
-  if (*log.finish == FinishReason::kCancelled) {
-    ++totals.cancelled;
+  ASSERT_EQ(*log.finish == FinishReason::kError, !log.error.ok());
+  if (*log.finish == FinishReason::kCancelled || *log.finish == FinishReason::kError) {
+    ++(*log.finish == FinishReason::kError ? totals.failed : totals.cancelled);
     return;
   }
   ++totals.complete;
@@ -87,8 +104,10 @@ void check_sample(const Sent& sent, std::int32_t index, Totals& totals) {
 
 void run_scenario(std::uint64_t seed, Totals& totals) {
   Dice dice(seed);
-  const EngineSetup setup = random_setup(dice);
-  auto engine = stub_engine(setup);
+  EngineSetup setup = random_setup(dice);
+  setup.options.max_fatal_steps = 1000;
+  const bool faulty = dice.chance(0.25);
+  auto engine = faulty ? engine_of(setup, faulty_stub(seed)) : stub_engine(setup);
   std::vector<Sent> all;
   const int requests = dice.range(1, 24);
   for (int i = 0; i < requests; ++i) {
@@ -108,7 +127,7 @@ void run_scenario(std::uint64_t seed, Totals& totals) {
   for (Sent& sent : all) engine->set_paused(sent.request.id, false);  // faults off: all must end
   ASSERT_TRUE(wait_idle(*engine));
   for (const Sent& sent : all) {
-    for (std::int32_t index = 0; index < sent.request.n; ++index) check_sample(sent, index, totals);
+    for (std::int32_t index = 0; index < sent.request.n; ++index) check_sample(sent, index, faulty, totals);
   }
   const EngineStats stats = engine->stats();
   ASSERT_EQ(stats.kv_blocks_used, 0);
@@ -125,12 +144,15 @@ TEST(Stress, LedgerHoldsOverRandomScenarios) {
     run_scenario(seed, totals);
     ASSERT_FALSE(::testing::Test::HasFatalFailure()) << "seed " << seed;
   }
-  std::printf("accepted %llu complete %llu cancelled %llu refused %llu preemptions %llu batched %llu chunked %llu\n",
-              static_cast<unsigned long long>(totals.accepted), static_cast<unsigned long long>(totals.complete),
-              static_cast<unsigned long long>(totals.cancelled), static_cast<unsigned long long>(totals.refused),
-              static_cast<unsigned long long>(totals.preemptions), static_cast<unsigned long long>(totals.batched),
-              static_cast<unsigned long long>(totals.chunked));
-  EXPECT_EQ(totals.accepted, totals.complete + totals.cancelled);
+  std::printf(
+      "accepted %llu complete %llu cancelled %llu failed %llu refused %llu preemptions %llu batched %llu chunked "
+      "%llu\n",
+      static_cast<unsigned long long>(totals.accepted), static_cast<unsigned long long>(totals.complete),
+      static_cast<unsigned long long>(totals.cancelled), static_cast<unsigned long long>(totals.failed),
+      static_cast<unsigned long long>(totals.refused), static_cast<unsigned long long>(totals.preemptions),
+      static_cast<unsigned long long>(totals.batched), static_cast<unsigned long long>(totals.chunked));
+  EXPECT_EQ(totals.accepted, totals.complete + totals.cancelled + totals.failed);
+  EXPECT_GT(totals.failed, 0u);
   EXPECT_GT(totals.complete, 0u);
   EXPECT_GT(totals.cancelled, 0u);
   EXPECT_GT(totals.refused, 0u);
@@ -173,7 +195,7 @@ TEST(Stress, ManyThreadsSubmitCancelAndWatch) {
   Totals totals;
   for (const auto& list : sent) {
     for (const Sent& one : list) {
-      for (std::int32_t index = 0; index < one.request.n; ++index) check_sample(one, index, totals);
+      for (std::int32_t index = 0; index < one.request.n; ++index) check_sample(one, index, false, totals);
     }
   }
   EXPECT_EQ(static_cast<std::int64_t>(totals.complete + totals.cancelled), accepted.load());
