@@ -7,7 +7,7 @@
 #include <cstring>
 #include <random>
 
-#include "driver.h"
+#include "tests/engine/model/driver.h"
 
 namespace foregate {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "driver.h"
+#include "tests/engine/model/driver.h"
 #include "tests/engine/weights/memory_files.h"
 
 namespace foregate {

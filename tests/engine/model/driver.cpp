@@ -1,4 +1,4 @@
-#include "driver.h"
+#include "tests/engine/model/driver.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <set>
 
-#include "driver.h"
+#include "tests/engine/model/driver.h"
 
 namespace foregate {
 namespace {

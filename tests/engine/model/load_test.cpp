@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "driver.h"
 #include "engine/model/summary.h"
+#include "tests/engine/model/driver.h"
 #include "tests/engine/weights/memory_files.h"
 
 namespace foregate {

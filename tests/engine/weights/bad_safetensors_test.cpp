@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/weights/tensor_index.h"
-#include "memory_files.h"
+#include "tests/engine/weights/memory_files.h"
 
 namespace foregate {
 namespace {

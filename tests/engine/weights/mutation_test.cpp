@@ -4,7 +4,7 @@
 #include <random>
 
 #include "engine/weights/tensor_index.h"
-#include "memory_files.h"
+#include "tests/engine/weights/memory_files.h"
 
 namespace foregate {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "memory_files.h"
+#include "tests/engine/weights/memory_files.h"
 
 namespace foregate {
 namespace {
