@@ -68,24 +68,32 @@ std::int64_t available_memory() {
 }
 
 Result<std::int64_t> choose_num_blocks(const KvBudget& budget) {
-  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-  if (budget.num_blocks > 0) return std::min(budget.num_blocks, kMost);
   const std::int64_t one = blocks_for(budget.max_model_len, budget.block_size);
   const std::int64_t wanted = one * budget.max_num_seqs;
-  std::int64_t blocks = wanted;
   std::string limit = "kv_cache_bytes";
   std::int64_t bytes = budget.kv_cache_bytes;
-  if (bytes <= 0 && budget.available_bytes > 0) {
+  std::int64_t blocks = wanted;
+  if (budget.num_blocks > 0) {
+    blocks = budget.num_blocks;
+  } else if (bytes > 0) {
+    blocks = bytes / budget.block_bytes;
+  } else if (budget.available_bytes > 0) {
     bytes = static_cast<std::int64_t>(static_cast<double>(budget.available_bytes) * kShareOfAvailable);
     limit = "half of the available memory";
     blocks = std::min(wanted, bytes / budget.block_bytes);
-  } else if (bytes > 0) {
-    blocks = bytes / budget.block_bytes;
   }
-  if (blocks >= one) return std::min(blocks, kMost);
-  return resource_exhausted("one sequence of " + std::to_string(budget.max_model_len) + " tokens needs " +
-                            std::to_string(one * budget.block_bytes) + " bytes of KV cache, " + limit + " is " +
-                            std::to_string(bytes) + "; lower max_model_len or give more");
+  blocks = std::min<std::int64_t>(blocks, std::numeric_limits<std::int32_t>::max());
+  if (budget.num_blocks == 0 && blocks < one) {
+    return resource_exhausted("one sequence of " + std::to_string(budget.max_model_len) + " tokens needs " +
+                              std::to_string(one * budget.block_bytes) + " bytes of KV cache, " + limit + " is " +
+                              std::to_string(bytes) + "; lower max_model_len or give more");
+  }
+  if (budget.available_bytes > 0 && blocks > budget.available_bytes / budget.block_bytes) {
+    return resource_exhausted("a KV cache of " + std::to_string(blocks) + " blocks needs " +
+                              std::to_string(blocks * budget.block_bytes) + " bytes, " +
+                              std::to_string(budget.available_bytes) + " are available");
+  }
+  return blocks;
 }
 
 }  // namespace foregate

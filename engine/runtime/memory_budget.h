@@ -29,8 +29,8 @@ struct KvBudget {
   std::int32_t max_model_len = 0;
 };
 
-// Blocks to allocate. kResourceExhausted, with the numbers and what to change, when not even one
-// sequence of max_model_len fits and the number of blocks was not given outright.
+// Blocks to allocate. kResourceExhausted, with the numbers, when that is more than the memory available
+// or, unless the number was given outright, not even enough for one sequence of max_model_len.
 Result<std::int64_t> choose_num_blocks(const KvBudget& budget);
 
 }  // namespace foregate

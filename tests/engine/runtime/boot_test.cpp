@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/text_assets.h"
@@ -178,9 +179,13 @@ TEST(MemoryBudget, ChoosesBlocks) {
   EXPECT_EQ(status.code(), Code::kResourceExhausted);
   EXPECT_NE(status.message().find("7000 bytes"), std::string::npos) << status.message();
   budget.kv_cache_bytes = 50'000;
+  EXPECT_NE(choose_num_blocks(budget).status().message().find("50000 bytes, 13000 are"), std::string::npos);
+  budget.available_bytes = 60'000;
   EXPECT_EQ(*choose_num_blocks(budget), 50);
   budget.num_blocks = 3;
   EXPECT_EQ(*choose_num_blocks(budget), 3);
+  budget.num_blocks = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(choose_num_blocks(budget).status().code(), Code::kResourceExhausted);
 }
 
 }  // namespace
