@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "kernels/api/check.h"
+
 namespace foregate {
 namespace {
 
@@ -36,7 +38,13 @@ EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, s
   prompt_tokens_ = &m.counter("vllm:prompt_tokens", "Prompt tokens processed.", labels);
   generation_tokens_ = &m.counter("vllm:generation_tokens", "Tokens generated.", labels);
   preemptions_ = &m.counter("vllm:num_preemptions", "Preemptions of running samples.", labels);
-  nonfinite_ = &m.counter("vllm:corrupted_requests", "Samples ended because of logits that are not finite.", labels);
+  nonfinite_.counter =
+      &m.counter("vllm:corrupted_requests", "Samples ended because of logits that are not finite.", labels);
+  bugs_.counter = &m.counter("foregate_bugs", "Broken bookkeeping found and survived.");
+  steps_.counter = &m.counter("foregate_steps", "Steps of the engine.", labels);
+  batched_steps_.counter = &m.counter("foregate_batched_steps", "Steps with rows of several samples.", labels);
+  chunked_prefills_.counter =
+      &m.counter("foregate_chunked_prefills", "Parts of prompts that were not the whole prompt.", labels);
   for (FinishReason reason :
        {FinishReason::kStop, FinishReason::kLength, FinishReason::kCancelled, FinishReason::kError}) {
     Labels with_reason = labels;
@@ -85,14 +93,22 @@ void EngineMetrics::step(std::int32_t rows) {
   iteration_tokens_->observe(rows);
 }
 
-void EngineMetrics::gauges(const EngineStats& stats) {
+void EngineMetrics::Follower::follow(std::uint64_t value) {
+  const auto now = static_cast<double>(value);
+  if (now > seen) counter->add(now - seen);
+  seen = now;
+}
+
+void EngineMetrics::figures(const EngineStats& stats) {
   running_->set(static_cast<double>(stats.running));
   waiting_->set(static_cast<double>(stats.waiting));
   const auto total = static_cast<double>(stats.kv_blocks_total);
   kv_usage_->set(total > 0 ? static_cast<double>(stats.kv_blocks_used) / total : 0.0);
-  const auto nonfinite = static_cast<double>(stats.nonfinite_rows);
-  if (nonfinite > nonfinite_seen_) nonfinite_->add(nonfinite - nonfinite_seen_);
-  nonfinite_seen_ = nonfinite;
+  nonfinite_.follow(stats.nonfinite_rows);
+  bugs_.follow(bugs_found());
+  steps_.follow(stats.steps);
+  batched_steps_.follow(stats.batched_steps);
+  chunked_prefills_.follow(stats.chunked_prefills);
 }
 
 }  // namespace foregate

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -22,7 +23,7 @@ class EngineMetrics {
   void finish(const Sequence& seq, FinishReason reason, TimeNs now);
   void preempted();
   void step(std::int32_t rows);
-  void gauges(const EngineStats& stats);
+  void figures(const EngineStats& stats);  // once a turn
 
  private:
   std::unique_ptr<Metrics> own_;
@@ -32,8 +33,17 @@ class EngineMetrics {
   Counter* prompt_tokens_;
   Counter* generation_tokens_;
   Counter* preemptions_;
-  Counter* nonfinite_;
-  double nonfinite_seen_ = 0;
+  // A counter that follows a figure kept elsewhere.
+  struct Follower {
+    Counter* counter = nullptr;
+    double seen = 0;
+    void follow(std::uint64_t value);
+  };
+  Follower nonfinite_;
+  Follower bugs_;
+  Follower steps_;
+  Follower batched_steps_;
+  Follower chunked_prefills_;
   std::array<Counter*, 4> finished_;
   Histogram* ttft_;
   Histogram* itl_;

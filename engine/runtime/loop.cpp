@@ -270,7 +270,7 @@ void EngineLoop::end_turn() {
     ++(seq->paused ? stats_.paused : seq->running ? stats_.running : stats_.waiting);
   stats_.kv_blocks_total = pool_.total_blocks();
   stats_.kv_blocks_used = pool_.total_blocks() - pool_.free_blocks();
-  metrics_.gauges(stats_);
+  metrics_.figures(stats_);
   shared_.publish(stats_);
   for (RequestId id : ended_) shared_.live.close_sample(id);
   ended_.clear();

@@ -206,8 +206,8 @@ TEST(Engine, MetricsCarryTheNamesOfVllm) {
         "vllm:inter_token_latency_seconds_count{model_name=\"stub\"} 3",
         "vllm:e2e_request_latency_seconds_count{model_name=\"stub\"} 1",
         "vllm:request_queue_time_seconds_count{model_name=\"stub\"} 1",
-        "vllm:iteration_tokens_total_count{model_name=\"stub\"} 4",
-        "vllm:request_prompt_tokens_sum{model_name=\"stub\"} 3",
+        "vllm:iteration_tokens_total_count{model_name=\"stub\"} 4", "foregate_steps_total{model_name=\"stub\"} 4",
+        "foregate_bugs_total 0", "vllm:request_prompt_tokens_sum{model_name=\"stub\"} 3",
         "vllm:request_generation_tokens_sum{model_name=\"stub\"} 4"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line;
   }
