@@ -38,6 +38,23 @@ NormalizedText NormalizedBuilder::finish() {
 
 namespace {
 
+// Lower case of characters newer than utf8proc's tables (Unicode 15 to 17), 0 for all others.
+char32_t later_lowercase(char32_t c) {
+  if (c >= 0x10D50 && c <= 0x10D65) return c + 0x20;
+  if (c >= 0x16EA0 && c <= 0x16EB8) return c + 0x1B;
+  switch (c) {
+    case 0x1C89:
+    case 0xA7CC:
+    case 0xA7CE:
+    case 0xA7D2:
+    case 0xA7D4:
+    case 0xA7DA: return c + 1;
+    case 0xA7CB: return 0x264;
+    case 0xA7DC: return 0x19B;
+    default: return 0;
+  }
+}
+
 class Lowercase : public Normalizer {
  public:
   Status apply(NormalizedText* text) const override {
@@ -47,7 +64,8 @@ class Lowercase : public Normalizer {
       const std::size_t begin = i;
       const char32_t c = utf8_next(text->text, &i);
       lower.clear();
-      utf8_append(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))), &lower);
+      const char32_t later = later_lowercase(c);
+      utf8_append(later ? later : static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))), &lower);
       if (c == 0x130) lower = "i\xCC\x87";  // the one character whose lower case is two
       builder.add(lower, begin);
     }

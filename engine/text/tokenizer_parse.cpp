@@ -15,6 +15,18 @@ using nlohmann::json;
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+// Punctuation and Digits of the tokenizers library follow other Unicode versions than its patterns:
+// punctuation of Unicode 9 and later is not seen, numbers of Unicode 17 are.
+constexpr std::string_view kPunctuation =
+    R"((?![\x{061d}\x{09fd}\x{0a76}\x{0c77}\x{0c84}\x{1b4e}-\x{1b4f}\x{1b7d}-\x{1b7f}\x{2e43}-\x{2e4f})"
+    R"(\x{2e52}-\x{2e5d}\x{10d6e}\x{10ead}\x{10f55}-\x{10f59}\x{10f86}-\x{10f89}\x{113d4}-\x{113d5})"
+    R"(\x{113d7}-\x{113d8}\x{1144b}-\x{1144f}\x{1145a}-\x{1145b}\x{1145d}\x{11660}-\x{1166c}\x{116b9})"
+    R"(\x{1183b}\x{11944}-\x{11946}\x{119e2}\x{11a3f}-\x{11a46}\x{11a9a}-\x{11a9c}\x{11a9e}-\x{11aa2})"
+    R"(\x{11b00}-\x{11b09}\x{11be1}\x{11c41}-\x{11c45}\x{11c70}-\x{11c71}\x{11ef7}-\x{11ef8})"
+    R"(\x{11f43}-\x{11f4f}\x{11fff}\x{12ff1}-\x{12ff2}\x{16d6d}-\x{16d6f}\x{16e97}-\x{16e9a}\x{16fe2})"
+    R"(\x{1e5ff}\x{1e95e}-\x{1e95f}])[!-/:-@\[-`{-~\p{P}\x{166d}\x{111c9}])";
+constexpr std::string_view kNumber = R"([\p{N}\x{11de0}-\x{11de9}\x{16ff4}-\x{16ff6}])";
+
 Status unknown_type(const std::string& where, const std::string& type) {
   return unimplemented(where + " of type " + quoted(type, 40) + " is not supported", where + ".type");
 }
@@ -93,7 +105,7 @@ Result<std::unique_ptr<PreTokenizer>> parse_metaspace(const json& value, const s
 
 Result<std::unique_ptr<PreTokenizer>> parse_digits(const json& value, const std::string& where) {
   ASSIGN_OR_RETURN(const bool individual, flag_field(value, "individual_digits", where, false));
-  return fixed_split("\\p{N}", individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, false);
+  return fixed_split(kNumber, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous, false);
 }
 
 Result<std::unique_ptr<PreTokenizer>> parse_punctuation(const json& value, const std::string& where) {
@@ -101,7 +113,7 @@ Result<std::unique_ptr<PreTokenizer>> parse_punctuation(const json& value, const
   if (member(value, "behavior") != nullptr) {
     ASSIGN_OR_RETURN(behavior, parse_behavior(value, where));
   }
-  return fixed_split("[!-/:-@\\[-`{-~\\p{P}]", behavior, false);
+  return fixed_split(kPunctuation, behavior, false);
 }
 
 Result<std::unique_ptr<PreTokenizer>> parse_pre_tokenizers(const json& value, const std::string& where) {

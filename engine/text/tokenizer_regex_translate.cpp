@@ -290,7 +290,8 @@ std::string Translator::property(bool* negated) {
   if (!take("}")) fail("missing } of \\p");
   const auto items = class_property(name);
   if (!items) return unsupported("the property \\p{" + name.substr(0, 40) + "}");
-  return *items;
+  *negated = *negated != items->complement;
+  return items->items;
 }
 
 std::string Translator::escape(bool* repeatable) {
@@ -300,15 +301,15 @@ std::string Translator::escape(bool* repeatable) {
   }
   if (static_cast<unsigned char>(peek()) >= 0x80) return hex_escape(next_code_point());
   const char letter = pattern_[position_++];
-  const std::string word = class_shorthand('w');
+  const std::string word = class_shorthand('W');
   switch (letter) {
     case 's':
     case 'd':
-    case 'w':
     case 'h': return "[" + class_shorthand(letter) + "]";
+    case 'w': return "[" + word + "]";
+    case 'W': return "[^" + word + "]";
     case 'S':
     case 'D':
-    case 'W':
     case 'H': return "[^" + class_shorthand(static_cast<char>(letter | 0x20)) + "]";
     case 'p':
     case 'P': {
