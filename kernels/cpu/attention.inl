@@ -34,8 +34,8 @@ struct AttentionShape {
 
 struct AttentionMemory {
   float* q;       // packed query tiles
-  float* keys;    // [4][dim][16]: lane = key
-  float* values;  // [dim blocks][64][16]: lane = dimension
+  float* keys;    // [4][dims][16]: lane = key
+  float* values;  // [dim blocks][keys][16]: lane = dimension
   float* scores;  // [kMaxRows][64]
   float* acc;     // [vectors][padded dim]
   float* top;     // [vectors] largest score so far
@@ -90,6 +90,8 @@ struct AttentionWorker {
     return {larger(start, all.first), smaller(start + kTileKeys, all.end)};
   }
 
+  // Many query vectors share a whole loaded tile. For one query tile (decode) keys and values are
+  // loaded and used piece by piece, so that they never leave the L1 cache; the sums are the same.
   void run() {
     const RowTiles tiles(item.vectors);
     for (std::int64_t t = 0; t < tiles.count; ++t) start_tile(tiles.first(t), tiles.height(t));
@@ -100,11 +102,52 @@ struct AttentionWorker {
     locate(start, all, offsets[now]);
     for (; start < all.end; start += kTileKeys, now ^= 1) {
       locate(start + kTileKeys, all, offsets[now ^ 1]);
-      load_keys(offsets[now], offsets[now ^ 1]);
-      load_values(offsets[now], offsets[now ^ 1]);
-      for (std::int64_t t = 0; t < tiles.count; ++t) attend(tiles.first(t), tiles.height(t), start);
+      const Tile tile{start, offsets[now], offsets[now ^ 1]};
+      if (tiles.count == 1) {
+        attend_in_pieces(tiles.height(0), tile);
+      } else {
+        attend_whole(tiles, tile);
+      }
     }
     for (std::int64_t i = 0; i < item.vectors; ++i) finish(i);
+  }
+
+  struct Tile {
+    std::int64_t start;           // absolute position of its first key
+    const std::int64_t* offsets;  // of its keys, see locate
+    const std::int64_t* next;     // of the keys of the next tile
+  };
+
+  void attend_in_pieces(int height, const Tile& tile) {
+    for (std::int64_t d = 0; d < shape.dim; d += kLanes) {
+      const std::int64_t steps = smaller(kLanes, shape.dim - d);
+      load_keys(tile, d, steps);
+      multiply<float, 0>(m.q + d * height, height, blocks_of<float>(m.keys, steps * kLanes, kKeyBlocks, steps),
+                         m.scores, kTileKeys, d > 0, nothing_ahead(m.keys));
+    }
+    for (int i = 0; i < height; ++i) softmax_step(i, m.scores + i * kTileKeys, tile_range(i, tile.start));
+    for (int key = 0; key < kTileKeys; key += kLanes) {
+      const KeyRange piece{key, key + kLanes};
+      load_values(tile, piece);
+      add_values(0, height, tile.start, piece);
+    }
+  }
+
+  void attend_whole(const RowTiles& tiles, const Tile& tile) {
+    const KeyRange whole{0, kTileKeys};
+    load_keys(tile, 0, shape.dim);
+    load_values(tile, whole);
+    for (std::int64_t t = 0; t < tiles.count; ++t) {
+      const std::int64_t first = tiles.first(t);
+      const int height = tiles.height(t);
+      if (range_of(first + height - 1).end <= tile.start || range_of(first).first >= tile.start + kTileKeys) continue;
+      multiply<float, 0>(m.q + first * shape.dim, height,
+                         blocks_of<float>(m.keys, shape.dim * kLanes, kKeyBlocks, shape.dim), m.scores, kTileKeys,
+                         false, nothing_ahead(m.keys));
+      for (int i = 0; i < height; ++i)
+        softmax_step(first + i, m.scores + i * kTileKeys, tile_range(first + i, tile.start));
+      add_values(first, height, tile.start, whole);
+    }
   }
 
   void start_tile(std::int64_t first, int height) {
@@ -118,65 +161,74 @@ struct AttentionWorker {
     }
   }
 
-  // Keys turned so that a lane is a key; keys outside the range become zeros and are not read.
-  // Every load is paired with a prefetch from the next tile.
-  void load_keys(const std::int64_t* offsets, const std::int64_t* next) {
+  // Dimensions [d0, d0 + steps) of the tile's keys, turned so that a lane is a key. Keys outside the
+  // range become zeros and are not read.
+  void load_keys(const Tile& tile, std::int64_t d0, std::int64_t steps) {
     const T* pages = static_cast<const T*>(args.pages.k);
     for (int block = 0; block < kTileKeys; block += kLanes) {
-      float* out = m.keys + block * shape.dim;
-      for (std::int64_t d = 0; d < shape.dim; d += kLanes) {
+      const std::int64_t* offsets = tile.offsets + block;
+      float* out = m.keys + block * steps;
+      bool complete = true;
+      for (int lane = 0; lane < kLanes; ++lane) complete = complete && offsets[lane] >= 0;
+      std::int64_t d = d0;
+      for (; complete && d + kLanes <= d0 + steps; d += kLanes) {
+        if (d % kLineElements == 0) prefetch_column(pages + d, tile.next + block);
         V turned[kLanes];
-        const std::int64_t n = shape.dim - d;
-        for (int lane = 0; lane < kLanes; ++lane) {
-          const std::int64_t offset = offsets[block + lane];
-          __builtin_prefetch(pages + larger(next[block + lane], 0) + d, 0, 3);
-          turned[lane] = offset >= 0 ? load_part(pages + offset + d, n) : zero();
-        }
-        if (n >= kLanes) {
-          store_transposed(turned, out + d * kLanes);
-        } else {
-          float tail[kLanes * kLanes];
-          store_transposed(turned, tail);
-          __builtin_memcpy(out + d * kLanes, tail, static_cast<std::size_t>(n) * kLanes * sizeof(float));
-        }
+#pragma GCC unroll 16
+        for (int lane = 0; lane < kLanes; ++lane) turned[lane] = load(pages + offsets[lane] + d);
+        store_transposed(turned, out + (d - d0) * kLanes);
+      }
+      for (; d < d0 + steps; d += kLanes) {
+        load_ragged_keys(pages + d, offsets, smaller(kLanes, d0 + steps - d), out + (d - d0) * kLanes);
       }
     }
   }
 
-  void load_values(const std::int64_t* offsets, const std::int64_t* next) {
+  static constexpr std::int64_t kLineElements = 64 / sizeof(T);
+
+  // Fetches pages[index]; the index of a missing key is -1 and costs nothing but the instruction.
+  static void prefetch(const T* pages, std::int64_t index) {
+    const std::uintptr_t at = reinterpret_cast<std::uintptr_t>(pages) + static_cast<std::uintptr_t>(index) * sizeof(T);
+    __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 3);
+  }
+
+  // While one tile is loaded the same places of the next one are fetched.
+  static void prefetch_column(const T* pages, const std::int64_t* next) {
+#pragma GCC unroll 16
+    for (int lane = 0; lane < kLanes; ++lane) prefetch(pages, next[lane]);
+  }
+
+  // n <= 16 dimensions, where keys may be missing or dimensions may end.
+  static void load_ragged_keys(const T* pages, const std::int64_t* offsets, std::int64_t n, float* out) {
+    V rows[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) {
+      rows[lane] = offsets[lane] >= 0 ? load_part(pages + offsets[lane], n) : zero();
+    }
+    float turned[kLanes * kLanes];
+    store_transposed(rows, turned);
+    for (std::int64_t i = 0; i < n; ++i) store(out + i * kLanes, load(turned + i * kLanes));
+  }
+
+  // The values of a piece of the tile; element (block of dimensions, key, lane) at
+  // [(block * keys of the piece + key) * 16 + lane].
+  void load_values(const Tile& tile, KeyRange piece) {
     const T* pages = static_cast<const T*>(args.pages.v);
-    for (int key = 0; key < kTileKeys; ++key) {
-      if (offsets[key] < 0) continue;
-      const T* row = pages + offsets[key];
-      const T* ahead = pages + larger(next[key], 0);
-      float* out = m.values + key * kLanes;
-      for (std::int64_t d = 0; d < shape.dim; d += kLanes) {
-        __builtin_prefetch(ahead + d, 0, 3);
-        store(out + d * kTileKeys, load_part(row + d, shape.dim - d));
-      }
+    const std::int64_t keys = piece.end - piece.first;
+    const std::int64_t dim = shape.dim;
+    for (std::int64_t key = piece.first; key < piece.end; ++key) {
+      if (tile.offsets[key] < 0) continue;
+      const T* row = pages + tile.offsets[key];
+      float* out = m.values + (key - piece.first) * kLanes;
+      for (std::int64_t d = 0; d < dim; d += kLineElements) prefetch(pages, tile.next[key] + d);
+      std::int64_t d = 0;
+      for (; d + kLanes <= dim; d += kLanes) store(out + d * keys, load(row + d));
+      if (d < dim) store(out + d * keys, load_part(row + d, dim - d));
     }
   }
 
-  // The key tile at `start` for the query tile of `height` vectors from `first`.
-  void attend(std::int64_t first, int height, std::int64_t start) {
-    const KeyRange low = range_of(first);
-    const KeyRange high = range_of(first + height - 1);
-    if (high.end <= start || low.first >= start + kTileKeys) return;
-    const Blocks<float> keys{m.keys, shape.dim * kLanes, kKeyBlocks, shape.dim};
-    multiply<float, 0>(m.q + first * shape.dim, height, keys, m.scores, kTileKeys, false, nothing_ahead(m.keys));
-    for (int r = 0; r < height;) {
-      const KeyRange keys_of = tile_range(first + r, start);
-      int end = r + 1;
-      while (end < height && same(keys_of, tile_range(first + end, start))) ++end;
-      if (keys_of.end > keys_of.first) {
-        for (int i = r; i < end; ++i) softmax_step(first + i, m.scores + i * kTileKeys, keys_of);
-        add_values(first + r, m.scores + r * kTileKeys, end - r, keys_of);
-      }
-      r = end;
-    }
+  static bool same(KeyRange a, KeyRange b) {
+    return a.first == b.first && a.end == b.end;
   }
-
-  static bool same(KeyRange a, KeyRange b) { return a.first == b.first && a.end == b.end; }
 
   // Keys of vector i inside the tile, relative to its start.
   KeyRange tile_range(std::int64_t i, std::int64_t start) const {
@@ -184,43 +236,68 @@ struct AttentionWorker {
     return {larger(range.first - start, 0), smaller(range.end - start, kTileKeys)};
   }
 
+  // score[b] = the scaled scores, minus infinity for keys outside the range; returns the largest.
+  float scaled_scores(const float* scores, KeyRange keys, V (&score)[kKeyBlocks]) const {
+    const V lowest = splat(-__builtin_inff());
+    V best = lowest;
+#pragma GCC unroll 4
+    for (int b = 0; b < kKeyBlocks; ++b) score[b] = mul(load(scores + b * kLanes), splat(args.scale));
+    if (keys.first > 0 || keys.end < kTileKeys) {
+      static const float kLaneIndex[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+      const V from = splat(static_cast<float>(keys.first));
+      const V to = splat(static_cast<float>(keys.end));
+#pragma GCC unroll 4
+      for (int b = 0; b < kKeyBlocks; ++b) {
+        const V index = add(load(kLaneIndex), splat(static_cast<float>(b * kLanes)));
+        score[b] = select_lt(index, from, lowest, select_lt(index, to, score[b], lowest));
+      }
+    }
+#pragma GCC unroll 4
+    for (int b = 0; b < kKeyBlocks; ++b) best = max(score[b], best);
+    return reduce_max(best);
+  }
+
   // Turns the 64 scores into probabilities relative to the new maximum; rescales what was summed so far.
   void softmax_step(std::int64_t i, float* scores, KeyRange keys) {
-    static const float kLaneIndex[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const V lane = load(kLaneIndex);
-    const V lowest = splat(-__builtin_inff());
-    const V from = splat(static_cast<float>(keys.first));
-    const V to = splat(static_cast<float>(keys.end));
+    if (keys.first >= keys.end) return;
     V score[kKeyBlocks];
-    V best = lowest;
-    for (int b = 0; b < kKeyBlocks; ++b) {
-      const V index = add(lane, splat(static_cast<float>(b * kLanes)));
-      const V scaled = mul(load(scores + b * kLanes), splat(args.scale));
-      score[b] = select_lt(index, from, lowest, select_lt(index, to, scaled, lowest));
-      best = max(score[b], best);
-    }
+    const float tile_top = scaled_scores(scores, keys, score);
     const float old_top = m.top[i];
-    const float tile_top = reduce_max(best);
     const float top = tile_top > old_top ? tile_top : old_top;
-    m.top[i] = top;
-    const V rescale = exp(splat(old_top - top));
-    V total = mul(load(m.total + i * kLanes), rescale);
+    V total = load(m.total + i * kLanes);
+    if (top != old_top) {  // else the factor is exactly 1
+      m.top[i] = top;
+      const V rescale = exp(splat(old_top - top));
+      total = mul(total, rescale);
+      float* acc = m.acc + i * shape.padded();
+      for (std::int64_t b = 0; b < shape.dim_blocks; ++b) store(acc + b * kLanes, mul(load(acc + b * kLanes), rescale));
+    }
+#pragma GCC unroll 4
     for (int b = 0; b < kKeyBlocks; ++b) {
       const V p = exp(sub(score[b], splat(top)));
       total = add(total, p);
       store(scores + b * kLanes, p);
     }
     store(m.total + i * kLanes, total);
-    if (top == old_top) return;
-    float* acc = m.acc + i * shape.padded();
-    for (std::int64_t b = 0; b < shape.dim_blocks; ++b) store(acc + b * kLanes, mul(load(acc + b * kLanes), rescale));
   }
 
-  void add_values(std::int64_t first, const float* probabilities, int height, KeyRange keys) {
-    const Blocks<float> values{m.values + keys.first * kLanes, kTileKeys * kLanes, shape.dim_blocks,
-                               keys.end - keys.first};
-    multiply<float, kTileKeys>(probabilities + keys.first, height, values, m.acc + first * shape.padded(),
-                               shape.padded(), true, nothing_ahead(m.values));
+  // acc += probabilities * values over the keys of the piece, for `height` vectors from `first`; those
+  // with the same range of keys go together.
+  void add_values(std::int64_t first, int height, std::int64_t start, KeyRange piece) {
+    const std::int64_t block_stride = (piece.end - piece.first) * kLanes;
+    for (int r = 0; r < height;) {
+      const KeyRange own = tile_range(first + r, start);
+      int end = r + 1;
+      while (end < height && same(own, tile_range(first + end, start))) ++end;
+      const KeyRange keys{larger(own.first, piece.first), smaller(own.end, piece.end)};
+      if (keys.first < keys.end) {
+        const Blocks<float> values{m.values + (keys.first - piece.first) * kLanes, block_stride, shape.dim_blocks,
+                                   keys.end - keys.first};
+        multiply<float, kTileKeys>(m.scores + r * kTileKeys + keys.first, end - r, values,
+                                   m.acc + (first + r) * shape.padded(), shape.padded(), true, nothing_ahead(m.values));
+      }
+      r = end;
+    }
   }
 
   void finish(std::int64_t i) {
