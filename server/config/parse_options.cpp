@@ -59,7 +59,7 @@ void declare(CLI::App& app, Given& given) {
   given.option = app.add_option(parser_names(row), given.texts)->expected(1);
   given.option->multi_option_policy(row.kind == OptionKind::kList ? CLI::MultiOptionPolicy::TakeAll
                                                                   : CLI::MultiOptionPolicy::TakeLast);
-  if (row.kind == OptionKind::kList) given.option->expected(1, 64)->allow_extra_args(false);
+  given.option->allow_extra_args(false);  // one value per flag, also of a list
 }
 
 Status apply_given(ServeOptions& options, const Given& given) {

@@ -287,16 +287,12 @@ constexpr Bad kBadChat[] = {
     {R"("messages": [{"role": "assistant", "tool_calls": [5]}])", "messages[0].tool_calls[0].function"},
     {R"("messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}])",
      "messages[0].tool_calls[0].function.name"},
-    {R"("messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "__import__('os')"}}]
-}])",
-     "messages[0].tool_calls[0].function.arguments"
-}
-,
+    {R"x("messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "__import__('os')"}}]}])x",
+     "messages[0].tool_calls[0].function.arguments"},
     {R"("messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}])",
      "messages[0].tool_calls[0].function.arguments"},
     {R"("messages": [{"role": "user", "content": "raise"}])", "messages"},
-}
-;
+};
 
 constexpr Bad kBadChatMembers[] = {
     {R"("max_completion_tokens": 0)", "max_completion_tokens"},

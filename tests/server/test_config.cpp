@@ -34,16 +34,16 @@ ServeOptions good(const std::vector<std::string>& words, const Env& env = {}) {
 std::string value_of(const ServeOptions& options, const OptionRow& row) {
   std::ostringstream out;
 #define SECTION(name)
-#define TEXT(field, initial, flags, help) \
-  if (row.field == #field) out << options.field;
-#define CHOICE(field, initial, flags, words, help) TEXT(field, initial, flags, help)
-#define COUNT(field, initial, low, high, flags, help) TEXT(field, initial, flags, help)
-#define BYTES(field, initial, low, high, flags, help) TEXT(field, initial, flags, help)
-#define SECONDS(field, initial, low, high, flags, help) TEXT(field, initial, flags, help)
-#define SWITCH(field, initial, flags, help) TEXT(field, initial, flags, help)
-#define LIST(field, flags, help) \
-  if (row.field == #field)       \
-    for (const auto& item : options.field) out << item << ";";
+#define TEXT(member, initial, flags, help) \
+  if (row.field == #member) out << options.member;
+#define CHOICE(member, initial, flags, words, help) TEXT(member, initial, flags, help)
+#define COUNT(member, initial, low, high, flags, help) TEXT(member, initial, flags, help)
+#define BYTES(member, initial, low, high, flags, help) TEXT(member, initial, flags, help)
+#define SECONDS(member, initial, low, high, flags, help) TEXT(member, initial, flags, help)
+#define SWITCH(member, initial, flags, help) TEXT(member, initial, flags, help)
+#define LIST(member, flags, help) \
+  if (row.field == #member)       \
+    for (const auto& item : options.member) out << item << ";";
 #include "server/config/options.def"
 #include "server/config/options_undef.inc"
   return out.str();
@@ -55,7 +55,7 @@ std::string other_value(const OptionRow& row) {
     case OptionKind::kText: return "some_text";
     case OptionKind::kChoice: return std::string(row.words.substr(row.words.rfind(' ') + 1));
     case OptionKind::kCount:
-    case OptionKind::kBytes: return std::to_string(static_cast<std::int64_t>(row.low) + 1);
+    case OptionKind::kBytes: return std::to_string(static_cast<std::int64_t>(row.low) + 3);
     case OptionKind::kSeconds: return "0.25";
     case OptionKind::kSwitch: return row.initial == "true" ? "false" : "true";
     case OptionKind::kList: return "entry";

@@ -1,0 +1,394 @@
+// The whole server over the in-memory network and an engine that the test drives: one terminal per
+// request, cancel on disconnect, back-pressure, limits, routes and keys.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "server/http/http_server.h"
+#include "server/http/router.h"
+#include "server/http/service.h"
+#include "server/ops/auth.h"
+#include "tests/server/fake_backend.h"
+#include "tests/server/memory_net.h"
+
+namespace foregate {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using test::MemoryConnection;
+using test::MemoryLoop;
+
+std::string post(const std::string& path, const std::string& body, const std::string& headers = "") {
+  return "POST " + path + " HTTP/1.1\r\nHost: x\r\n" + headers + "Content-Length: " + std::to_string(body.size()) +
+         "\r\n\r\n" + body;
+}
+
+std::string get(const std::string& path, const std::string& headers = "") {
+  return "GET " + path + " HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n";
+}
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t found = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+  return found;
+}
+
+Json body_of(const std::string& answer) {
+  return Json::parse(answer.substr(answer.find("\r\n\r\n") + 4));
+}
+
+const char* kChat = R"({"messages": [{"role": "user", "content": "hi"}]})";
+const char* kStream = R"({"messages": [{"role": "user", "content": "hi"}], "stream": true})";
+
+struct ServiceTest : testing::Test {
+  MemoryLoop loop;
+  Metrics metrics;
+  test::FakeParts parts;
+  HttpOptions http_options;
+  ServiceOptions service_options;
+  std::unique_ptr<Service> service;
+  std::unique_ptr<HttpServer> http;
+
+  void start(bool loaded = true) {
+    service = std::make_unique<Service>(loop, service_options, metrics);
+    http = std::make_unique<HttpServer>(loop, http_options, service->callbacks(), metrics);
+    if (loaded) service->set_backend(parts.backend);
+  }
+  void TearDown() override {
+    http.reset();
+    parts.engine->live.clear();
+    service.reset();
+    loop.turn();
+  }
+  std::shared_ptr<MemoryConnection> connect() {
+    auto connection = std::make_shared<MemoryConnection>(loop);
+    http->accept(connection);
+    return connection;
+  }
+  std::shared_ptr<MemoryConnection> ask(const std::string& request) {
+    auto connection = connect();
+    connection->send(request);
+    loop.turn();
+    return connection;
+  }
+  // Asks and waits until the engine has it; gives the request's id.
+  std::uint64_t submit(const std::shared_ptr<MemoryConnection>& connection, const std::string& request) {
+    const std::uint64_t before = parts.engine->last_id();
+    connection->send(request);
+    EXPECT_TRUE(loop.turn_until([&] { return parts.engine->last_id() != before; })) << connection->received;
+    loop.turn();
+    return parts.engine->last_id();
+  }
+};
+
+TEST_F(ServiceTest, ChatWhole) {
+  start();
+  auto connection = connect();
+  const auto id = submit(connection, post("/v1/chat/completions", kChat));
+  parts.engine->say(id, 0, "hello");
+  loop.turn();
+  EXPECT_EQ(connection->received, "") << "nothing before the end";
+  parts.engine->finish(id, 0, FinishReason::kStop, test::kEos);
+  loop.turn();
+  const Json body = body_of(connection->received);
+  EXPECT_EQ(body["choices"][0]["message"]["content"], "hello");
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(body["usage"]["completion_tokens"], 6);
+  EXPECT_EQ(service->open_answers(), 0u);
+  EXPECT_FALSE(connection->closed) << "kept alive";
+  const auto second = submit(connection, post("/v1/chat/completions", kChat));
+  EXPECT_NE(second, id);
+}
+
+TEST_F(ServiceTest, StreamHasOneTerminal) {
+  start();
+  auto connection = connect();
+  const auto id = submit(connection, post("/v1/chat/completions", kStream));
+  parts.engine->say(id, 0, "he");
+  parts.engine->say(id, 0, "y");
+  parts.engine->finish(id, 0, FinishReason::kLength);
+  loop.turn();
+  EXPECT_EQ(count(connection->received, "data: [DONE]"), 1u);
+  EXPECT_EQ(count(connection->received, "\"finish_reason\":\"length\""), 1u);
+  EXPECT_EQ(count(connection->received, "\"error\""), 0u);
+  EXPECT_LT(connection->received.find("\"role\":\"assistant\""), connection->received.find("\"content\":\"he\""));
+  EXPECT_EQ(connection->received.substr(connection->received.size() - 5), "0\r\n\r\n");
+}
+
+TEST_F(ServiceTest, EngineFailureIsOneErrorAndNoDone) {
+  start();
+  auto streamed = connect();
+  const auto id = submit(streamed, post("/v1/chat/completions", kStream));
+  parts.engine->say(id, 0, "he");
+  parts.engine->finish(id, 0, FinishReason::kError, -1, internal_error("the step failed"));
+  loop.turn();
+  EXPECT_EQ(count(streamed->received, "[DONE]"), 0u);
+  EXPECT_EQ(count(streamed->received, "\"error\""), 1u);
+  auto whole = connect();
+  const auto other = submit(whole, post("/v1/chat/completions", kChat));
+  parts.engine->finish(other, 0, FinishReason::kError, -1, internal_error("the step failed"));
+  loop.turn();
+  EXPECT_EQ(whole->received.substr(0, 12), "HTTP/1.1 500");
+}
+
+TEST_F(ServiceTest, OneSampleFailingEndsTheOthers) {
+  start();
+  auto connection = connect();
+  const auto id = submit(connection, post("/v1/completions", R"({"prompt": "x", "n": 3, "stream": true})"));
+  parts.engine->finish(id, 1, FinishReason::kError, -1, internal_error("bad"));
+  loop.turn();
+  EXPECT_EQ(count(connection->received, "\"error\""), 1u);
+  EXPECT_EQ(count(connection->received, "[DONE]"), 0u);
+  EXPECT_EQ(parts.engine->cancelled, 2);
+  EXPECT_TRUE(parts.engine->idle());
+}
+
+TEST_F(ServiceTest, DisconnectCancelsWholeAndStreamed) {
+  start();
+  for (const char* body : {kChat, kStream}) {
+    auto connection = connect();
+    const auto id = submit(connection, post("/v1/chat/completions", body));
+    parts.engine->say(id, 0, "x");
+    loop.turn();
+    const int before = parts.engine->cancelled;
+    connection->hang_up();
+    loop.turn();
+    EXPECT_EQ(parts.engine->cancelled, before + 1);
+    EXPECT_TRUE(connection->closed);
+    EXPECT_EQ(service->open_answers(), 0u);
+  }
+  loop.turn();
+  EXPECT_EQ(http->connections(), 0u);
+}
+
+TEST_F(ServiceTest, DisconnectBeforeTheEngineHasItSubmitsNothing) {
+  start();
+  auto connection = connect();
+  connection->send(post("/v1/chat/completions", kChat));
+  connection->hang_up();
+  ASSERT_TRUE(loop.turn_until([&] { return connection->closed && service->open_answers() == 0; }));
+  EXPECT_TRUE(parts.engine->idle());
+}
+
+TEST_F(ServiceTest, StopStringCancelsTheSampleOnly) {
+  start();
+  auto connection = connect();
+  const auto id = submit(connection, post("/v1/completions", R"({"prompt": "x", "n": 2, "stop": "END"})"));
+  parts.engine->say(id, 0, "abEN");
+  parts.engine->say(id, 0, "Dcd");
+  loop.turn();
+  EXPECT_EQ(parts.engine->cancelled, 1);
+  parts.engine->say(id, 1, "yes");
+  parts.engine->finish(id, 1, FinishReason::kLength);
+  loop.turn();
+  const Json body = body_of(connection->received);
+  EXPECT_EQ(body["choices"][0]["text"], "ab");
+  EXPECT_EQ(body["choices"][0]["stop_reason"], "END");
+  EXPECT_EQ(body["choices"][1]["text"], "yes");
+}
+
+TEST_F(ServiceTest, SlowReaderIsPausedResumedAndCompletes) {
+  http_options.stream_buffer_bytes = 2000;
+  start();
+  auto connection = connect();
+  connection->window = 300;
+  const auto id = submit(connection, post("/v1/chat/completions", kStream));
+  int said = 0;
+  while (parts.engine->paused.empty() && said < 100) {
+    parts.engine->say(id, 0, "x");
+    loop.turn();
+    ++said;
+  }
+  ASSERT_EQ(parts.engine->paused, std::vector<bool>{true});
+  EXPECT_LT(said, 20);
+  connection->allow(1u << 30);
+  loop.turn();
+  EXPECT_EQ(parts.engine->paused, (std::vector<bool>{true, false}));
+  parts.engine->finish(id, 0, FinishReason::kLength);
+  loop.turn();
+  EXPECT_EQ(count(connection->received, "\"content\":\"x\""), static_cast<std::size_t>(said));
+  EXPECT_EQ(count(connection->received, "[DONE]"), 1u);
+}
+
+TEST_F(ServiceTest, StalledReaderIsDroppedAndCancelled) {
+  http_options.stall_timeout = 30;
+  start();
+  auto connection = connect();
+  connection->window = 10;
+  const auto id = submit(connection, post("/v1/chat/completions", kStream));
+  parts.engine->say(id, 0, "x");
+  loop.advance(29);
+  EXPECT_FALSE(connection->closed);
+  loop.advance(2);
+  EXPECT_TRUE(connection->closed);
+  loop.turn();
+  EXPECT_EQ(parts.engine->cancelled, 1);
+  EXPECT_EQ(metrics.counter("foregate:http_stalled_clients", "").value(), 1);
+}
+
+TEST_F(ServiceTest, OverfullStreamIsDropped) {
+  http_options.stream_buffer_bytes = 1000;
+  start();
+  auto connection = connect();
+  connection->window = 1;
+  const auto id = submit(connection, post("/v1/chat/completions", kStream));
+  for (int i = 0; i < 40; ++i) parts.engine->say(id, 0, "y");  // an engine that ignores the pause
+  loop.turn();
+  EXPECT_TRUE(connection->closed);
+  EXPECT_TRUE(parts.engine->idle());
+}
+
+TEST_F(ServiceTest, FullAndDrainingEnginesAnswer503WithRetryAfter) {
+  start();
+  parts.engine->refuse = resource_exhausted("the queue is full");
+  auto connection = connect();
+  connection->send(post("/v1/chat/completions", kStream));
+  ASSERT_TRUE(loop.turn_until([&] { return !connection->received.empty(); }));
+  EXPECT_EQ(connection->received.substr(0, 12), "HTTP/1.1 503");
+  EXPECT_NE(connection->received.find("retry-after"), std::string::npos);
+  EXPECT_EQ(service->open_answers(), 0u);
+}
+
+TEST_F(ServiceTest, LoadingDrainingAndStalledAreNotReady) {
+  start(false);
+  EXPECT_EQ(ask(get("/health"))->received.substr(0, 12), "HTTP/1.1 503");
+  EXPECT_EQ(ask(get("/health/live"))->received.substr(0, 12), "HTTP/1.1 200");
+  EXPECT_EQ(ask(post("/v1/chat/completions", kChat))->received.substr(0, 12), "HTTP/1.1 503");
+  service->set_backend(parts.backend);
+  EXPECT_EQ(ask(get("/health"))->received.substr(0, 12), "HTTP/1.1 200");
+  parts.engine->healthy_ = false;
+  EXPECT_EQ(body_of(ask(get("/health"))->received)["status"], "stalled");
+  parts.engine->healthy_ = true;
+  service->begin_drain();
+  EXPECT_EQ(body_of(ask(get("/health"))->received)["status"], "draining");
+  EXPECT_EQ(ask(post("/v1/chat/completions", kChat))->received.substr(0, 12), "HTTP/1.1 503");
+}
+
+TEST_F(ServiceTest, DrainFailsWhatIsOpen) {
+  start();
+  auto connection = connect();
+  const auto id = submit(connection, post("/v1/chat/completions", kStream));
+  parts.engine->say(id, 0, "x");
+  loop.turn();
+  service->fail_open(unavailable("shutting down"));
+  loop.turn();
+  EXPECT_EQ(count(connection->received, "\"error\""), 1u);
+  EXPECT_EQ(count(connection->received, "[DONE]"), 0u);
+  EXPECT_TRUE(parts.engine->idle());
+  EXPECT_EQ(service->open_answers(), 0u);
+}
+
+TEST_F(ServiceTest, EveryRouteIsPublicOrKeyed) {
+  service_options.api_keys = {"secret"};
+  start();
+  int open_routes = 0;
+  for (const Route& route : routes()) {
+    std::string path(route.path);
+    if (const auto at = path.find("{id}"); at != std::string::npos) path.replace(at, 4, "demo");
+    const std::string request = route.method == "GET" ? get(path) : post(path, "{}");
+    const std::string status = ask(request)->received.substr(9, 3);
+    if (route.access == Access::kPublic) {
+      ++open_routes;
+      EXPECT_EQ(status, "200") << path;
+    } else {
+      EXPECT_EQ(status, "401") << path;
+      const std::string key = "Authorization: Bearer secret\r\n";
+      EXPECT_EQ(ask(route.method == "GET" ? get(path, "Authorization: Bearer secreT\r\n") : post(path, "{}"))
+                    ->received.substr(9, 3),
+                "401");
+      auto allowed = ask(route.method == "GET" ? get(path, key) : post(path, "{}", key));
+      ASSERT_TRUE(loop.turn_until([&] { return !allowed->received.empty(); }));
+      EXPECT_NE(allowed->received.substr(9, 3), "401") << path;
+    }
+  }
+  EXPECT_EQ(open_routes, 2) << "only the health probes are open";
+}
+
+TEST_F(ServiceTest, UnknownPathsAndMethods) {
+  start();
+  EXPECT_EQ(ask(get("/nowhere"))->received.substr(9, 3), "404");
+  EXPECT_EQ(ask(get("/v1/completions"))->received.substr(9, 3), "405");
+  EXPECT_EQ(ask(post("/health", "{}"))->received.substr(9, 3), "405");
+  EXPECT_EQ(ask(get("/v1/models/other"))->received.substr(9, 3), "404");
+  EXPECT_EQ(ask(get("/v1/models/"))->received.substr(9, 3), "404");
+  EXPECT_EQ(ask("OPTIONS /v1/completions HTTP/1.1\r\nHost: x\r\n\r\n")->received.substr(9, 3), "204");
+}
+
+TEST_F(ServiceTest, EverySplitOfARequestGivesTheSameAnswer) {
+  start();
+  const std::string request =
+      get("/health") + get("/nowhere") + post("/tokenize", R"({"prompt": "ab"})") + get("/health/live");
+  const auto all = [](const std::shared_ptr<MemoryConnection>& connection) {
+    return [connection] { return count(connection->received, "HTTP/1.1 ") == 4; };
+  };
+  auto whole = ask(request);
+  ASSERT_TRUE(loop.turn_until(all(whole))) << whole->received;
+  const std::string expected = whole->received;
+  for (std::size_t size = 1; size < request.size(); size += 7) {
+    auto connection = connect();
+    connection->largest_read = size;
+    connection->send(request);
+    ASSERT_TRUE(loop.turn_until(all(connection))) << size;
+    EXPECT_EQ(connection->received, expected) << size;
+  }
+}
+
+TEST_F(ServiceTest, TimersCloseSlowAndIdleConnections) {
+  start();
+  auto idle = connect();
+  auto slow = connect();
+  slow->send("GET /hea");
+  loop.advance(11);
+  EXPECT_EQ(slow->received.substr(9, 3), "408");
+  EXPECT_FALSE(idle->closed);
+  loop.advance(70);
+  EXPECT_TRUE(idle->closed);
+  EXPECT_EQ(idle->received, "");
+  EXPECT_TRUE(slow->closed);
+}
+
+TEST_F(ServiceTest, ConnectionsBeyondTheCap) {
+  http_options.max_connections = 2;
+  start();
+  auto first = connect(), second = connect(), third = connect();
+  loop.turn();
+  EXPECT_EQ(third->received.substr(9, 3), "503");
+  first->hang_up();
+  third->hang_up();
+  loop.turn();
+  auto fourth = ask(get("/health"));
+  EXPECT_EQ(fourth->received.substr(9, 3), "200");
+}
+
+TEST_F(ServiceTest, DrainClosesIdleConnections) {
+  start();
+  auto idle = connect();
+  loop.turn();
+  http->begin_drain();
+  loop.turn();
+  EXPECT_TRUE(idle->closed);
+  auto late = ask(get("/health"));
+  EXPECT_NE(late->received.find("connection: close"), std::string::npos);
+}
+
+TEST(Auth, ComparesWholeKeys) {
+  const Auth auth({"alpha", "beta"});
+  EXPECT_TRUE(auth.allows("Bearer alpha"));
+  EXPECT_TRUE(auth.allows("bearer beta"));
+  for (const char* bad : {"", "alpha", "Bearer", "Bearer ", "Bearer alph", "Bearer alphaa", "Bearer alphaalpha",
+                          "Basic alpha", "Bearer  alpha", "Bearer Alpha"}) {
+    EXPECT_FALSE(auth.allows(bad)) << bad;
+  }
+  EXPECT_TRUE(Auth({}).allows(""));
+}
+
+TEST(Router, DecodesIds) {
+  EXPECT_EQ(match_route("GET", "/v1/models/a%2Fb").id, "a/b");
+  EXPECT_EQ(match_route("GET", "/v1/models/a/b").id, "a/b");
+  EXPECT_EQ(match_route("HEAD", "/health").route->endpoint, Endpoint::kHealth);
+  EXPECT_EQ(match_route("PUT", "/health").route, nullptr);
+  EXPECT_FALSE(match_route("PUT", "/health").allow.empty());
+}
+
+}  // namespace
+}  // namespace foregate
