@@ -63,10 +63,11 @@ Status Bpe::index_vocab() {
   if (vocab.empty()) return data_loss("the vocabulary is empty", "model.vocab");
   std::int64_t largest = 0;
   for (const auto& [token, id] : vocab) {
-    const std::string where = "model.vocab: token " + quoted(token, 40);
-    if (id < 0 || id > kMaxId)
-      return data_loss(where + " has id " + std::to_string(id) + ", out of range", "model.vocab");
-    if (token.size() > kMaxTokenBytes) return data_loss(where + " is longer than 65536 bytes", "model.vocab");
+    const bool bad_id = id < 0 || id > kMaxId;
+    if (bad_id || token.size() > kMaxTokenBytes) {
+      const std::string why = bad_id ? "has id " + std::to_string(id) + ", out of range" : "is longer than 65536 bytes";
+      return data_loss("model.vocab: token " + quoted(token, 40) + " " + why, "model.vocab");
+    }
     largest = std::max(largest, id);
   }
   by_id_.assign(static_cast<std::size_t>(largest) + 1, -1);

@@ -8,7 +8,7 @@
 namespace foregate::tok {
 namespace {
 
-constexpr std::uint32_t kMatchLimit = 50'000'000;  // steps of one search
+constexpr std::uint32_t kMatchLimit = 20'000'000;  // steps of one search
 constexpr std::uint32_t kHeapLimitKib = 256 * 1024;
 constexpr std::size_t kMaxPatternBytes = 64 * 1024;
 
