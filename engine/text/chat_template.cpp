@@ -13,7 +13,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::size_t kMaxSourceBytes = 4u << 20;
+constexpr std::size_t kMaxSourceBytes =
+    1u << 20;  // published ones stay under 64 KiB; a tree takes about 100 times its source
 constexpr int kMaxInputDepth = 128;
 
 // Request JSON to template values. Depth is bounded; size is not charged, the caller bounds bodies.

@@ -8,7 +8,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::uint64_t kMaxTemplateBytes = 4u << 20;
+constexpr std::uint64_t kMaxTemplateBytes = 1u << 20;
 constexpr std::uint64_t kMaxConfigBytes = 64u << 20;  // added_tokens_decoder makes some of them large
 constexpr std::size_t kMaxNamedTemplates = 64;
 constexpr int kMaxConfigDepth = 64;

@@ -124,7 +124,7 @@ Value filter_round(Evaluator&, const Value& in, const Args& args) {
   const double number = in.is(Kind::kFloat) ? in.number : static_cast<double>(in.as_int());
   if (method == "common") {
     if (in.is(Kind::kFloat)) return float_value(round_decimal(number, digits));
-    if (digits >= 0) return int_value(in.as_int());
+    if (digits >= 0 || in.wide) return positive(in);
     return truncated(round_decimal(number, digits), int_value(0));
   }
   if (digits > 300 || digits < -300) exhausted("round: precision too large");

@@ -53,7 +53,6 @@ Value filter_first(Evaluator& ev, const Value& in, const Args& args) {
 
 Value filter_last(Evaluator& ev, const Value& in, const Args& args) {
   const Bound bound("last", args, {});
-  require_defined(in);
   if (in.is(Kind::kSeq) && in.seq->kind == SeqKind::kGenerator) fail("'generator' object is not reversible");
   if (in.string() && !in.str->bytes.empty()) return ev.item(in, int_value(-1), Value());
   const Seq& items = *ev.iterate(in);
@@ -66,7 +65,6 @@ Value filter_reverse(Evaluator& ev, const Value& in, const Args& args) {
     const Value step = int_value(-1);
     return slice(ev, in, nullptr, nullptr, &step);
   }
-  require_defined(in);
   std::vector<Value> items = ev.iterate(in)->items;
   std::reverse(items.begin(), items.end());
   return ev.heap().list(std::move(items), SeqKind::kGenerator);

@@ -73,8 +73,10 @@ Value filter_replace(Evaluator& ev, const Value& in, const Args& args) {
   const Bound bound("replace", args, {"old", "new", "count"}, 2);
   Heap& heap = ev.heap();
   const std::int64_t count = bound.given(2) ? bound.integer(2, -1) : -1;
-  const Value text = to_str(heap, in);
-  return replace(heap, *text.str, *to_str(heap, bound[0]).str, *to_str(heap, bound[1]).str, count);
+  Str text = *to_str(heap, in).str;
+  text.markup = false;  // str(value)
+  heap.charge_text(text.bytes.size());
+  return replace(heap, text, *to_str(heap, bound[0]).str, *to_str(heap, bound[1]).str, count);
 }
 
 Value filter_join(Evaluator& ev, const Value& in, const Args& args) {
@@ -141,13 +143,13 @@ Value filter_center(Evaluator& ev, const Value& in, const Args& args) {
 
 Value filter_truncate(Evaluator& ev, const Value& in, const Args& args) {
   const Bound bound("truncate", args, {"length", "killwords", "end", "leeway"});
-  if (!in.string()) fail(std::string("truncate needs a string, not ") + type_name(in));
   Heap& heap = ev.heap();
   const Value end = bound.has(2) ? str_value(&bound.text(2)) : heap.text("...");
   const std::int64_t wanted = bound.integer(0, 255);
   const std::int64_t leeway = bound.given(3) ? bound.integer(3, 5) : 5;
   if (wanted < length(*end.str) || leeway < 0) fail("truncate: length too small or leeway negative");
-  if (length(*in.str) <= wanted + leeway) return in;
+  if (value_length(in) <= wanted + leeway) return in;
+  if (!in.string()) fail(std::string("truncate needs a string, not ") + type_name(in));
   std::size_t cut = byte_offset(*in.str, wanted - length(*end.str));
   if (!bound.flag(1, false)) {
     const std::size_t space = std::string_view(in.str->bytes).substr(0, cut).rfind(' ');

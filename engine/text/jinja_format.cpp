@@ -127,7 +127,7 @@ class Percent {
       if (percent < text.size()) directive();
     }
     const bool tuple = is_tuple();
-    const bool surplus = tuple ? used_ < values_.seq->items.size() : used_ == 0 && !values_.is(Kind::kDict) && !listy();
+    const bool surplus = tuple ? used_ < values_.seq->items.size() : used_ == 0 && !subscriptable();
     if (surplus) fail("not all arguments converted during string formatting");
     return out_.finish(format_.markup);
   }
@@ -136,7 +136,11 @@ class Percent {
   bool is_tuple() const {
     return values_.is(Kind::kSeq) && (values_.seq->kind == SeqKind::kTuple || values_.seq->kind == SeqKind::kGroup);
   }
-  bool listy() const { return values_.is(Kind::kSeq) && !is_tuple() && values_.seq->kind == SeqKind::kList; }
+  // Python lets a value that has items stand unused, as a mapping would.
+  bool subscriptable() const {
+    if (values_.undefined() || values_.is(Kind::kDict)) return true;
+    return values_.is(Kind::kSeq) && (values_.seq->kind == SeqKind::kList || values_.seq->kind == SeqKind::kRange);
+  }
 
   Value next_value() {
     if (is_tuple()) {

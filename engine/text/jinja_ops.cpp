@@ -327,6 +327,14 @@ Value slice(Evaluator& ev, const Value& object, const Value* start, const Value*
   for (__int128 i = s.start; s.step > 0 ? i < end : i > end; i += s.step) {
     items.push_back(seq.items[static_cast<std::size_t>(i)]);
   }
+  if (seq.kind == SeqKind::kRange) {
+    Value part;
+    part.kind = Kind::kSeq;
+    ev.heap().charge(1 + items.size());
+    part.seq = ev.heap().range(seq.start + s.start * seq.step, seq.start + s.stop * seq.step, seq.step * s.step);
+    part.seq->items = std::move(items);
+    return part;
+  }
   const bool tuple = seq.kind == SeqKind::kTuple || seq.kind == SeqKind::kGroup;
   return ev.heap().list(std::move(items), tuple ? SeqKind::kTuple : SeqKind::kList);
 }

@@ -119,7 +119,8 @@ bool refused_on_purpose(const std::string& source) {
 }
 
 TEST(TemplateParity, Snippets) {
-  const ordered_json golden_file = ordered_json::parse(read_file(golden("snippets.json")));
+  const char* other = std::getenv("FOREGATE_CHAT_SNIPPETS");  // another file of the same form
+  const ordered_json golden_file = ordered_json::parse(read_file(other ? other : golden("snippets.json")));
   int count = 0;
   int differences = 0;
   for (const ordered_json& entry : golden_file["snippets"]) {
