@@ -54,16 +54,16 @@ FOREGATE_INLINE std::int64_t larger(std::int64_t a, std::int64_t b) {
 // Hands out 64-byte aligned pieces of work memory. With no memory it only measures.
 class Carver {
  public:
-  explicit Carver(std::byte* base) : base_(base) {}
+  explicit Carver(std::byte* base) : base_(reinterpret_cast<std::uintptr_t>(base)) {}
   template <class T>
   T* take(std::int64_t count) {
-    T* piece = reinterpret_cast<T*>(base_ + used_);
+    T* piece = reinterpret_cast<T*>(base_ + static_cast<std::uintptr_t>(used_));
     used_ += ceil_div(count * static_cast<std::int64_t>(sizeof(T)), 64) * 64;
     return piece;
   }
   std::int64_t used() const { return used_; }
 
  private:
-  std::byte* base_;
+  std::uintptr_t base_;
   std::int64_t used_ = 0;
 };
