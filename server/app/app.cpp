@@ -1,5 +1,6 @@
 #include "server/app/app.h"
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -76,15 +77,29 @@ class App {
       return listener.status().code() == Code::kInvalidArgument ? 2 : 1;
     }
     listener_ = std::move(listener).value();
+    std::signal(SIGPIPE, SIG_IGN);  // a closed stdout or stderr must not end the server
     loop_->watch_signals({SIGTERM, SIGINT}, [this](int signal) { on_signal(signal); });
     log_info("listening on " + url(options_, listener_->port()) + ", loading " + foregate::quoted(options_.model));
     loading_ = std::thread([this] { load(); });
     loop_->run();
     http_.close_all();
+    end_engine();
     return exit_code_;
   }
 
  private:
+  // The engine ends here, while the loop that its last events are posted to still exists.
+  void end_engine() {
+    service_.fail_open(unavailable("the server is shutting down"));
+    service_.release_backend();
+    for (int i = 0; i < 400 && backend_.use_count() > 1; ++i) {
+      loop_->run_ready();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    backend_ = nullptr;
+    loop_->run_ready();
+  }
+
   void load() {
     LoadBar bar;
     auto backend = std::make_shared<Result<std::shared_ptr<const Backend>>>(
@@ -101,8 +116,9 @@ class App {
       exit_code_ = code == Code::kInternal || code == Code::kUnavailable || code == Code::kResourceExhausted ? 1 : 2;
       return loop_->stop();
     }
-    service_.set_backend(backend.value());
-    const Backend& ready = *backend.value();
+    backend_ = backend.value();
+    service_.set_backend(backend_);
+    const Backend& ready = *backend_;
     std::printf("Foregate %s serves %s at %s\n", FOREGATE_VERSION, ready.context.model_names[0].c_str(),
                 url(options_, listener_->port()).c_str());
     for (const auto& [key, value] : ready.facts) {
@@ -110,11 +126,10 @@ class App {
     }
     std::printf("Try:\n  %s\n", curl_line(options_, ready, listener_->port()).c_str());
     std::fflush(stdout);
-    has_backend_ = true;
   }
 
   void on_signal(int signal) {
-    if (draining_ || !has_backend_) {
+    if (draining_ || !backend_) {
       log_warn(draining_ ? "second signal: leaving at once" : "signal while loading: leaving at once");
       std::fflush(nullptr);
       std::_Exit(draining_ ? 128 + signal : 0);
@@ -150,9 +165,9 @@ class App {
   HttpServer http_;
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<Timer> drain_timer_;
+  std::shared_ptr<const Backend> backend_;
   std::thread loading_;
   TimeNs drain_deadline_ = 0;
-  bool has_backend_ = false;
   bool draining_ = false;
   bool cut_off_ = false;
   int exit_code_ = 0;

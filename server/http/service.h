@@ -35,8 +35,9 @@ class Service {
   HttpCallbacks callbacks();
   void set_backend(std::shared_ptr<const Backend> backend);  // from loading to ready
   void set_failed(const std::string& reason);
-  void begin_drain();                    // new work is refused from now on; open answers go on
-  void fail_open(const Status& status);  // ends what is still open
+  void release_backend() { backend_ = nullptr; }  // at the very end, when nothing is open
+  void begin_drain();                             // new work is refused from now on; open answers go on
+  void fail_open(const Status& status);           // ends what is still open
   std::size_t open_answers() const { return generations_.size() + parsing_; }
   bool engine_idle() const;
 

@@ -149,6 +149,10 @@ class AsioLoop final : public TcpLoop {
   const Clock& clock() const override { return system_clock(); }
   void run() override { context_.run(); }
   void stop() override { context_.stop(); }
+  void run_ready() override {
+    context_.restart();
+    context_.poll();
+  }
 
   Result<std::unique_ptr<Listener>> listen(const TcpOptions& options, AcceptHandler on_accept) override {
     error_code error;

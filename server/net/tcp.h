@@ -15,8 +15,9 @@ struct TcpOptions {
 
 class TcpLoop : public IoLoop {
  public:
-  virtual void run() = 0;   // until stop(); then what was posted before it has run
-  virtual void stop() = 0;  // any thread
+  virtual void run() = 0;        // until stop()
+  virtual void stop() = 0;       // any thread
+  virtual void run_ready() = 0;  // after run(): what is due now, without waiting
   // kInvalidArgument for a name that does not resolve, kUnavailable when the port is taken.
   virtual Result<std::unique_ptr<Listener>> listen(const TcpOptions& options, AcceptHandler on_accept) = 0;
   // Calls `handler` for every arrival of one of these signals from now on.
