@@ -12,7 +12,7 @@ CLEAN = {
     "Makefile": "test:\n\ttrue\n",
     "README.md": "See `kernels/api/view.h` and `make test`.\n",
     "kernels/api/view.h": HEADER + "struct View {};\n",
-    "engine/base/status.h": HEADER + '#include "kernels/api/view.h"\n',
+    "engine/base/status.h": HEADER + '#include "kernels/api/view.h"\nclass Status {\n};\n',
     "engine/kv/pool.cpp": '#include "engine/base/status.h"\nint pool() { return 1; }\n',
     "server/http/router.cpp": '#include "engine/base/status.h"\n',
 }
@@ -31,6 +31,7 @@ FAULTS = [
     ("check_headers", "engine/kv/bad.h", "#pragma once\n"),
     ("check_headers", "engine/kv/bad.h", "// Says what.\nint x;\n"),
     ("check_headers", "engine/kv/bad.h", HEADER + "#include <nlohmann/json.hpp>\n"),
+    ("check_headers", "engine/kv/bad.h", HEADER + "struct Status {};\n"),
     ("check_docs", "README.md", "See `kernels/api/gone.h`.\n"),
     ("check_docs", "README.md", "Run `make nothing`.\n"),
     ("check_docs", "README.md", "Call `GoneClass`.\n"),
