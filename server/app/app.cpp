@@ -102,23 +102,23 @@ class App {
 
   void load() {
     LoadBar bar;
-    auto backend = std::make_shared<Result<std::shared_ptr<const Backend>>>(
+    auto served = std::make_shared<Result<std::shared_ptr<const ServedModel>>>(
         loader_(options_, metrics_, [&bar](std::string_view stage, double part) { bar.show(stage, part); }));
     bar.clear();
-    loop_->post([this, backend] { loaded(*backend); });
+    loop_->post([this, served] { loaded(*served); });
   }
 
-  void loaded(const Result<std::shared_ptr<const Backend>>& backend) {
-    if (!backend.ok()) {
+  void loaded(const Result<std::shared_ptr<const ServedModel>>& served) {
+    if (!served.ok()) {
       std::fprintf(stderr, "foregate: cannot serve %s: %s\n", options_.model.c_str(),
-                   backend.status().to_string().c_str());
-      const Code code = backend.status().code();
+                   served.status().to_string().c_str());
+      const Code code = served.status().code();
       exit_code_ = code == Code::kInternal || code == Code::kUnavailable || code == Code::kResourceExhausted ? 1 : 2;
       return loop_->stop();
     }
-    backend_ = backend.value();
+    backend_ = served.value();
     service_.set_backend(backend_);
-    const Backend& ready = *backend_;
+    const ServedModel& ready = *backend_;
     std::printf("Foregate %s serves %s at %s\n", FOREGATE_VERSION, ready.context.model_names[0].c_str(),
                 url(options_, listener_->port()).c_str());
     for (const auto& [key, value] : ready.facts) {
@@ -165,7 +165,7 @@ class App {
   HttpServer http_;
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<Timer> drain_timer_;
-  std::shared_ptr<const Backend> backend_;
+  std::shared_ptr<const ServedModel> backend_;
   std::thread loading_;
   TimeNs drain_deadline_ = 0;
   bool draining_ = false;
@@ -175,12 +175,12 @@ class App {
 
 }  // namespace
 
-std::string curl_line(const ServeOptions& options, const Backend& backend, int port) {
-  const bool chat = backend.chat_template != nullptr;
+std::string curl_line(const ServeOptions& options, const ServedModel& served, int port) {
+  const bool chat = served.chat_template != nullptr;
   std::string line = "curl -N " + url(options, port) + (chat ? "/v1/chat/completions" : "/v1/completions");
   line += " -H 'Content-Type: application/json'";
   if (!options.api_key.empty()) line += " -H 'Authorization: Bearer '\"$FOREGATE_API_KEY\"";
-  const std::string& name = backend.context.model_names[0];
+  const std::string& name = served.context.model_names[0];
   line += " -d '{\"model\": \"" + name + "\", \"stream\": true, ";
   line += chat ? "\"messages\": [{\"role\": \"user\", \"content\": \"Tell me a story about a fox.\"}]}'"
                : "\"max_tokens\": 64, \"prompt\": \"Once upon a time\"}'";

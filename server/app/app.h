@@ -9,15 +9,15 @@
 #include "engine/base/metrics.h"
 #include "engine/base/status.h"
 #include "server/config/options.h"
-#include "server/http/backend.h"
+#include "server/http/served_model.h"
 
 namespace foregate {
 
 // `stage` of loading and the part of it done, 0..1; called on the loading thread.
 using LoadProgress = std::function<void(std::string_view stage, double fraction)>;
-// Makes the backend; runs on a thread of its own. `metrics` outlives the backend.
-using BackendLoader =
-    std::function<Result<std::shared_ptr<const Backend>>(const ServeOptions&, Metrics& metrics, const LoadProgress&)>;
+// Makes the served; runs on a thread of its own. `metrics` outlives the served.
+using BackendLoader = std::function<Result<std::shared_ptr<const ServedModel>>(const ServeOptions&, Metrics& metrics,
+                                                                               const LoadProgress&)>;
 
 // The loader of the real engine (engine/runtime/boot.h).
 BackendLoader engine_loader();
@@ -26,6 +26,6 @@ BackendLoader engine_loader();
 int run_server(const ServeOptions& options, const BackendLoader& loader);
 
 // What a chat needs to be tried from a shell, for the address the server listens on.
-std::string curl_line(const ServeOptions& options, const Backend& backend, int port);
+std::string curl_line(const ServeOptions& options, const ServedModel& served, int port);
 
 }  // namespace foregate

@@ -66,47 +66,47 @@ Result<std::shared_ptr<const ChatTemplate>> own_template(const std::string& path
   return std::shared_ptr<const ChatTemplate>(std::move(compiled).value());
 }
 
-void add_facts(const BootReport& report, Engine& engine, Backend& backend) {
+void add_facts(const BootReport& report, Engine& engine, ServedModel& served) {
   const ModelInfo& model = engine.model();
-  backend.facts = {{"model", backend.context.model_names[0]},
-                   {"architecture", model.architecture},
-                   {"parameters", std::to_string(model.parameters)},
-                   {"active_parameters", std::to_string(model.active_parameters)},
-                   {"device", report.device},
-                   {"isa", report.isa},
-                   {"isa_reason", report.backend_reason},
-                   {"threads", std::to_string(report.threads)},
-                   {"kv_blocks", std::to_string(report.num_blocks)},
-                   {"kv_block_bytes", std::to_string(report.block_bytes)}};
+  served.facts = {{"model", served.context.model_names[0]},
+                  {"architecture", model.architecture},
+                  {"parameters", std::to_string(model.parameters)},
+                  {"active_parameters", std::to_string(model.active_parameters)},
+                  {"device", report.device},
+                  {"isa", report.isa},
+                  {"isa_reason", report.backend_reason},
+                  {"threads", std::to_string(report.threads)},
+                  {"kv_blocks", std::to_string(report.num_blocks)},
+                  {"kv_block_bytes", std::to_string(report.block_bytes)}};
   for (const std::string& op : report.fallbacks) log_warn("op " + op + " runs on the reference kernels");
 }
 
-Result<std::shared_ptr<const Backend>> load(const ServeOptions& options, Metrics& metrics,
-                                            const LoadProgress& progress) {
+Result<std::shared_ptr<const ServedModel>> load(const ServeOptions& options, Metrics& metrics,
+                                                const LoadProgress& progress) {
   ASSIGN_OR_RETURN(const BootOptions boot, boot_options(options, metrics, progress));
   ASSIGN_OR_RETURN(std::unique_ptr<BootedEngine> made, boot_engine(boot));
   std::shared_ptr<BootedEngine> booted = std::move(made);
-  auto backend = std::make_shared<Backend>();
-  backend->owner = booted;
-  backend->engine = &booted->engine();
-  backend->tokenizer = booted->tokenizer();
-  backend->chat_template = booted->chat_template();
+  auto served = std::make_shared<ServedModel>();
+  served->owner = booted;
+  served->engine = &booted->engine();
+  served->tokenizer = booted->tokenizer();
+  served->chat_template = booted->chat_template();
   if (!options.chat_template.empty()) {
-    ASSIGN_OR_RETURN(backend->chat_template, own_template(options.chat_template));
+    ASSIGN_OR_RETURN(served->chat_template, own_template(options.chat_template));
   }
-  backend->model_root = options.model;
-  backend->created = system_clock().wall_seconds();
-  ApiContext& context = backend->context;
-  context.tokenizer = backend->tokenizer.get();
-  context.chat_template = backend->chat_template.get();
+  served->model_root = options.model;
+  served->created = system_clock().wall_seconds();
+  ApiContext& context = served->context;
+  context.tokenizer = served->tokenizer.get();
+  context.chat_template = served->chat_template.get();
   context.bos_token = booted->bos_token();
   context.eos_token = booted->eos_token();
   context.model_names = model_names(options);
   if (options.generation_config == "auto") context.defaults = booted->generation_defaults();
-  context.limits = backend->engine->limits();
-  context.max_prompt_bytes = max_prompt_bytes(*backend->tokenizer, context.limits.max_model_len);
-  add_facts(booted->report(), *backend->engine, *backend);
-  return std::shared_ptr<const Backend>(std::move(backend));
+  context.limits = served->engine->limits();
+  context.max_prompt_bytes = max_prompt_bytes(*served->tokenizer, context.limits.max_model_len);
+  add_facts(booted->report(), *served->engine, *served);
+  return std::shared_ptr<const ServedModel>(std::move(served));
 }
 
 }  // namespace

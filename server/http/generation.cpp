@@ -32,7 +32,7 @@ class Generation::Sink final : public EventSink {
 Generation::Generation(GenerationStart start, std::function<void(Generation*)> on_end)
     : start_(std::move(start)),
       on_end_(std::move(on_end)),
-      response_(start_.request, *start_.backend->tokenizer, start_.response_id, start_.backend->context.model_names[0],
+      response_(start_.request, *start_.served->tokenizer, start_.response_id, start_.served->context.model_names[0],
                 start_.loop.clock().wall_seconds()) {
   const ApiRequest& request = start_.request;
   SampleOptions options;
@@ -42,7 +42,7 @@ Generation::Generation(GenerationStart start, std::function<void(Generation*)> o
   options.min_tokens = request.sampling.min_tokens;
   open_samples_ = request.prompts.size() * static_cast<std::size_t>(request.n);
   samples_.reserve(open_samples_);
-  for (std::size_t i = 0; i < open_samples_; ++i) samples_.emplace_back(*start_.backend->tokenizer, options);
+  for (std::size_t i = 0; i < open_samples_; ++i) samples_.emplace_back(*start_.served->tokenizer, options);
   cached_tokens_.assign(request.prompts.size(), 0);
   if (request.echo) {
     for (std::size_t i = 0; i < request.prompts.size(); ++i) {
@@ -73,7 +73,7 @@ bool Generation::submit() {
     if (start_.request.echo) request.prompt_logprobs = start_.request.sampling.logprobs;
     request.arrival = start_.arrival;
     const Status status =
-        start_.backend->engine->submit(std::move(request), std::make_shared<Sink>(shared_from_this(), i));
+        start_.served->engine->submit(std::move(request), std::make_shared<Sink>(shared_from_this(), i));
     if (!status.ok()) return fail(status), false;
     ++submitted_;
   }
@@ -84,7 +84,7 @@ void Generation::begin_stream() {
   Exchange& exchange = *start_.exchange;
   exchange.on_pressure([self = shared_from_this()](bool pressed) {
     for (std::size_t i = 0; i < self->submitted_; ++i) {
-      self->start_.backend->engine->set_paused(self->request_id(i), pressed);
+      self->start_.served->engine->set_paused(self->request_id(i), pressed);
     }
   });
   exchange.begin_stream("text/event-stream; charset=utf-8", {{"x-request-id", response_.id()}});
@@ -121,8 +121,8 @@ void Generation::on_event(std::size_t prompt, const TokenEvent& event) {
   if (BUG_IF(event.index < 0 || choice >= samples_.size())) return;
   SampleText& text = samples_[choice].text;
   const bool was_open = !text.ended();
-  SampleDelta delta = text.push(event, start_.backend->engine->model().eos_token_ids);
-  if (was_open && text.stopped_early()) start_.backend->engine->cancel(request_id(prompt), event.index);
+  SampleDelta delta = text.push(event, start_.served->engine->model().eos_token_ids);
+  if (was_open && text.stopped_early()) start_.served->engine->cancel(request_id(prompt), event.index);
   if (delta.end && !delta.end->error.ok()) return fail(delta.end->error);
   if (delta.end) --open_samples_;
   if (sse_ != nullptr) {
@@ -184,7 +184,7 @@ void Generation::fail(const Status& status) {
 }
 
 void Generation::cancel_all() {
-  for (std::size_t i = 0; i < submitted_; ++i) start_.backend->engine->cancel(request_id(i));
+  for (std::size_t i = 0; i < submitted_; ++i) start_.served->engine->cancel(request_id(i));
 }
 
 void Generation::end() {

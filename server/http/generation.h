@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "engine/api/engine.h"
-#include "server/http/backend.h"
 #include "server/http/message.h"
+#include "server/http/served_model.h"
 #include "server/net/io.h"
 #include "server/openai/api_response.h"
 #include "server/stream/sample_text.h"
@@ -21,7 +21,7 @@ namespace foregate {
 
 struct GenerationStart {
   IoLoop& loop;
-  std::shared_ptr<const Backend> backend;
+  std::shared_ptr<const ServedModel> served;
   std::shared_ptr<Exchange> exchange;
   ApiRequest request;
   std::uint64_t first_request_id = 0;  // one id per prompt, counting up

@@ -80,8 +80,8 @@ HttpCallbacks Service::callbacks() {
   return callbacks;
 }
 
-void Service::set_backend(std::shared_ptr<const Backend> backend) {
-  backend_ = std::move(backend);
+void Service::set_backend(std::shared_ptr<const ServedModel> served) {
+  backend_ = std::move(served);
   health_.set_ready();
 }
 
@@ -177,7 +177,7 @@ void Service::generate(std::shared_ptr<Exchange> exchange, ApiKind kind) {
   ApiContext context = backend_->context;
   context.now_unix_seconds = loop_.clock().wall_seconds();
   const auto keep = exchange;
-  const bool taken = workers_.submit([this, alive = alive_, backend = backend_, context = std::move(context),
+  const bool taken = workers_.submit([this, alive = alive_, served = backend_, context = std::move(context),
                                       exchange = std::move(exchange), kind, arrival]() mutable {
     const std::string& body = exchange->request().body;
     auto request = std::make_shared<Result<ApiRequest>>(
@@ -216,7 +216,7 @@ void Service::simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
   context.now_unix_seconds = loop_.clock().wall_seconds();
   const auto keep = exchange;
   const bool taken = workers_.submit(
-      [this, backend = backend_, context = std::move(context), exchange = std::move(exchange), endpoint]() mutable {
+      [this, served = backend_, context = std::move(context), exchange = std::move(exchange), endpoint]() mutable {
         const std::string& body = exchange->request().body;
         auto answer = std::make_shared<Result<std::string>>(
             endpoint == Endpoint::kTokenize ? tokenize_body(body, context) : detokenize_body(body, context));

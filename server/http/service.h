@@ -1,4 +1,4 @@
-// The API over one backend: routes requests to handlers, runs parsing on workers, keeps track of
+// The API over one served: routes requests to handlers, runs parsing on workers, keeps track of
 // the answers that are open, and drains. Loop thread only, except where a worker is named.
 #pragma once
 
@@ -9,10 +9,10 @@
 #include <unordered_map>
 
 #include "engine/base/metrics.h"
-#include "server/http/backend.h"
 #include "server/http/generation.h"
 #include "server/http/http_server.h"
 #include "server/http/router.h"
+#include "server/http/served_model.h"
 #include "server/net/io.h"
 #include "server/ops/auth.h"
 #include "server/ops/health.h"
@@ -33,7 +33,7 @@ class Service {
   Service(IoLoop& loop, ServiceOptions options, Metrics& metrics);
   ~Service();
   HttpCallbacks callbacks();
-  void set_backend(std::shared_ptr<const Backend> backend);  // from loading to ready
+  void set_backend(std::shared_ptr<const ServedModel> served);  // from loading to ready
   void set_failed(const std::string& reason);
   void release_backend() { backend_ = nullptr; }  // at the very end, when nothing is open
   void begin_drain();                             // new work is refused from now on; open answers go on
@@ -59,7 +59,7 @@ class Service {
   Metrics& metrics_;
   Auth auth_;
   Health health_;
-  std::shared_ptr<const Backend> backend_;
+  std::shared_ptr<const ServedModel> backend_;
   std::unordered_map<Generation*, std::weak_ptr<Generation>> generations_;
   std::size_t parsing_ = 0;
   std::uint64_t next_request_id_ = 1;

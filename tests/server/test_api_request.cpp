@@ -6,7 +6,7 @@
 #include "server/openai/api_error.h"
 #include "server/openai/api_request.h"
 #include "server/openai/json_guard.h"
-#include "tests/server/fake_backend.h"
+#include "tests/server/fake_engine.h"
 
 namespace foregate {
 namespace {

@@ -8,7 +8,7 @@
 #include "server/http/router.h"
 #include "server/http/service.h"
 #include "server/ops/auth.h"
-#include "tests/server/fake_backend.h"
+#include "tests/server/fake_engine.h"
 #include "tests/server/memory_net.h"
 
 namespace foregate {

@@ -6,7 +6,7 @@
 #include "server/stream/sample_text.h"
 #include "server/stream/sse_writer.h"
 #include "server/stream/stop_matcher.h"
-#include "tests/server/fake_backend.h"
+#include "tests/server/fake_engine.h"
 
 namespace foregate {
 namespace {

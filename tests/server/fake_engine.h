@@ -13,7 +13,7 @@
 #include "engine/api/engine.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
-#include "server/http/backend.h"
+#include "server/http/served_model.h"
 
 namespace foregate::test {
 
@@ -177,7 +177,7 @@ struct FakeParts {
   std::shared_ptr<HandEngine> engine = std::make_shared<HandEngine>();
   std::shared_ptr<ByteTokenizer> tokenizer = std::make_shared<ByteTokenizer>();
   std::shared_ptr<PlainTemplate> chat_template = std::make_shared<PlainTemplate>();
-  std::shared_ptr<Backend> backend = std::make_shared<Backend>();
+  std::shared_ptr<ServedModel> backend = std::make_shared<ServedModel>();
   FakeParts() {
     backend->owner = engine;
     backend->engine = engine.get();

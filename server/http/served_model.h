@@ -15,7 +15,7 @@
 
 namespace foregate {
 
-struct Backend {
+struct ServedModel {
   std::shared_ptr<void> owner;  // keeps engine, tokenizer and template alive
   Engine* engine = nullptr;
   std::shared_ptr<const Tokenizer> tokenizer;
