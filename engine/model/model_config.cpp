@@ -200,7 +200,7 @@ void read_model(ConfigReader& config, ModelConfig& model) {
 
 Status read_object(const FileSystem& files, const std::string& path, Json& out) {
   ASSIGN_OR_RETURN(const std::string text, read_text(files, path, kMaxConfigBytes));
-  return parse_checked_json(text, JsonLimits{.max_depth = 32}, path, out);
+  return parse_checked_json(text, 32, path, out);
 }
 
 template <class T>

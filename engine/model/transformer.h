@@ -21,7 +21,7 @@ namespace foregate {
 
 struct LoadOptions {
   std::int32_t max_batched_tokens = 2048;  // most rows of one forward(); sizes the scratch
-  LoadProgress progress;                   // may be empty
+  WeightProgress progress;                 // may be empty
 };
 
 class Transformer final : public Model {

@@ -21,7 +21,7 @@ std::int64_t aligned_bytes(const WeightItem& item) {
 
 class Loader {
  public:
-  Loader(const TensorIndex& index, const OpTable& ops, Stream& stream, const LoadProgress& progress)
+  Loader(const TensorIndex& index, const OpTable& ops, Stream& stream, const WeightProgress& progress)
       : index_(index), ops_(ops), stream_(stream), progress_(progress) {}
 
   Status load(const std::vector<WeightItem>& items, Device& device, ModelWeights& weights);
@@ -32,7 +32,7 @@ class Loader {
   const TensorIndex& index_;
   const OpTable& ops_;
   Stream& stream_;
-  const LoadProgress& progress_;
+  const WeightProgress& progress_;
   std::vector<std::byte> buffer_;
   std::uint64_t done_bytes_ = 0;
   std::uint64_t total_bytes_ = 0;
@@ -99,7 +99,7 @@ void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& 
 }  // namespace
 
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
-                                                   const OpTable& ops, Stream& stream, const LoadProgress& progress) {
+                                                   const OpTable& ops, Stream& stream, const WeightProgress& progress) {
   auto weights = std::make_unique<ModelWeights>();
   ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, *weights));
   Loader loader(index, ops, stream, progress);

@@ -14,11 +14,11 @@
 namespace foregate {
 
 // Called after each piece with source bytes read so far and in all.
-using LoadProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
 // kDataLoss for missing or misshapen tensors (named) before any memory is taken;
 // kResourceExhausted when the device has too little.
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
-                                                   const OpTable& ops, Stream& stream, const LoadProgress& progress);
+                                                   const OpTable& ops, Stream& stream, const WeightProgress& progress);
 
 }  // namespace foregate

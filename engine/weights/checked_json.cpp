@@ -13,7 +13,7 @@ using Json = nlohmann::json;
 // Receives parse events, keeps the open objects' keys and stops at the first fault.
 class Checker final : public nlohmann::json_sax<Json> {
  public:
-  explicit Checker(const JsonLimits& limits) : limits_(limits) {}
+  explicit Checker(int max_depth) : max_depth_(max_depth) {}
   const std::string& fault() const { return fault_; }
 
   bool null() override { return true; }
@@ -42,8 +42,8 @@ class Checker final : public nlohmann::json_sax<Json> {
  private:
   bool open() {
     keys_.emplace_back();
-    if (static_cast<int>(keys_.size()) <= limits_.max_depth) return true;
-    fault_ = "nested deeper than " + std::to_string(limits_.max_depth) + " levels";
+    if (static_cast<int>(keys_.size()) <= max_depth_) return true;
+    fault_ = "nested deeper than " + std::to_string(max_depth_) + " levels";
     return false;
   }
   bool close() {
@@ -51,7 +51,7 @@ class Checker final : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  JsonLimits limits_;
+  int max_depth_;
   std::string fault_;
   std::vector<std::unordered_set<std::string>> keys_;  // one set per open object or array
 };
@@ -68,12 +68,12 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-Status parse_checked_json(std::string_view text, const JsonLimits& limits, std::string_view label, Json& out) {
+Status parse_checked_json(std::string_view text, int max_depth, std::string_view label, Json& out) {
   const std::string where = std::string(label) + ": ";
   // The parser takes a NUL byte for the end of the text and would overlook what follows.
   if (text.find('\0') != std::string_view::npos) return data_loss(where + "not valid JSON: it holds a NUL byte");
   try {
-    Checker checker(limits);
+    Checker checker(max_depth);
     if (!Json::sax_parse(text, &checker)) {
       return data_loss(where + (checker.fault().empty() ? "not valid JSON" : checker.fault()));
     }

@@ -9,13 +9,9 @@
 
 namespace foregate {
 
-struct JsonLimits {
-  int max_depth = 32;
-};
-
 // Parses `text` into `out`. kDataLoss, with `label` (the file) in the message, when the text is not
-// one JSON value, nests deeper than the limit or repeats a key inside one object.
-Status parse_checked_json(std::string_view text, const JsonLimits& limits, std::string_view label, nlohmann::json& out);
+// one JSON value, nests deeper than max_depth or repeats a key inside one object.
+Status parse_checked_json(std::string_view text, int max_depth, std::string_view label, nlohmann::json& out);
 
 // `text` cut to a length fit for an error message, control and non-ASCII bytes replaced by '?'.
 std::string printable(std::string_view text);

@@ -162,7 +162,7 @@ Result<std::string> read_header_text(const File& file) {
 Result<std::vector<TensorEntry>> read_safetensors_header(const File& file) {
   ASSIGN_OR_RETURN(const std::string text, read_header_text(file));
   Json header;
-  RETURN_IF_ERROR(parse_checked_json(text, JsonLimits{.max_depth = 4}, file.path() + ": header", header));
+  RETURN_IF_ERROR(parse_checked_json(text, 4, file.path() + ": header", header));
   const std::uint64_t data_begin = kLengthBytes + text.size();
   std::vector<TensorEntry> entries;
   for (const auto& [name, value] : header.items()) {

@@ -26,7 +26,7 @@ bool is_plain_shard_name(std::string_view name) {
 Result<std::map<std::string, std::string>> read_weight_map(const FileSystem& files, const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, read_text(files, path, kMaxSafetensorsHeader));
   Json root;
-  RETURN_IF_ERROR(parse_checked_json(text, JsonLimits{.max_depth = 8}, path, root));
+  RETURN_IF_ERROR(parse_checked_json(text, 8, path, root));
   if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object()) {
     return data_loss(path + ": weight_map is missing or not an object", "weight_map");
   }
