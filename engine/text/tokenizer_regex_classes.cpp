@@ -133,7 +133,8 @@ std::string class_shorthand(char letter) {
     case 'h': return "0-9A-Fa-f";
     default:
       // Oniguruma takes Latin-1 superscripts and fractions for word characters, but not in brackets.
-      return std::string(letter == 'W' ? "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}" : "") + "\\p{Alphabetic}\\p{Pc}\\p{Nl}" + with_later("L", "") + with_later("M", "") + with_later("Nd", "");
+      return std::string(letter == 'W' ? "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}" : "") +
+             "\\p{Alphabetic}\\p{Pc}\\p{Nl}" + with_later("L", "") + with_later("M", "") + with_later("Nd", "");
   }
 }
 
