@@ -47,7 +47,8 @@ def main():
         return SKIPPED
     environment = dict(os.environ, FOREGATE_E2E_BINARY=str(options.binary.resolve()),
                        FOREGATE_E2E_MODEL=str(options.model.resolve()), PYTHONDONTWRITEBYTECODE="1")
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", HERE, *options.rest]
+    chosen = [] if any(".py" in word for word in options.rest) else [HERE]
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, *options.rest]
     return subprocess.run(command, env=environment, cwd=HERE).returncode
 
 
