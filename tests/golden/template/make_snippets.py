@@ -66,7 +66,7 @@ STATEMENTS = [
     "{% raw %}{{ not }} {% this %}{% endraw %}", "a {%- raw -%}  {{ x }}  {%- endraw -%} b", "{# comment {{ x }} #}a", "a {#- c -#} b",
     "{% print n, s %}", "{{ 1, 2 }}", "{{ }}", "{{ n", "{% if %}", "{% if t %}", "{% for x l %}{% endfor %}", "{% endif %}", "{% nonsense %}",
     "{{ 'abc }}", "{{ (1 }}", "{{ 1) }}", "{{ n | nofilter }}", "{{ n is notest }}", "{% if z %}{{ n | nofilter }}{% endif %}ok", "{{ 1 2 }}",
-    "{% include 'x' %}", "{% extends 'x' %}", "{% import 'x' as y %}", "{% do n %}", "{{ lipsum() }}", "{% set none = 1 %}",
+    "{% include 'x' %}", "{% extends 'x' %}", "{% import 'x' as y %}", "{% do n %}", "{% set none = 1 %}",
     "  {% if t %}\n  yes\n  {% endif %}\n  end\n", "  {%+ if t %}\n  yes\n  {%+ endif %}\n  end", "a\n  {%- if t -%}\n  yes\n  {%- endif -%}\n end\n\n",
     "{% if t +%}\nyes{% endif %}", "  {{ n }}\n  {{- n -}}  \n x", "  {# c #}\nline\n  {# d #} x\n", "x  {# c #}\ny", "a\r\nb\rc\n", "\n\n{{ n }}\n\n",
     "{%- for x in l %}\n  {{- x }}\n{%- endfor %}\n", "{% for x in l -%}\n  {{ x }}\n{%- endfor %}", "  {% set a = 1 %}  \n  {{ a }}", "\u3000{% if t %}x{% endif %}",
