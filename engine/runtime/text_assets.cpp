@@ -45,7 +45,7 @@ Result<TextAssets> load_text_assets(const FileSystem& files, const std::string& 
   if (files.exists(origin)) {
     ASSIGN_OR_RETURN(const std::string text, read_text(files, origin, kMaxFileBytes));
     nlohmann::json config;
-    RETURN_IF_ERROR(parse_checked_json(text, {}, origin, config));
+    RETURN_IF_ERROR(parse_checked_json(text, 32, origin, config));
     if (!config.is_object()) return invalid_argument(origin + " is not a JSON object");
     RETURN_IF_ERROR(read_token(config, "bos_token", origin, &assets.bos_token));
     RETURN_IF_ERROR(read_token(config, "eos_token", origin, &assets.eos_token));
