@@ -1,6 +1,6 @@
 """Figures of an exported model, through transformers: held-out loss, expert load, next-layer router recall, samples.
 
-    python evaluate.py --model models/demo --data DATA [--documents 200]
+    python evaluate.py --model models/demo --data DATA [--tokens 30000]
 
 Loss is in nats per token, each document alone from its first token. Router recall at distance d: the router of layer l + d
 applied to the gate input of layer l; the share of the true top-k slots of layer l + d that it names.
@@ -42,29 +42,31 @@ class RouterTap:
         return F.linear(torch.cat(self.inputs[source]).float(), weight).topk(top_k, dim=-1).indices
 
 
-def documents(source, count):
-    """The first `count` documents of a token file as id tensors [1, n], at most 1024 tokens each."""
+def documents(source, tokens):
+    """The first documents of a token file, up to `tokens` ids in all, as tensors [1, n] of at most 1024 ids each."""
     ends = list(source.starts[1:]) + [len(source.ids)]
-    for start, end in list(zip(source.starts, ends))[:count]:
+    for start, end in zip(source.starts, ends):
+        if end > tokens:
+            return
         yield torch.from_numpy(source.ids[start:min(end, start + 1024)].astype("int64"))[None]
 
 
 @torch.no_grad()
-def held_out_loss(model, source, count):
-    """(nats per token, tokens) over the predicted tokens of `count` documents."""
+def held_out_loss(model, source, limit):
+    """(nats per token, tokens) over the predicted tokens of the first `limit` tokens."""
     total, tokens = 0.0, 0
-    for ids in documents(source, count):
+    for ids in documents(source, limit):
         logits = model(ids).logits[0, :-1].float()
         total += F.cross_entropy(logits, ids[0, 1:], reduction="sum").item()
         tokens += ids.shape[1] - 1
     return total / tokens, tokens
 
 
-def report_loss(model, data, count):
+def report_loss(model, data, limit):
     """One line per source."""
     print("| Held-out text | tokens | loss (nats/token) | perplexity |\n|---|---|---|---|")
     for name in corpus.SOURCES:
-        loss, tokens = held_out_loss(model, corpus.Source(data / f"{name}.heldout"), count)
+        loss, tokens = held_out_loss(model, corpus.Source(data / f"{name}.heldout"), limit)
         print(f"| {name} | {tokens} | {loss:.3f} | {math.exp(loss):.2f} |")
 
 
@@ -99,6 +101,16 @@ def report_recall(tap, top_k):
 
 
 @torch.no_grad()
+def report_agreement(model, draft, data, limit):
+    """Share of positions where the draft's most likely token is the model's, per source."""
+    print("\n| Held-out text | draft's greedy token equals the model's |\n|---|---|")
+    for name in corpus.SOURCES:
+        hits = [model(ids).logits.argmax(-1) == draft(ids).logits.argmax(-1)
+                for ids in documents(corpus.Source(data / f"{name}.heldout"), limit)]
+        print(f"| {name} | {torch.cat(hits, dim=1).float().mean().item():.3f} |")
+
+
+@torch.no_grad()
 def report_samples(model, tokenizer, sampled):
     """Greedy answers to the fixed chats, a plain continuation, and optionally sampled stories."""
     end = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.convert_tokens_to_ids("<|endoftext|>")]
@@ -119,15 +131,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--data", type=pathlib.Path, required=True)
-    parser.add_argument("--documents", type=int, default=200, help="held-out documents per source")
+    parser.add_argument("--tokens", type=int, default=30000, help="held-out tokens per source")
     parser.add_argument("--sampled", type=int, default=1, help="sampled answers per story request, beside the greedy one")
+    parser.add_argument("--draft", type=pathlib.Path, help="only report how often this model agrees with --model")
     args = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
     model = transformers.AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
+    if args.draft:
+        draft = transformers.AutoModelForCausalLM.from_pretrained(args.draft, dtype=torch.float32).eval()
+        return report_agreement(model, draft, args.data, args.tokens)
     moe = getattr(model.config, "num_experts", 0)
     tap = RouterTap(model) if moe else None
-    report_loss(model, args.data, args.documents)
+    report_loss(model, args.data, args.tokens)
     if moe:
         report_load(tap, moe, model.config.num_experts_per_tok)
         report_recall(tap, model.config.num_experts_per_tok)

@@ -3,7 +3,7 @@
     python train.py --preset main --data DATA --run RUN --steps 2400 --decay-steps 500
 
 The learning rate warms up, stays, and falls linearly to 0 over the last --decay-steps. To end early from any checkpoint, run
-again with --finish-in N: the fall begins at once. On a GPU the blocks run in bf16 autocast; weights are always fp32.
+again with --finish-in N (or --finish-minutes M): the fall begins at once. On a GPU the blocks run in bf16 autocast; weights are always fp32.
 """
 import argparse
 import json
@@ -25,6 +25,7 @@ def parse_args():
     parser.add_argument("--steps", type=int, default=2000, help="total optimizer steps")
     parser.add_argument("--decay-steps", type=int, default=400)
     parser.add_argument("--finish-in", type=int, help="decay from the resumed step on, over this many steps")
+    parser.add_argument("--finish-minutes", type=float, help="as --finish-in, but by the clock: for a machine shared with others")
     parser.add_argument("--rows", type=int, default=24, help="sequences per step")
     parser.add_argument("--length", type=int, default=256, help="tokens per sequence")
     parser.add_argument("--lr", type=float, default=4e-3)
@@ -93,6 +94,7 @@ def main():
     decay_from, decay_steps, last = args.steps - args.decay_steps, args.decay_steps, args.steps
     if args.finish_in:
         decay_from, decay_steps, last = step, args.finish_in, step + args.finish_in
+    started = time.monotonic()
     mix = corpus.Mix(args.data, "train", parse_mix(args.mix))
     print(f"{sum(p.numel() for p in model.parameters())} parameters on {device}, steps {step}..{last}", flush=True)
     with open(args.run / "log.jsonl", "a", encoding="utf-8") as log:
@@ -100,6 +102,9 @@ def main():
             began = time.monotonic()
             batch = mix.batch(args.rows, args.length, (args.seed, step))
             factor = optim.schedule(step, args.warmup, decay_from, decay_steps)
+            if args.finish_minutes:
+                factor = max(0.0, 1.0 - (began - started) / (60 * args.finish_minutes))
+                last = last if factor else step + 1
             loss, balance = train_step(model, optimizers, batch, args, factor)
             step, tokens = step + 1, tokens + batch[0].numel()
             rate = batch[0].numel() / (time.monotonic() - began)
