@@ -9,7 +9,6 @@
 #include "engine/model/transformer.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/memory_budget.h"
-#include "engine/runtime/text_assets.h"
 #include "kernels/registry/registry.h"
 
 namespace foregate {
@@ -132,6 +131,21 @@ class BootedModelImpl final : public BootedModel {
   LoadedModel loaded_;
 };
 
+// What a front end needs besides the tokenizer.
+struct TextAssets {
+  TokenizerConfig config;
+  std::shared_ptr<const ChatTemplate> chat_template;  // null when the directory has none
+};
+
+Result<TextAssets> load_text_assets(const std::string& model_dir) {
+  TextAssets assets;
+  ASSIGN_OR_RETURN(assets.config, load_tokenizer_config(local_files(), model_dir));
+  auto found = load_chat_template(local_files(), model_dir);
+  if (!found.ok() && found.status().code() != Code::kNotFound) return found.status();
+  if (found.ok()) assets.chat_template = std::move(found).value();
+  return assets;
+}
+
 class BootedEngineImpl final : public BootedEngine {
  public:
   BootedEngineImpl(LoadedModel loaded, std::shared_ptr<const Tokenizer> tokenizer, TextAssets text)
@@ -141,8 +155,8 @@ class BootedEngineImpl final : public BootedEngine {
   Engine& engine() override { return *engine_; }
   std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
   std::shared_ptr<const ChatTemplate> chat_template() const override { return text_.chat_template; }
-  const std::string& bos_token() const override { return text_.bos_token; }
-  const std::string& eos_token() const override { return text_.eos_token; }
+  const std::string& bos_token() const override { return text_.config.bos_token; }
+  const std::string& eos_token() const override { return text_.config.eos_token; }
   const GenerationDefaults& generation_defaults() const override { return loaded_.defaults; }
   const BootReport& report() const override { return loaded_.report; }
   Model& model() override { return model_; }
@@ -215,7 +229,7 @@ Result<std::unique_ptr<BootedEngine>> boot_engine(const BootOptions& options) {
   tell(options, "tokenizer", 0.0);
   ASSIGN_OR_RETURN(std::shared_ptr<const Tokenizer> tokenizer,
                    load_tokenizer(local_files(), options.model_dir + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(TextAssets text, load_text_assets(local_files(), options.model_dir));
+  ASSIGN_OR_RETURN(TextAssets text, load_text_assets(options.model_dir));
   tell(options, "tokenizer", 1.0);
   ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options));
   if (tokenizer->vocab_size() > loaded.info.vocab_size) {

@@ -139,7 +139,8 @@ Result<TokenizerConfig> load_tokenizer_config(const FileSystem& files, const std
 Result<std::unique_ptr<ChatTemplate>> load_chat_template(const FileSystem& files, const std::string& directory) {
   const std::string path = join_path(directory, "chat_template.jinja");
   ASSIGN_OR_RETURN(TokenizerConfig config, load_tokenizer_config(files, directory));
-  if (files.exists(path)) {
+  const bool own_file = files.exists(path);
+  if (own_file) {
     ASSIGN_OR_RETURN(config.chat_templates["default"], read_text(files, path, kMaxTemplateBytes));
     const std::string extra = join_path(directory, "additional_chat_templates/tool_use.jinja");
     config.chat_templates.erase("tool_use");
@@ -152,7 +153,8 @@ Result<std::unique_ptr<ChatTemplate>> load_chat_template(const FileSystem& files
     if (config.chat_templates.empty()) return not_found("'" + directory + "' has no chat template");
     return field_error("chat_template", "has no entry named 'default'");
   }
-  ASSIGN_OR_RETURN(auto compiled, compile_named(plain->second, "chat template"));
+  ASSIGN_OR_RETURN(auto compiled,
+                   compile_named(plain->second, own_file ? path : "tokenizer_config.json: chat_template"));
   const auto tools = config.chat_templates.find("tool_use");
   if (tools == config.chat_templates.end()) return compiled;
   ASSIGN_OR_RETURN(auto with_tools, compile_named(tools->second, "chat template 'tool_use'"));

@@ -16,6 +16,8 @@ std::size_t skip_string(std::string_view text, std::size_t begin) {
 }  // namespace
 
 Status check_json_shape(std::string_view text, const JsonLimits& limits) {
+  // The parser takes a NUL byte as the end of the text and would not see what follows.
+  if (text.find('\0') != std::string_view::npos) return invalid_argument("the JSON holds a NUL byte");
   std::vector<std::uint64_t> members;  // of the containers that are open
   std::string field;                   // top-level member under way
   std::string_view last_string;

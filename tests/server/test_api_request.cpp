@@ -392,7 +392,7 @@ TEST_F(ApiRequestTest, NeutralValuesOfUnsupportedFieldsAreTaken) {
 TEST_F(ApiRequestTest, BadJsonIsRefused) {
   for (const std::string& body :
        {std::string(), std::string("nonsense"), std::string("[]"), std::string("5"), std::string("null"),
-        std::string("{"), std::string(R"({"prompt": "x"} trailing)"),
+        std::string("{"), std::string(R"({"prompt": "x"} trailing)"), std::string("{\"prompt\": \"x\"}\0junk", 20),
         std::string(R"({"prompt": "x", "temperature": NaN})"), std::string(R"({"prompt": "x", "temperature": 1e999})"),
         std::string(R"({"prompt": "x", "temperature": Infinity})"), std::string("{\"prompt\": \"\xff\xfe\"}"),
         std::string("{\"prompt\": \"\xC0\xAF\"}"), std::string(R"({"prompt": "\ud800"})"),

@@ -9,7 +9,6 @@
 #include <limits>
 
 #include "engine/runtime/memory_budget.h"
-#include "engine/runtime/text_assets.h"
 #include "tests/engine/runtime/harness.h"
 
 namespace foregate {
@@ -144,14 +143,17 @@ TEST_F(Boot, BrokenDirectoriesAreRefusedByFile) {
   EXPECT_TRUE(boot_engine(options_).ok());
 }
 
-TEST_F(Boot, TemplateFileWinsAndNamedListsAreRead) {
+TEST_F(Boot, NamedTemplatesAreReadAndNoneIsNoError) {
   write(dir_ / "tokenizer_config.json",
         R"({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
-  auto assets = load_text_assets(local_files(), options_.model_dir);
-  ASSERT_TRUE(assets.ok()) << assets.status().to_string();
-  EXPECT_NE(assets->chat_template, nullptr);
+  auto booted = boot_engine(options_);
+  ASSERT_TRUE(booted.ok()) << booted.status().to_string();
+  EXPECT_NE((*booted)->chat_template(), nullptr);
   fs::remove(dir_ / "tokenizer_config.json");
-  EXPECT_EQ(load_text_assets(local_files(), options_.model_dir)->chat_template, nullptr);
+  fs::remove(dir_ / "chat_template.jinja");
+  booted = boot_engine(options_);
+  ASSERT_TRUE(booted.ok()) << booted.status().to_string();
+  EXPECT_EQ((*booted)->chat_template(), nullptr);
 }
 
 TEST(MemoryBudget, ReadsTheKernelsFiles) {
