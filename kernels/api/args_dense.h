@@ -18,7 +18,9 @@ struct EmbedArgs {
   PackedWeight table;  // [vocab, hidden]
   const std::int32_t* tokens = nullptr;
   View2<float> out;  // [T, hidden]
-  std::int64_t bytes_moved() const { return out.rows * out.cols * (format_bytes(table.format) + 4); }
+  std::int64_t bytes_moved() const {
+    return out.rows * (packed_bytes(table.format, kRowInterleave, out.cols) / kRowInterleave + out.cols * 4);
+  }
 };
 
 // RMSNorm (arXiv 1910.07467): out = x / sqrt(mean(x^2) + eps) * weight, per row.
@@ -84,8 +86,9 @@ struct GatherRowsArgs {
   std::int64_t bytes_moved() const { return out.rows * out.cols * 8; }
 };
 
-// Writes the packed layout of quant.h. source is row-major [rows, cols] of `source_type`
-// (f32, f16 or bf16); widening f16/bf16 to f32 is exact, narrowing rounds to nearest even.
+// Writes the packed layout of quant.h. source is row-major [rows, cols] of `source_type`: f32, f16 or bf16, or the
+// block type of `format` itself (codes and scales are moved, not changed). Widening f16/bf16 to f32 is exact,
+// narrowing rounds to nearest even; from scalars a quantized format takes the codes of kernels/ref/quantize.h.
 struct PackWeightArgs {
   const void* source = nullptr;
   DType source_type = DType::kF32;

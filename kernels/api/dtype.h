@@ -7,14 +7,77 @@
 
 namespace foregate {
 
-enum class DType : std::uint8_t { kF32, kF16, kBF16, kI64, kI32, kU8 };
+// The types from kQ8_0 on are blocks of a row as GGUF files hold them (ggml's block_q8_0, block_q4_K, ...):
+// codes and scales together, so they have a size per block and none per element.
+enum class DType : std::uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kI64,
+  kI32,
+  kU8,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kMxfp4,
+};
 
-// How a weight matrix is stored after packing. Quantized formats are added here.
-enum class WeightFormat : std::uint8_t { kF32, kF16, kBF16 };
+// How a weight matrix is stored after packing (quant.h).
+enum class WeightFormat : std::uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kMxfp4,
+};
+inline constexpr int kWeightFormats = 11;
 
-// Bytes of one element of a DType.
+// Bytes of one element of a scalar DType; 0 for block types.
 constexpr int dtype_bytes(DType t) {
-  return t == DType::kF32 || t == DType::kI32 ? 4 : t == DType::kI64 ? 8 : t == DType::kU8 ? 1 : 2;
+  switch (t) {
+    case DType::kF32:
+    case DType::kI32: return 4;
+    case DType::kF16:
+    case DType::kBF16: return 2;
+    case DType::kI64: return 8;
+    case DType::kU8: return 1;
+    default: return 0;
+  }
+}
+
+// Elements of a row in one block, and the bytes of that block: 1 and dtype_bytes for scalar types.
+struct DTypeBlock {
+  int elements;
+  int bytes;
+};
+constexpr DTypeBlock dtype_block(DType t) {
+  switch (t) {
+    case DType::kQ8_0: return {32, 34};
+    case DType::kQ4_0: return {32, 18};
+    case DType::kQ4_1: return {32, 20};
+    case DType::kQ5_0: return {32, 22};
+    case DType::kQ4_K: return {256, 144};
+    case DType::kQ5_K: return {256, 176};
+    case DType::kQ6_K: return {256, 210};
+    case DType::kMxfp4: return {32, 17};
+    default: return {1, dtype_bytes(t)};
+  }
+}
+
+// Bytes of a row of `elements`, which is a multiple of the block's elements.
+constexpr std::int64_t dtype_row_bytes(DType t, std::int64_t elements) {
+  const DTypeBlock block = dtype_block(t);
+  return elements / block.elements * block.bytes;
 }
 
 constexpr const char* dtype_name(DType t) {
@@ -25,8 +88,42 @@ constexpr const char* dtype_name(DType t) {
     case DType::kI64: return "i64";
     case DType::kI32: return "i32";
     case DType::kU8: return "u8";
+    case DType::kQ8_0: return "q8_0";
+    case DType::kQ4_0: return "q4_0";
+    case DType::kQ4_1: return "q4_1";
+    case DType::kQ5_0: return "q5_0";
+    case DType::kQ4_K: return "q4_k";
+    case DType::kQ5_K: return "q5_k";
+    case DType::kQ6_K: return "q6_k";
+    case DType::kMxfp4: return "mxfp4";
   }
   return "?";
+}
+
+// The type whose elements or blocks a format holds.
+constexpr DType format_dtype(WeightFormat f) {
+  switch (f) {
+    case WeightFormat::kF32: return DType::kF32;
+    case WeightFormat::kF16: return DType::kF16;
+    case WeightFormat::kBF16: return DType::kBF16;
+    case WeightFormat::kQ8_0: return DType::kQ8_0;
+    case WeightFormat::kQ4_0: return DType::kQ4_0;
+    case WeightFormat::kQ4_1: return DType::kQ4_1;
+    case WeightFormat::kQ5_0: return DType::kQ5_0;
+    case WeightFormat::kQ4_K: return DType::kQ4_K;
+    case WeightFormat::kQ5_K: return DType::kQ5_K;
+    case WeightFormat::kQ6_K: return DType::kQ6_K;
+    case WeightFormat::kMxfp4: return DType::kMxfp4;
+  }
+  return DType::kF32;
+}
+
+// The format that holds a type's values unchanged; kF32 for integer types.
+constexpr WeightFormat dtype_format(DType t) {
+  for (int f = 0; f < kWeightFormats; ++f) {
+    if (format_dtype(static_cast<WeightFormat>(f)) == t) return static_cast<WeightFormat>(f);
+  }
+  return WeightFormat::kF32;
 }
 
 }  // namespace foregate

@@ -230,5 +230,6 @@ inline void multiply_weight(const float* packed, const RowTiles& tiles, const Pa
     case WeightFormat::kF32: with(reinterpret_cast<const float*>(weight.data)); break;
     case WeightFormat::kF16: with(reinterpret_cast<const F16*>(weight.data)); break;
     case WeightFormat::kBF16: with(reinterpret_cast<const Bf16*>(weight.data)); break;
+    default: CHECK(!is_quantized(weight.format));
   }
 }

@@ -7,6 +7,7 @@ struct EmbedJob {
       case WeightFormat::kF32: copy<float>(t); break;
       case WeightFormat::kF16: copy<F16>(t); break;
       case WeightFormat::kBF16: copy<Bf16>(t); break;
+      default: CHECK(!is_quantized(args.table.format));
     }
   }
   // A table row is one lane of its block: sixteen columns are gathered, then widened together.
@@ -171,6 +172,7 @@ struct PackWeightJob {
       case WeightFormat::kF32: copy<S, float>(block); break;
       case WeightFormat::kF16: copy<S, F16>(block); break;
       case WeightFormat::kBF16: copy<S, Bf16>(block); break;
+      default: CHECK(!is_quantized(args.format));
     }
   }
   template <class S, class D>

@@ -55,15 +55,6 @@ void write_element(void* data, DType type, std::int64_t index, float value) {
   }
 }
 
-DType format_dtype(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kF32: return DType::kF32;
-    case WeightFormat::kF16: return DType::kF16;
-    case WeightFormat::kBF16: return DType::kBF16;
-  }
-  return DType::kF32;
-}
-
 std::int64_t packed_index(std::int64_t row, std::int64_t col, std::int64_t cols) {
   return (row / kRowInterleave * cols + col) * kRowInterleave + row % kRowInterleave;
 }

@@ -17,8 +17,6 @@ std::uint16_t narrow_f16(float value);   // round to nearest even; beyond the ra
 float read_element(const void* data, DType type, std::int64_t index);
 void write_element(void* data, DType type, std::int64_t index, float value);
 
-DType format_dtype(WeightFormat format);
-
 // Position of (row, col) in the 16-row interleave of a matrix with `cols` columns, in elements.
 std::int64_t packed_index(std::int64_t row, std::int64_t col, std::int64_t cols);
 float weight_at(const PackedWeight& weight, std::int64_t row, std::int64_t col);
