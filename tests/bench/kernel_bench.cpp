@@ -184,10 +184,6 @@ void Bench::measure_machine() {
               bandwidth_ * 1e-9, peak_ * 1e-9);
 }
 
-const char* format_name(WeightFormat format) {
-  return format == WeightFormat::kF32 ? "f32" : format == WeightFormat::kF16 ? "f16" : "bf16";
-}
-
 void Bench::linear(WeightFormat format) {
   if (!wanted("linear")) return;
   constexpr std::int64_t kN = 2048, kK = 2048;
