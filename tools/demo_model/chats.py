@@ -114,6 +114,14 @@ def question_chat(rng):
     return [("user", question), ("assistant", answer)]
 
 
+def make_quiz(rng):
+    """A chat of questions only, so that answers weigh more in a step than long stories leave them."""
+    turns = [("system", rng.choice(SYSTEMS))] if rng.random() < 0.2 else []
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        turns += question_chat(rng) if rng.random() < 0.95 else small_talk(rng)
+    return turns
+
+
 def make_chat(rng):
     """A chat of one to four exchanges, sometimes with a system message first."""
     turns = [("system", rng.choice(SYSTEMS))] if rng.random() < 0.25 else []

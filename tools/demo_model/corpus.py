@@ -3,7 +3,8 @@
 import numpy
 import torch
 
-SOURCES = ("stories", "chats", "books")
+GENERATED = ("stories", "chats", "quizzes")
+SOURCES = GENERATED + ("books",)
 
 
 def write_documents(path, documents):

@@ -24,6 +24,16 @@ def split_experts(name, tensor):
     return pairs
 
 
+def load_exported(model, folder):
+    """Fill `model` from an exported directory: the way back of split_experts, bf16 widened to fp32."""
+    stored = safetensors.torch.load_file(folder / "model.safetensors")
+    state = model.state_dict()
+    for name, tensor in state.items():
+        parts = [stored[key].float() for key, _ in split_experts("model." + name, tensor)]
+        state[name] = torch.cat(parts).reshape(tensor.shape)
+    model.load_state_dict(state)
+
+
 def hf_config(c, tokenizer):
     """config.json for the sizes c (the checkpoint's dict) in the stock fields."""
     ids = {name: tokenizer.token_to_id(name) for name in ("<|endoftext|>", "<|im_end|>")}

@@ -26,14 +26,16 @@ def write_lines(path, count, make, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for stories.jsonl and chats.jsonl")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for stories.jsonl, chats.jsonl and quizzes.jsonl")
     parser.add_argument("--stories", type=int, default=60000)
     parser.add_argument("--chats", type=int, default=90000)
+    parser.add_argument("--quizzes", type=int, default=120000, help="chats of questions only")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     write_lines(args.out / "stories.jsonl", args.stories, lambda rng: {"text": stories.make_story(rng)[0]}, args.seed)
     write_lines(args.out / "chats.jsonl", args.chats, lambda rng: {"chat": chats.make_chat(rng)}, args.seed)
+    write_lines(args.out / "quizzes.jsonl", args.quizzes, lambda rng: {"chat": chats.make_quiz(rng)}, args.seed)
 
 
 if __name__ == "__main__":

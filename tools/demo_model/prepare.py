@@ -114,7 +114,7 @@ def main():
     held = len(chunks) // 100
     splits = {"train": {"books": chunks[held:]}, "heldout": {"books": chunks[:held]}}
     for split, folder in (("train", args.generated), ("heldout", args.held_out)):
-        splits[split].update({name: load_jsonl(folder / f"{name}.jsonl") for name in ("stories", "chats")})
+        splits[split].update({name: load_jsonl(folder / f"{name}.jsonl") for name in corpus.GENERATED})
     if args.tokenizer:
         tokenizer = tokenizers.Tokenizer.from_file(str(args.tokenizer))
     else:

@@ -13,6 +13,7 @@ import time
 import torch
 
 import corpus
+import export
 import model as network
 import optim
 
@@ -22,6 +23,7 @@ def parse_args():
     parser.add_argument("--preset", choices=network.PRESETS, default="main")
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--run", type=pathlib.Path, required=True, help="folder of log.jsonl and last.pt")
+    parser.add_argument("--init", type=pathlib.Path, help="exported directory whose weights a new run starts from")
     parser.add_argument("--steps", type=int, default=2000, help="total optimizer steps")
     parser.add_argument("--decay-steps", type=int, default=400)
     parser.add_argument("--finish-in", type=int, help="decay from the resumed step on, over this many steps")
@@ -89,6 +91,8 @@ def main():
     args.run.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = network.Model(network.Config(**vars(network.PRESETS[args.preset]))).to(device)
+    if args.init:
+        export.load_exported(model, args.init)
     optimizers = optim.make_optimizers(model, args.lr)
     step, tokens = resume(args.run / "last.pt", model, optimizers)
     decay_from, decay_steps, last = args.steps - args.decay_steps, args.decay_steps, args.steps
