@@ -88,7 +88,7 @@ struct GatherRowsArgs {
 
 // Writes the packed layout of quant.h. source is row-major [rows, cols] of `source_type`: f32, f16 or bf16, or the
 // block type of `format` itself (codes and scales are moved, not changed). Widening f16/bf16 to f32 is exact,
-// narrowing rounds to nearest even; from scalars a quantized format takes the codes of kernels/ref/quantize.h.
+// narrowing rounds to nearest even; from scalars a quantized format takes the codes of kernels/api/quantize.h.
 struct PackWeightArgs {
   const void* source = nullptr;
   DType source_type = DType::kF32;

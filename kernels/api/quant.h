@@ -21,8 +21,9 @@
 //          of byte 4*lane+i of half c/4 (2 x 64 bytes))            w = d * scale * (code - 32)
 //
 // Products with a quantized format round activations to int8, a group of 32 columns at a time: amax = max |x|,
-// a = amax / 127, q = round-half-even(x * (127 / amax)), and x stands for a * q from there on. A row with a
-// value that is not finite gives NaN. The integer sum of a group is exact; groups are added in f32, in ascending k:
+// a = amax / 127, q = round-half-even(x * (127 / amax)) (0 where 127 / amax is beyond f32), and x stands for a * q
+// from there on. A row with a value that is not finite gives NaN. The integer sum of a group is exact; groups are added
+// in f32, in ascending k:
 //   y += (d * a) * sum(code' * q)      and for formats with a minimum      y += m * (a * sum(q))
 // So |y - exact| <= sum over k of |w[k]| * amax[group of k] / 254, and f32 rounding.
 #pragma once

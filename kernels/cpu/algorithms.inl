@@ -4,11 +4,16 @@
 #include "kernels/cpu/vec_math.inl"
 #include "kernels/cpu/run_items.inl"
 #include "kernels/cpu/matmul.inl"
+#include "kernels/cpu/quant_rows.inl"
+#include "kernels/cpu/quant_tile.inl"
+#include "kernels/cpu/quant_linear.inl"
+#include "kernels/cpu/quant_ffn.inl"
 #include "kernels/cpu/linear.inl"
 #include "kernels/cpu/expert_ffn.inl"
 #include "kernels/cpu/attention.inl"
 #include "kernels/cpu/norm.inl"
 #include "kernels/cpu/rowwise.inl"
+#include "kernels/cpu/pack.inl"
 #include "kernels/cpu/router.inl"
 // clang-format on
 

@@ -12,23 +12,6 @@ struct FfnGroup {
   std::int64_t down_chunk;
 };
 
-// The last group whose first item is not after `item` (groups without items share their first item
-// with the next group, so the last one is the owner).
-template <class First>
-std::int32_t group_of(std::int32_t groups, std::int64_t item, First first) {
-  std::int32_t low = 0;
-  std::int32_t high = groups;
-  while (high - low > 1) {
-    const std::int32_t middle = low + (high - low) / 2;
-    if (first(middle) <= item) {
-      low = middle;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
-
 // Work memory of an item: a panel and two sets of accumulators.
 struct FfnMemory {
   float* panel;
@@ -161,8 +144,21 @@ struct FfnDownJob {
   }
 };
 
+// An expert is quantized whole or not at all, and all groups of a call are alike.
+inline bool takes_int8(const ExpertFfnArgs& args) {
+  if (args.num_groups == 0) return false;
+  const bool quantized = is_quantized(args.groups[0].weights.gate.format);
+  for (std::int32_t g = 0; g < args.num_groups; ++g) {
+    const ExpertWeights& w = args.groups[g].weights;
+    CHECK(is_quantized(w.gate.format) == quantized && is_quantized(w.up.format) == quantized &&
+          is_quantized(w.down.format) == quantized);
+  }
+  return quantized;
+}
+
 inline void expert_ffn(Stream& stream, const ExpertFfnArgs& args) {
   OpRun op(stream);
+  if (takes_int8(args)) return quant_ffn(op, args);
   FfnPlan sizes{args, op.threads(), nullptr, nullptr};
   sizes.lay_out();
   if (sizes.total_rows == 0) return;

@@ -112,7 +112,11 @@ CpuFeatures detect_cpu_features() {
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
   features.avx2 = (b & bit_AVX2) != 0 && fma && f16c && (xcr0 & kYmmState) == kYmmState;
   constexpr unsigned kAvx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
-  features.avx512 = features.avx2 && (b & kAvx512) == kAvx512 && (xcr0 & kZmmState) == kZmmState;
+  features.avx512 =
+      features.avx2 && (b & kAvx512) == kAvx512 && (c & bit_AVX512VNNI) != 0 && (xcr0 & kZmmState) == kZmmState;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return features;
+  constexpr unsigned kAvxVnni = 1u << 4;
+  features.avxvnni = features.avx2 && (a & kAvxVnni) != 0;
 #endif
   return features;
 }

@@ -9,8 +9,9 @@
 namespace foregate {
 
 struct CpuFeatures {
-  bool avx2 = false;    // AVX2 + FMA + F16C, with the ymm state saved by the operating system
-  bool avx512 = false;  // the above and AVX-512 F, BW, VL, DQ, with zmm and mask state saved
+  bool avx2 = false;     // AVX2 + FMA + F16C, with the ymm state saved by the operating system
+  bool avxvnni = false;  // the above and AVX-VNNI
+  bool avx512 = false;   // AVX2 and AVX-512 F, BW, VL, DQ, VNNI, with zmm and mask state saved
 };
 CpuFeatures detect_cpu_features();
 

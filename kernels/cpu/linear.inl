@@ -1,8 +1,5 @@
 // y = x W^T (+ bias) (+ y): rows are packed once, then every item computes a few blocks of outputs for all rows.
 
-// Rows of one pass, so that the packed activations stay in the cache.
-constexpr std::int64_t kRowsPerPass = 512;
-
 struct PackRowsJob {
   View2<const float> x;
   RowTiles tiles;
@@ -56,6 +53,7 @@ struct LinearJob {
 
 inline void linear(Stream& stream, const LinearArgs& args) {
   OpRun op(stream);
+  if (is_quantized(args.weight.format)) return quant_linear(op, args);
   const std::int64_t k = args.weight.cols;
   const std::int64_t blocks = ceil_div(args.weight.rows, kLanes);
   const std::int64_t pass = smaller(args.x.rows, kRowsPerPass);

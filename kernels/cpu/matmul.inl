@@ -142,6 +142,9 @@ void multiply(const float* a, int height, const Blocks<W>& w, float* acc, std::i
   }
 }
 
+// Rows of one pass, so that the packed activations stay in the cache.
+constexpr std::int64_t kRowsPerPass = 512;
+
 // Steps of k in one panel: the panel and a tile's share of activations stay in the L1 cache.
 constexpr std::int64_t kPanelSteps = 128;
 constexpr std::int64_t kNarrowChunk = 4;

@@ -1,4 +1,4 @@
-// Ops that touch each row once: embed, add, gated add, gather, combine, rope, kv_write, pack_weight.
+// Ops that touch each row once: embed, add, gated add, gather, combine, rope, kv_write.
 
 struct EmbedJob {
   const EmbedArgs& args;
@@ -7,7 +7,9 @@ struct EmbedJob {
       case WeightFormat::kF32: copy<float>(t); break;
       case WeightFormat::kF16: copy<F16>(t); break;
       case WeightFormat::kBF16: copy<Bf16>(t); break;
-      default: CHECK(!is_quantized(args.table.format));
+      default:
+        CHECK(args.tokens[t] >= 0 && args.tokens[t] < args.table.rows);
+        unpack_row(args.table, args.tokens[t], args.out.data + t * args.out.stride);
     }
   }
   // A table row is one lane of its block: sixteen columns are gathered, then widened together.
@@ -154,41 +156,4 @@ struct KvWriteJob {
 inline void kv_write(Stream& stream, const KvWriteArgs& args) {
   KvWriteJob job{args};
   OpRun(stream).run(job, args.k.rows, args.k.rows * args.k.cols * 2);
-}
-
-// One item packs one block of sixteen rows.
-struct PackWeightJob {
-  const PackWeightArgs& args;
-  void item(std::int64_t block, std::byte*) const {
-    switch (args.source_type) {
-      case DType::kF16: from<F16>(block); break;
-      case DType::kBF16: from<Bf16>(block); break;
-      default: from<float>(block);
-    }
-  }
-  template <class S>
-  void from(std::int64_t block) const {
-    switch (args.format) {
-      case WeightFormat::kF32: copy<S, float>(block); break;
-      case WeightFormat::kF16: copy<S, F16>(block); break;
-      case WeightFormat::kBF16: copy<S, Bf16>(block); break;
-      default: CHECK(!is_quantized(args.format));
-    }
-  }
-  template <class S, class D>
-  void copy(std::int64_t block) const {
-    const std::int64_t rows = smaller(kLanes, args.rows - block * kLanes);
-    const S* source = static_cast<const S*>(args.source) + block * kLanes * args.cols;
-    D* packed = static_cast<D*>(args.packed) + block * kLanes * args.cols;
-    for (std::int64_t c = 0; c < args.cols; ++c) {
-      S values[kLanes] = {};
-      for (std::int64_t r = 0; r < rows; ++r) values[r] = source[r * args.cols + c];
-      store(packed + c * kLanes, load(values));
-    }
-  }
-};
-
-inline void pack_weight(Stream& stream, const PackWeightArgs& args) {
-  PackWeightJob job{args};
-  OpRun(stream).run(job, ceil_div(args.rows, kLanes), args.rows * args.cols);
 }

@@ -67,3 +67,20 @@ class Carver {
   std::uintptr_t base_;
   std::int64_t used_ = 0;
 };
+
+// The last group whose first item is not after `item` (groups without items share their first item
+// with the next group, so the last one is the owner).
+template <class First>
+std::int32_t group_of(std::int32_t groups, std::int64_t item, First first) {
+  std::int32_t low = 0;
+  std::int32_t high = groups;
+  while (high - low > 1) {
+    const std::int32_t middle = low + (high - low) / 2;
+    if (first(middle) <= item) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}

@@ -1,4 +1,4 @@
-// The CPU table for AVX-512 F, BW, VL, DQ; its flags are in CMakeLists.txt.
+// The CPU table for AVX-512 F, BW, VL, DQ, VNNI; its flags are in CMakeLists.txt.
 // Everything but the accessor lives in an unnamed namespace, and no std:: template is used: nothing
 // compiled with this file's flags can be linked into code for another processor (tools/check_isa).
 #include <immintrin.h>
@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/api/blocks.h"
 #include "kernels/api/check.h"
+#include "kernels/api/quantize.h"
 #include "kernels/cpu/cpu_stream.h"
 #include "kernels/cpu/tables.h"
 
@@ -19,6 +21,7 @@ namespace {
 // clang-format off
 #include "kernels/cpu/vec_types.inl"
 #include "kernels/cpu/vec_avx512.inl"
+#include "kernels/cpu/quant_avx512.inl"
 #include "kernels/cpu/algorithms.inl"
 // clang-format on
 

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/api/blocks.h"
 #include "kernels/api/check.h"
+#include "kernels/api/quantize.h"
 #include "kernels/cpu/cpu_stream.h"
 #include "kernels/cpu/tables.h"
 
@@ -17,6 +19,7 @@ namespace {
 // clang-format off
 #include "kernels/cpu/vec_types.inl"
 #include "kernels/cpu/vec_generic.inl"
+#include "kernels/cpu/quant_generic.inl"
 #include "kernels/cpu/algorithms.inl"
 // clang-format on
 

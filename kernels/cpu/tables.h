@@ -9,6 +9,7 @@ namespace foregate {
 const OpTable& cpu_generic_table();
 #if defined(__x86_64__)
 const OpTable& cpu_avx2_table();
+const OpTable& cpu_avxvnni_table();
 const OpTable& cpu_avx512_table();
 #endif
 

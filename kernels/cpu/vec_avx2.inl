@@ -1,6 +1,10 @@
 // Sixteen floats as two ymm registers: AVX2, FMA and F16C.
 
+#ifdef __AVXVNNI__
+constexpr const char* kTableName = "cpu-avxvnni";
+#else
 constexpr const char* kTableName = "cpu-avx2";
+#endif
 constexpr int kMaxRows = 6;
 constexpr std::int64_t kWideChunk = 8;  // blocks of 16 outputs in an item with many rows
 constexpr int wide_blocks(int rows) {

@@ -11,3 +11,4 @@ struct F16 {
 
 constexpr int kLanes = 16;
 static_assert(kLanes == kRowInterleave);
+constexpr int kQuantRowBytes = 64;  // sizeof(QuantRow)

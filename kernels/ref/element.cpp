@@ -1,45 +1,9 @@
 #include "kernels/ref/element.h"
 
-#include <bit>
+#include <algorithm>
+#include <cmath>
 
 namespace foregate {
-
-float widen_bf16(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
-
-float widen_f16(std::uint16_t bits) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
-  const std::uint32_t magnitude = bits & 0x7fffu;
-  if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
-  // Shifted into place the exponent is 112 too small; the product is exact, subnormals included.
-  const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
-  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(scaled) | sign);
-}
-
-std::uint16_t narrow_bf16(float value) {
-  std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
-  bits += 0x7fffu + ((bits >> 16) & 1u);
-  return static_cast<std::uint16_t>(bits >> 16);
-}
-
-std::uint16_t narrow_f16(float value) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint16_t sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
-  const std::uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
-  if (magnitude >= 0x47800000u) return static_cast<std::uint16_t>(sign | 0x7c00u);
-  std::uint32_t half;
-  if (magnitude < 0x38800000u) {
-    // Subnormal result: adding 0.5 leaves the rounded multiple of 2^-24 in the low mantissa bits.
-    half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
-  } else {
-    const std::uint32_t odd = (magnitude >> 13) & 1u;
-    half = (magnitude - 0x38000000u + 0xfffu + odd) >> 13;
-  }
-  return static_cast<std::uint16_t>(sign | half);
-}
 
 float read_element(const void* data, DType type, std::int64_t index) {
   if (type == DType::kF32) return static_cast<const float*>(data)[index];
@@ -59,8 +23,29 @@ std::int64_t packed_index(std::int64_t row, std::int64_t col, std::int64_t cols)
   return (row / kRowInterleave * cols + col) * kRowInterleave + row % kRowInterleave;
 }
 
-float weight_at(const PackedWeight& weight, std::int64_t row, std::int64_t col) {
-  return read_element(weight.data, format_dtype(weight.format), packed_index(row, col, weight.cols));
+std::vector<float> weight_row(const PackedWeight& weight, std::int64_t row) {
+  std::vector<float> values(static_cast<std::size_t>(weight.cols));
+  unpack_row(weight, row, values.data());
+  return values;
+}
+
+std::vector<double> activation_row(WeightFormat format, const float* x, std::int64_t cols) {
+  std::vector<double> values(x, x + cols);
+  if (!is_quantized(format)) return values;
+  for (std::int64_t first = 0; first < cols; first += kQuantGroup) {
+    float amax = 0;
+    bool finite = true;
+    for (std::int64_t c = first; c < first + kQuantGroup; ++c) {
+      amax = std::max(amax, std::fabs(x[c]));
+      finite = finite && std::isfinite(x[c]);
+    }
+    const float scale = finite ? amax / 127.0f : NAN;
+    const float inverse = std::isfinite(127.0f / amax) ? 127.0f / amax : 0.0f;
+    for (std::int64_t c = first; c < first + kQuantGroup; ++c) {
+      values[c] = static_cast<double>(scale) * (finite ? std::nearbyint(x[c] * inverse) : 0.0f);
+    }
+  }
+  return values;
 }
 
 }  // namespace foregate

@@ -3,15 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
+#include "kernels/api/blocks.h"
 #include "kernels/api/quant.h"
 
 namespace foregate {
-
-float widen_bf16(std::uint16_t bits);
-float widen_f16(std::uint16_t bits);
-std::uint16_t narrow_bf16(float value);  // round to nearest even; NaN stays NaN
-std::uint16_t narrow_f16(float value);   // round to nearest even; beyond the range becomes infinity
 
 // `type` is f32, f16 or bf16; index counts elements.
 float read_element(const void* data, DType type, std::int64_t index);
@@ -19,6 +16,12 @@ void write_element(void* data, DType type, std::int64_t index, float value);
 
 // Position of (row, col) in the 16-row interleave of a matrix with `cols` columns, in elements.
 std::int64_t packed_index(std::int64_t row, std::int64_t col, std::int64_t cols);
-float weight_at(const PackedWeight& weight, std::int64_t row, std::int64_t col);
+
+// One row of a weight of any format, exactly.
+std::vector<float> weight_row(const PackedWeight& weight, std::int64_t row);
+
+// What a row of activations stands for in a product with `format`: itself, or for quantized formats a * q of
+// quant.h, NaN in a group with a value that is not finite.
+std::vector<double> activation_row(WeightFormat format, const float* x, std::int64_t cols);
 
 }  // namespace foregate

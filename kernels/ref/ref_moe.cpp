@@ -87,10 +87,15 @@ double activate(Activation activation, double x) {
   return x;
 }
 
-double dot(const PackedWeight& weight, std::int64_t row, const float* x) {
-  double sum = 0;
-  for (std::int64_t k = 0; k < weight.cols; ++k) sum += static_cast<double>(x[k]) * weight_at(weight, row, k);
-  return sum;
+// weight * x for every output.
+std::vector<double> product(const PackedWeight& weight, const std::vector<float>& x) {
+  const std::vector<double> row = activation_row(weight.format, x.data(), weight.cols);
+  std::vector<double> out;
+  for (std::int64_t n = 0; n < weight.rows; ++n) {
+    const std::vector<float> weights = weight_row(weight, n);
+    out.push_back(std::inner_product(weights.begin(), weights.end(), row.begin(), 0.0));
+  }
+  return out;
 }
 
 }  // namespace
@@ -136,12 +141,16 @@ void expert_ffn(Stream&, const ExpertFfnArgs& args) {
     for (std::int32_t i = 0; i < group.rows; ++i) {
       CHECK(group.x_rows[i] >= 0 && group.x_rows[i] < args.x.rows);
       CHECK(group.out_rows[i] >= 0 && group.out_rows[i] < args.y.rows);
-      const float* x = args.x.data + group.x_rows[i] * args.x.stride;
+      const float* from = args.x.data + group.x_rows[i] * args.x.stride;
+      const std::vector<float> x(from, from + args.x.cols);
+      const std::vector<double> gate = product(w.gate, x);
+      const std::vector<double> up = product(w.up, x);
       for (std::int64_t n = 0; n < w.gate.rows; ++n) {
-        hidden[n] = static_cast<float>(activate(args.activation, dot(w.gate, n, x)) * dot(w.up, n, x));
+        hidden[n] = static_cast<float>(activate(args.activation, gate[n]) * up[n]);
       }
+      const std::vector<double> down = product(w.down, hidden);
       float* y = args.y.data + group.out_rows[i] * args.y.stride;
-      for (std::int64_t n = 0; n < w.down.rows; ++n) y[n] = static_cast<float>(dot(w.down, n, hidden.data()));
+      for (std::int64_t n = 0; n < w.down.rows; ++n) y[n] = static_cast<float>(down[n]);
     }
   }
 }

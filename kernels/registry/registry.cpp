@@ -20,6 +20,7 @@ const std::vector<NamedTable>& all_tables() {
   static const std::vector<NamedTable> tables = {
 #if defined(__x86_64__)
     {"avx512", cpu_avx512_table},
+    {"avxvnni", cpu_avxvnni_table},
     {"avx2", cpu_avx2_table},
 #endif
     {"generic", cpu_generic_table},
@@ -30,6 +31,7 @@ const std::vector<NamedTable>& all_tables() {
 
 bool runnable(const std::string& isa, const CpuFeatures& features) {
   if (isa == "avx512") return features.avx512;
+  if (isa == "avxvnni") return features.avxvnni;
   if (isa == "avx2") return features.avx2;
   return true;
 }

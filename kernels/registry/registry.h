@@ -10,7 +10,7 @@
 namespace foregate {
 
 struct BackendChoice {
-  std::string isa = "auto";  // auto | ref | generic | avx2 | avx512
+  std::string isa = "auto";  // auto | ref | generic | avx2 | avxvnni | avx512
   int threads = 0;           // 0: one per physical core this process may use (affinity and cgroup quota)
 };
 
@@ -25,7 +25,7 @@ struct Backend {
   std::string reason;
 };
 
-// ISA names this machine can run, best first ("avx512", "avx2", "generic", "ref").
+// ISA names this machine can run, best first ("avx512", "avxvnni", "avx2", "generic", "ref").
 std::vector<std::string> runnable_isas();
 
 // On failure returns an empty `device` and sets *error (unknown name, or not runnable here).

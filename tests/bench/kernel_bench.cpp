@@ -324,7 +324,8 @@ int main(int argc, char** argv) {
   }
   Bench bench(options, std::move(backend));
   bench.measure_machine();
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBF16}) {
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kQ8_0, WeightFormat::kQ4_0,
+                                    WeightFormat::kQ4_K, WeightFormat::kQ6_K}) {
     bench.linear(format);
     bench.expert_ffn(format);
   }
