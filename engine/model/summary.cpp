@@ -41,19 +41,19 @@ void close_run(const ModelConfig& config, const WeightItem& last, GroupSize& run
 
 }  // namespace
 
-Result<ModelSummary> summarize(const FileSystem& files, const std::string& dir) {
+Result<ModelSummary> summarize(const FileSystem& files, const std::string& dir, const WeightPlanOptions& options) {
   ModelSummary summary;
   ASSIGN_OR_RETURN(summary.config, read_model_config(files, dir));
   ASSIGN_OR_RETURN(const TensorIndex index, TensorIndex::open(files, dir));
   ModelWeights weights;
-  ASSIGN_OR_RETURN(const auto items, plan_weights(summary.config, index, weights));
+  ASSIGN_OR_RETURN(const auto items, plan_weights(summary.config, index, options, weights));
   GroupSize run;
   for (std::size_t i = 0; i < items.size(); ++i) {
     const WeightItem& item = items[i];
     const std::int64_t parameters = item.rows * item.cols;
     ++run.tensors;
     run.parameters += parameters;
-    run.file_bytes += parameters * dtype_bytes(*item.entry->dtype);
+    run.file_bytes += source_bytes(item);
     run.packed_bytes += packed_bytes(item.format, item.rows, item.cols);
     const bool last = i + 1 == items.size() || items[i + 1].group != item.group || items[i + 1].layer != item.layer;
     if (last) close_run(summary.config, item, run, summary);

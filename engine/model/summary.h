@@ -34,6 +34,6 @@ struct ModelSummary {
 };
 
 // Errors as read_model_config() and load_weights() give them.
-Result<ModelSummary> summarize(const FileSystem& files, const std::string& dir);
+Result<ModelSummary> summarize(const FileSystem& files, const std::string& dir, const WeightPlanOptions& options);
 
 }  // namespace foregate

@@ -107,7 +107,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const FileSystem& files, c
   }
   ASSIGN_OR_RETURN(ModelConfig config, read_model_config(files, dir));
   ASSIGN_OR_RETURN(const TensorIndex index, TensorIndex::open(files, dir));
-  ASSIGN_OR_RETURN(auto weights, load_weights(config, index, device, ops, stream, options.progress));
+  ASSIGN_OR_RETURN(auto weights, load_weights(config, index, device, ops, stream, options.weights, options.progress));
   ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(config, options.max_batched_tokens, device));
   return std::make_unique<Transformer>(std::move(config), std::move(weights), std::move(scratch),
                                        options.max_batched_tokens, ops, stream);

@@ -21,7 +21,8 @@ namespace foregate {
 
 struct LoadOptions {
   std::int32_t max_batched_tokens = 2048;  // most rows of one forward(); sizes the scratch
-  WeightProgress progress;                 // may be empty
+  WeightPlanOptions weights = {};
+  WeightProgress progress = {};  // may be empty
 };
 
 class Transformer final : public Model {

@@ -4,16 +4,13 @@
 #include <vector>
 
 #include "engine/model/weight_plan.h"
+#include "kernels/api/blocks.h"
 
 namespace foregate {
 namespace {
 
 constexpr std::int64_t kTransientBytes = 16 << 20;  // source bytes held at a time, where 16 rows fit
 constexpr std::int64_t kAlignment = 64;
-
-std::int64_t source_bytes(const WeightItem& item) {
-  return item.rows * item.cols * dtype_bytes(*item.entry->dtype);
-}
 
 std::int64_t aligned_bytes(const WeightItem& item) {
   return (packed_bytes(item.format, item.rows, item.cols) + kAlignment - 1) / kAlignment * kAlignment;
@@ -28,31 +25,47 @@ class Loader {
 
  private:
   Status pack(const WeightItem& item, std::byte* packed);
+  const float* widen(DType type, std::int64_t rows, std::int64_t cols);
 
   const TensorIndex& index_;
   const OpTable& ops_;
   Stream& stream_;
   const WeightProgress& progress_;
   std::vector<std::byte> buffer_;
+  std::vector<float> widened_;
   std::uint64_t done_bytes_ = 0;
   std::uint64_t total_bytes_ = 0;
 };
 
+// The rows of blocks in buffer_ as f32: for a router, or an expert of which another part is not quantized.
+const float* Loader::widen(DType type, std::int64_t rows, std::int64_t cols) {
+  widened_.resize(static_cast<std::size_t>(rows * cols));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    dequantize_row(type, buffer_.data() + r * dtype_row_bytes(type, cols), cols, widened_.data() + r * cols);
+  }
+  return widened_.data();
+}
+
 // Whole 16-row blocks are packed one after another, so the source is never held whole.
 Status Loader::pack(const WeightItem& item, std::byte* packed) {
-  const std::int64_t row_bytes = item.cols * dtype_bytes(*item.entry->dtype);
+  const std::int64_t row_bytes = dtype_row_bytes(*item.entry->dtype, item.cols);
   const std::int64_t fitting = kTransientBytes / row_bytes / kRowInterleave * kRowInterleave;
   const std::int64_t step = std::min(item.rows, std::max<std::int64_t>(fitting, kRowInterleave));
   for (std::int64_t row = 0; row < item.rows; row += step) {
     const std::int64_t rows = std::min(step, item.rows - row);
     buffer_.resize(static_cast<std::size_t>(rows * row_bytes));
     RETURN_IF_ERROR(index_.read(*item.entry, item.begin + static_cast<std::uint64_t>(row * row_bytes), buffer_));
-    ops_.pack_weight(stream_, PackWeightArgs{.source = buffer_.data(),
-                                             .source_type = *item.entry->dtype,
-                                             .rows = rows,
-                                             .cols = item.cols,
-                                             .format = item.format,
-                                             .packed = packed + packed_bytes(item.format, row, item.cols)});
+    PackWeightArgs args{.source = buffer_.data(),
+                        .source_type = *item.entry->dtype,
+                        .rows = rows,
+                        .cols = item.cols,
+                        .format = item.format,
+                        .packed = packed + packed_bytes(item.format, row, item.cols)};
+    if (is_quantized(dtype_format(args.source_type)) && !is_quantized(item.format)) {
+      args.source = widen(args.source_type, rows, item.cols);
+      args.source_type = DType::kF32;
+    }
+    ops_.pack_weight(stream_, args);
     stream_.synchronize();
     done_bytes_ += buffer_.size();
     if (progress_) progress_(done_bytes_, total_bytes_);
@@ -99,9 +112,10 @@ void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& 
 }  // namespace
 
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
-                                                   const OpTable& ops, Stream& stream, const WeightProgress& progress) {
+                                                   const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
+                                                   const WeightProgress& progress) {
   auto weights = std::make_unique<ModelWeights>();
-  ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, *weights));
+  ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, options, *weights));
   Loader loader(index, ops, stream, progress);
   RETURN_IF_ERROR(loader.load(items, device, *weights));
   count_step_bytes(config, items, *weights);

@@ -8,6 +8,7 @@
 #include "engine/base/status.h"
 #include "engine/model/model_config.h"
 #include "engine/model/model_weights.h"
+#include "engine/model/weight_format.h"
 #include "engine/weights/tensor_index.h"
 #include "kernels/api/op_table.h"
 
@@ -19,6 +20,7 @@ using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_
 // kDataLoss for missing or misshapen tensors (named) before any memory is taken;
 // kResourceExhausted when the device has too little.
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
-                                                   const OpTable& ops, Stream& stream, const WeightProgress& progress);
+                                                   const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
+                                                   const WeightProgress& progress);
 
 }  // namespace foregate

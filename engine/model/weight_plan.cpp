@@ -1,5 +1,8 @@
 #include "engine/model/weight_plan.h"
 
+#include <algorithm>
+#include <span>
+
 #include "engine/weights/checked_json.h"
 
 namespace foregate {
@@ -11,15 +14,22 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-WeightFormat same_format(DType type) {
-  return type == DType::kF32 ? WeightFormat::kF32 : type == DType::kF16 ? WeightFormat::kF16 : WeightFormat::kBF16;
+// Types that a matrix may have: scalars that the packer widens, and blocks that fill its rows.
+bool is_weight_type(DType type) {
+  return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16 || is_quantized(dtype_format(type));
+}
+
+std::string known_types() {
+  std::string text = "; known:";
+  for (int f = 0; f < kWeightFormats; ++f) text += std::string(" ") + format_name(static_cast<WeightFormat>(f));
+  return text;
 }
 
 // Collects items; keeps the first fault, after which nothing is added.
 class Planner {
  public:
-  Planner(const ModelConfig& config, const TensorIndex& index, ModelWeights& weights)
-      : config_(config), index_(index), weights_(weights) {}
+  Planner(const ModelConfig& config, const TensorIndex& index, const WeightPlanOptions& options, ModelWeights& weights)
+      : config_(config), index_(index), options_(options), weights_(weights) {}
 
   Status run();
   std::vector<WeightItem> take() { return std::move(items_); }
@@ -27,6 +37,9 @@ class Planner {
  private:
   const TensorEntry* tensor(const std::string& name, const std::vector<std::int64_t>& shape);
   void matrix(const std::string& name, std::int64_t rows, std::int64_t cols, WeightGroup group, PackedWeight& out);
+  void part(const TensorEntry* entry, std::int64_t first_row, std::int64_t rows, std::int64_t cols, WeightGroup group,
+            PackedWeight& out);
+  void settle_ffn();
   void vector(const std::string& name, std::int64_t size, WeightGroup group, const float*& out);
   void linear(const std::string& stem, std::int64_t rows, std::int64_t cols, bool bias, LinearWeights& out);
   void ffn(const std::string& stem, std::int64_t width, WeightGroup group, ExpertWeights& out);
@@ -38,6 +51,7 @@ class Planner {
 
   const ModelConfig& config_;
   const TensorIndex& index_;
+  const WeightPlanOptions& options_;
   ModelWeights& weights_;
   std::vector<WeightItem> items_;
   std::int32_t layer_ = -1;
@@ -54,10 +68,14 @@ const TensorEntry* Planner::tensor(const std::string& name, const std::vector<st
     status_ = data_loss(index_.path_of(*entry) + ": tensor \"" + name + "\" has shape " + shape_text(entry->shape) +
                             ", the config implies " + shape_text(shape),
                         name);
-  } else if (entry->dtype != DType::kF32 && entry->dtype != DType::kF16 && entry->dtype != DType::kBF16) {
-    status_ = unimplemented(index_.path_of(*entry) + ": tensor \"" + name + "\" has type " +
-                                printable(entry->dtype_name) + "; known: F32, F16, BF16",
-                            name);
+  } else if (!entry->dtype || !is_weight_type(*entry->dtype)) {
+    status_ = unimplemented(
+        index_.path_of(*entry) + ": tensor \"" + name + "\" has type " + printable(entry->dtype_name) + known_types(),
+        name);
+  } else if (shape.back() % dtype_block(*entry->dtype).elements != 0) {
+    status_ = data_loss(index_.path_of(*entry) + ": tensor \"" + name + "\" of type " + dtype_name(*entry->dtype) +
+                            " has rows of " + std::to_string(shape.back()) + " elements, which do not fill its blocks",
+                        name);
   }
   return status_.ok() ? entry : nullptr;
 }
@@ -66,14 +84,36 @@ void Planner::matrix(const std::string& name, std::int64_t rows, std::int64_t co
                      PackedWeight& out) {
   const TensorEntry* entry = tensor(name, {rows, cols});
   if (entry == nullptr) return;
-  // Router logits are always computed from f32 weights; widening is exact.
-  const WeightFormat format = group == WeightGroup::kRouter ? WeightFormat::kF32 : same_format(*entry->dtype);
-  items_.push_back({entry, 0, rows, cols, format, group, layer_, &out, nullptr});
+  part(entry, 0, rows, cols, group, out);
+}
+
+// Rows of `cols` from row `first_row` of a tensor on.
+void Planner::part(const TensorEntry* entry, std::int64_t first_row, std::int64_t rows, std::int64_t cols,
+                   WeightGroup group, PackedWeight& out) {
+  const WeightFormat format = choose_format(group, *entry->dtype, rows, cols, options_);
+  const std::int64_t begin = first_row * dtype_row_bytes(*entry->dtype, cols);
+  items_.push_back({entry, static_cast<std::uint64_t>(begin), rows, cols, format, group, layer_, &out, nullptr});
+}
+
+// The last three items are one FFN: where only some of them can be quantized, none is.
+void Planner::settle_ffn() {
+  if (!status_.ok()) return;
+  const std::span<WeightItem> parts = std::span(items_).last(3);
+  const auto quantized = [](const WeightItem& item) { return is_quantized(item.format); };
+  if (std::all_of(parts.begin(), parts.end(), quantized) || std::none_of(parts.begin(), parts.end(), quantized)) return;
+  for (WeightItem& item : parts) {
+    const WeightFormat stored = dtype_format(*item.entry->dtype);
+    item.format = is_quantized(stored) ? WeightFormat::kF32 : stored;
+  }
 }
 
 void Planner::vector(const std::string& name, std::int64_t size, WeightGroup group, const float*& out) {
   const TensorEntry* entry = tensor(name, {size});
   if (entry == nullptr) return;
+  if (is_quantized(dtype_format(*entry->dtype))) {
+    status_ = unimplemented(index_.path_of(*entry) + ": vector \"" + name + "\" is quantized", name);
+    return;
+  }
   items_.push_back({entry, 0, size, 1, WeightFormat::kF32, group, layer_, nullptr, &out});
 }
 
@@ -86,6 +126,7 @@ void Planner::ffn(const std::string& stem, std::int64_t width, WeightGroup group
   matrix(stem + "gate_proj.weight", width, config_.hidden_size, group, out.gate);
   matrix(stem + "up_proj.weight", width, config_.hidden_size, group, out.up);
   matrix(stem + "down_proj.weight", config_.hidden_size, width, group, out.down);
+  settle_ffn();
 }
 
 void Planner::attention(const std::string& stem, AttentionWeights& out) {
@@ -112,6 +153,7 @@ void Planner::experts(const MoeNames& names, std::int64_t width) {
     matrix(expert_name(stem_, names.gate, e), width, hidden, WeightGroup::kExperts, out.gate);
     matrix(expert_name(stem_, names.up, e), width, hidden, WeightGroup::kExperts, out.up);
     matrix(expert_name(stem_, names.down, e), hidden, width, WeightGroup::kExperts, out.down);
+    settle_ffn();
   }
 }
 
@@ -122,17 +164,12 @@ void Planner::fused_experts(const MoeNames& names, std::int64_t width) {
   const TensorEntry* gate_up = tensor(stem_ + names.fused_gate_up, {count, 2 * width, hidden});
   const TensorEntry* down = tensor(stem_ + names.fused_down, {count, hidden, width});
   if (!status_.ok()) return;
-  const auto add = [&](const TensorEntry* entry, std::int64_t part, std::int64_t rows, std::int64_t cols,
-                       PackedWeight& out) {
-    const std::int64_t part_bytes = rows * cols * dtype_bytes(*entry->dtype);
-    items_.push_back({entry, static_cast<std::uint64_t>(part * part_bytes), rows, cols, same_format(*entry->dtype),
-                      WeightGroup::kExperts, layer_, &out, nullptr});
-  };
   for (std::int32_t e = 0; e < count; ++e) {
     ExpertWeights& out = weights_.experts.slot({LayerId{layer_}, ExpertId{e}});
-    add(gate_up, 2 * e, width, hidden, out.gate);
-    add(gate_up, 2 * e + 1, width, hidden, out.up);
-    add(down, e, hidden, width, out.down);
+    part(gate_up, 2 * e * width, width, hidden, WeightGroup::kExperts, out.gate);
+    part(gate_up, (2 * e + 1) * width, width, hidden, WeightGroup::kExperts, out.up);
+    part(down, e * hidden, hidden, width, WeightGroup::kExperts, out.down);
+    settle_ffn();
   }
 }
 
@@ -185,23 +222,14 @@ Status Planner::run() {
 
 }  // namespace
 
-const char* weight_group_name(WeightGroup group) {
-  switch (group) {
-    case WeightGroup::kEmbedding: return "embedding";
-    case WeightGroup::kAttention: return "attention";
-    case WeightGroup::kRouter: return "router";
-    case WeightGroup::kExperts: return "experts";
-    case WeightGroup::kSharedExpert: return "shared expert";
-    case WeightGroup::kDenseFfn: return "dense ffn";
-    case WeightGroup::kNorm: return "norms";
-    case WeightGroup::kLmHead: return "lm head";
-  }
-  return "?";
+std::int64_t source_bytes(const WeightItem& item) {
+  // A vector is a row: one column for the packer, and a scalar type in the file.
+  return item.rows * dtype_row_bytes(*item.entry->dtype, item.cols);
 }
 
 Result<std::vector<WeightItem>> plan_weights(const ModelConfig& config, const TensorIndex& index,
-                                             ModelWeights& weights) {
-  Planner planner(config, index, weights);
+                                             const WeightPlanOptions& options, ModelWeights& weights) {
+  Planner planner(config, index, options, weights);
   RETURN_IF_ERROR(planner.run());
   return planner.take();
 }

@@ -10,22 +10,10 @@
 #include "engine/base/status.h"
 #include "engine/model/model_config.h"
 #include "engine/model/model_weights.h"
+#include "engine/model/weight_format.h"
 #include "engine/weights/tensor_index.h"
 
 namespace foregate {
-
-enum class WeightGroup : std::uint8_t {
-  kEmbedding,
-  kAttention,
-  kRouter,
-  kExperts,
-  kSharedExpert,
-  kDenseFfn,
-  kNorm,
-  kLmHead,
-};
-inline constexpr int kWeightGroups = 8;
-const char* weight_group_name(WeightGroup group);
 
 // One matrix to pack, or one vector (cols == 1, kept as f32).
 struct WeightItem {
@@ -40,10 +28,14 @@ struct WeightItem {
   const float** vector = nullptr;
 };
 
+// Source bytes of the item.
+std::int64_t source_bytes(const WeightItem& item);
+
 // Checks that every tensor exists with the shape that the config implies and a type that the
 // engine computes with, sizes `weights` and points the items at its fields. kDataLoss names the
-// tensor. `weights` must stay where it is as long as the plan is used.
+// tensor. `weights` must stay where it is as long as the plan is used. The three matrices of one
+// expert are all quantized or all not (args_moe.h).
 Result<std::vector<WeightItem>> plan_weights(const ModelConfig& config, const TensorIndex& index,
-                                             ModelWeights& weights);
+                                             const WeightPlanOptions& options, ModelWeights& weights);
 
 }  // namespace foregate

@@ -87,13 +87,22 @@ void describe(const ModelSummary& summary, LoadedModel& loaded) {
   loaded.report.fallbacks = loaded.backend.fallbacks;
 }
 
+Result<WeightPlanOptions> plan_options(const BootOptions& options) {
+  WeightPlanOptions plan;
+  if (options.quantization == "none") return plan;
+  plan.quantization = quantization_named(options.quantization);
+  if (!plan.quantization) return invalid_argument("must be none, q8_0, q4_0 or q4_k", "quantization");
+  return plan;
+}
+
 Result<LoadedModel> load_model(const BootOptions& options) {
   RETURN_IF_ERROR(check_boot_options(options));
   const FileSystem& files = local_files();
   const Clock& clock = options.clock != nullptr ? *options.clock : system_clock();
   const TimeNs start = clock.now();
   tell(options, "weights", 0.0);
-  ASSIGN_OR_RETURN(const ModelSummary summary, summarize(files, options.model_dir));
+  ASSIGN_OR_RETURN(const WeightPlanOptions plan, plan_options(options));
+  ASSIGN_OR_RETURN(const ModelSummary summary, summarize(files, options.model_dir, plan));
   RETURN_IF_ERROR(check_memory(summary, available_memory()));
 
   LoadedModel loaded;
@@ -107,6 +116,7 @@ Result<LoadedModel> load_model(const BootOptions& options) {
   loaded.stream = loaded.backend.device->create_stream();
   LoadOptions load;
   load.max_batched_tokens = options.max_num_batched_tokens;
+  load.weights = plan;
   load.progress = [&options](std::uint64_t done, std::uint64_t total) {
     tell(options, "weights", total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total));
   };

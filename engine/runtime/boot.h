@@ -34,6 +34,7 @@ struct BootOptions {
   std::int32_t block_size = 16;               // positions in one KV block
   std::int64_t num_blocks = 0;                // 0: from kv_cache_bytes
   std::int64_t kv_cache_bytes = 0;            // 0: enough for max_num_seqs, within available memory
+  std::string quantization = "none";          // none, or a word of quantization_named()
   DType kv_type = DType::kF32;                // f32, f16 or bf16
   std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
   double step_limit_seconds = 60.0;           // a longer step makes healthy() false

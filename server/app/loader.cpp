@@ -26,6 +26,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   BootOptions boot;
   boot.model_dir = options.model;
   boot.model_name = options.served_model_name;
+  boot.quantization = options.quantization;
   boot.isa = options.isa;
   boot.threads = static_cast<int>(options.threads);
   boot.max_model_len = static_cast<std::int32_t>(options.max_model_len);

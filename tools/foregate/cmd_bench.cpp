@@ -134,6 +134,8 @@ int parse_options(int argc, char** argv, BenchOptions& options) {
       ->check(CLI::Range(1, 1000));
   app.add_option("-b,--max-num-batched-tokens", options.boot.max_num_batched_tokens, "rows of one prefill step")
       ->check(CLI::Range(1, 1 << 16));
+  app.add_option("-q,--quantization", options.boot.quantization, "pack scalar matrices in this format")
+      ->check(CLI::IsMember({"none", "q8_0", "q4_0", "q4_k"}));
   app.add_option("-t,--threads", options.boot.threads, "compute threads; 0 chooses")->check(CLI::Range(0, 1024));
   app.add_option("--isa", options.boot.isa, "auto | generic | avx2 | avx512 | ref");
   app.add_option("-o,--output", options.format, "md | json | csv")->check(CLI::IsMember({"md", "json", "csv"}));

@@ -165,6 +165,8 @@ int chat_command(int argc, char** argv) {
   app.add_option("--max-tokens", options.max_tokens, "longest answer, in tokens")->check(CLI::Range(1, 1 << 20));
   app.add_option("--temperature", options.temperature, "0 takes the likeliest token")->check(CLI::Range(0.0, 100.0));
   app.add_option("--seed", options.seed, "makes sampling repeatable")->check(CLI::NonNegativeNumber);
+  app.add_option("-q,--quantization", options.boot.quantization, "pack scalar matrices in this format")
+      ->check(CLI::IsMember({"none", "q8_0", "q4_0", "q4_k"}));
   app.add_option("-t,--threads", options.boot.threads, "compute threads; 0 chooses")->check(CLI::Range(0, 1024));
   app.add_option("--isa", options.boot.isa, "auto | generic | avx2 | avx512 | ref");
   try {

@@ -13,6 +13,7 @@ namespace {
 
 struct InspectOptions {
   std::string model_dir;
+  std::string quantization = "none";
   std::int32_t sequences = 32;
   std::int32_t context = 0;
   bool json = false;
@@ -138,6 +139,8 @@ int inspect_command(int argc, char** argv) {
   InspectOptions options;
   CLI::App app("What a model is and what serving it takes", "foregate inspect");
   app.add_option("model", options.model_dir, "model directory")->required();
+  app.add_option("-q,--quantization", options.quantization, "as serve would pack the weights")
+      ->check(CLI::IsMember({"none", "q8_0", "q4_0", "q4_k"}));
   app.add_option("--max-num-seqs", options.sequences, "sequences of the memory plan")->check(CLI::Range(1, 1 << 16));
   app.add_option("-c,--max-model-len", options.context, "positions of each; 0: what the model allows")
       ->check(CLI::Range(0, 1 << 30));
@@ -148,7 +151,7 @@ int inspect_command(int argc, char** argv) {
     const int shown = app.exit(error);
     return shown == 0 ? 0 : 2;
   }
-  const auto summary = summarize(local_files(), options.model_dir);
+  const auto summary = summarize(local_files(), options.model_dir, {quantization_named(options.quantization)});
   if (!summary.ok()) {
     std::fprintf(stderr, "foregate inspect: %s\n", summary.status().to_string().c_str());
     return 1;

@@ -14,8 +14,19 @@ namespace {
 
 using Rows = std::vector<std::vector<float>>;
 
-constexpr const char* kModels[] = {"mixtral-window-top1-tied", "olmoe-mha-top8", "qwen2-moe-mixed-layers",
-                                   "qwen3-moe-top4-norm"};
+struct Subject {
+  std::string dir;
+  std::string quantization = "none";
+};
+std::vector<Subject> subjects() {
+  std::vector<Subject> all;
+  for (const char* name :
+       {"mixtral-window-top1-tied", "olmoe-mha-top8", "qwen2-moe-mixed-layers", "qwen3-moe-top4-norm"}) {
+    all.push_back({golden_dir(name)});
+  }
+  for (const char* format : {"q8_0", "q4_0"}) all.push_back({demo_dir(), format});
+  return all;
+}
 
 bool same_bits(const Rows& a, const Rows& b) {
   if (a.size() != b.size()) return false;
@@ -32,33 +43,34 @@ std::vector<Token> random_tokens(std::mt19937& random, std::size_t count) {
   return tokens;
 }
 
-// Every (model, isa) pair.
+// Every (model, isa) pair; kernels/ref is too slow for the larger, quantized model.
 template <class Check>
 void on_every_isa(Check check) {
-  for (const char* model : kModels) {
+  for (const Subject& subject : subjects()) {
     for (const std::string& isa : runnable_isas()) {
-      SCOPED_TRACE(std::string(model) + " " + isa);
-      check(golden_dir(model), isa);
+      if (isa == "ref" && subject.quantization != "none") continue;
+      SCOPED_TRACE(subject.dir + " " + subject.quantization + " " + isa);
+      check(DriverOptions{.isa = isa, .quantization = subject.quantization}, subject.dir);
     }
   }
 }
 
 TEST(Bitwise, WholePromptEqualsChunks) {
-  on_every_isa([](const std::string& dir, const std::string& isa) {
+  on_every_isa([](DriverOptions options, const std::string& dir) {
     std::mt19937 random(1);
     const auto tokens = random_tokens(random, 130);
-    Driver driver(dir, {.isa = isa});
+    Driver driver(dir, options);
     const Rows whole = driver.run(tokens, tokens.size());
     for (const std::size_t chunk : {1, 7, 16, 64}) EXPECT_TRUE(same_bits(driver.run(tokens, chunk), whole)) << chunk;
   });
 }
 
 TEST(Bitwise, AloneEqualsMixedInABatch) {
-  on_every_isa([](const std::string& dir, const std::string& isa) {
+  on_every_isa([](DriverOptions options, const std::string& dir) {
     std::mt19937 random(2);
     std::vector<std::vector<Token>> prompts;
     std::vector<Rows> alone;
-    Driver driver(dir, {.isa = isa});
+    Driver driver(dir, options);
     for (const std::size_t length : {61, 5, 33, 17, 48, 1, 26, 9}) {
       prompts.push_back(random_tokens(random, length));
       alone.push_back(driver.run(prompts.back(), prompts.back().size()));
@@ -96,26 +108,29 @@ TEST(Bitwise, AloneEqualsMixedInABatch) {
 }
 
 TEST(Bitwise, BlockSizesAreEqual) {
-  on_every_isa([](const std::string& dir, const std::string& isa) {
+  on_every_isa([](DriverOptions options, const std::string& dir) {
     std::mt19937 random(3);
     const auto tokens = random_tokens(random, 100);
-    Driver blocks_of_16(dir, {.isa = isa});
+    Driver blocks_of_16(dir, options);
     const Rows expected = blocks_of_16.run(tokens, 40);
     for (const std::int32_t size : {1, 5, 128}) {
-      Driver driver(dir, {.isa = isa, .block_size = size, .blocks = 128});
+      options.block_size = size;
+      options.blocks = 128;
+      Driver driver(dir, options);
       EXPECT_TRUE(same_bits(driver.run(tokens, 40), expected)) << size;
     }
   });
 }
 
 TEST(Bitwise, OneThreadEqualsTwoAndThree) {
-  on_every_isa([](const std::string& dir, const std::string& isa) {
+  on_every_isa([](DriverOptions options, const std::string& dir) {
     std::mt19937 random(4);
     const auto tokens = random_tokens(random, 90);
-    Driver one(dir, {.isa = isa, .threads = 1});
+    Driver one(dir, options);
     const Rows expected = one.run(tokens, 50);
     for (const int threads : {2, 3}) {
-      Driver many(dir, {.isa = isa, .threads = threads});
+      options.threads = threads;
+      Driver many(dir, options);
       EXPECT_TRUE(same_bits(many.run(tokens, 50), expected)) << threads;
     }
   });

@@ -24,8 +24,9 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
   CHECK(backend_.device != nullptr);
   if (options.edit_ops != nullptr) options.edit_ops(backend_.ops);
   stream_ = backend_.device->create_stream();
-  model_ = must(load_transformer(local_files(), dir, *backend_.device, backend_.ops, *stream_,
-                                 {.max_batched_tokens = options.max_batched_tokens, .progress = {}}));
+  model_ = must(load_transformer(
+      local_files(), dir, *backend_.device, backend_.ops, *stream_,
+      {.max_batched_tokens = options.max_batched_tokens, .weights = {quantization_named(options.quantization)}}));
   cache_ = std::make_unique<KvCache>(
       must(KvCache::create(*backend_.device, model_->kv_layout(DType::kF32, options.block_size), options.blocks)));
 }
@@ -102,6 +103,10 @@ std::vector<std::vector<float>> Driver::run(const std::vector<Token>& tokens, st
 
 std::string golden_dir(const std::string& name) {
   return std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/" + name;
+}
+
+std::string demo_dir() {
+  return std::string(FOREGATE_SOURCE_DIR) + "/models/demo";
 }
 
 std::vector<std::string> golden_names() {

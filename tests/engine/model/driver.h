@@ -18,6 +18,7 @@ struct DriverOptions {
   std::int32_t block_size = 16;
   std::int32_t blocks = 64;
   std::int32_t max_batched_tokens = 256;
+  std::string quantization = "none";
   void (*edit_ops)(OpTable&) = nullptr;  // to break an op on purpose
 };
 
@@ -59,6 +60,7 @@ class Driver {
 };
 
 std::string golden_dir(const std::string& name);
+std::string demo_dir();  // models/demo
 std::vector<std::string> golden_names();  // every directory of tests/golden with reference logits
 
 // Reads a whole tensor of a fixture as T (float or std::int32_t); stops the program on failure.

@@ -72,7 +72,7 @@ TEST(Load, ReportsProgressAndSizes) {
                             }};
   Loaded loaded = load(disk, options);
   ASSERT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
-  const auto summary = summarize(disk, "m");
+  const auto summary = summarize(disk, "m", {});
   ASSERT_TRUE(summary.ok());
   EXPECT_EQ(last, total);
   EXPECT_EQ(total, static_cast<std::uint64_t>(summary->total.file_bytes));
@@ -82,7 +82,7 @@ TEST(Load, ReportsProgressAndSizes) {
 }
 
 TEST(Load, SummaryCountsByHand) {
-  const auto summary = summarize(local_files(), golden_dir("mixtral-gqa-top2"));
+  const auto summary = summarize(local_files(), golden_dir("mixtral-gqa-top2"), {});
   ASSERT_TRUE(summary.ok());
   const std::int64_t hidden = 40, inner = 28, q = 60, kv = 20, vocab = 96, experts = 5, layers = 2;
   EXPECT_EQ(summary->group(WeightGroup::kExperts).parameters, layers * experts * 3 * hidden * inner);
@@ -96,7 +96,7 @@ TEST(Load, SummaryCountsByHand) {
 }
 
 TEST(Load, StepsCountTheBytesTheyRead) {
-  const auto summary = summarize(local_files(), golden_dir("mixtral-gqa-top2"));
+  const auto summary = summarize(local_files(), golden_dir("mixtral-gqa-top2"), {});
   ASSERT_TRUE(summary.ok());
   Driver driver(golden_dir("mixtral-gqa-top2"), {});
   const int sequence = driver.add_sequence();
