@@ -60,7 +60,7 @@ class Driver {
 };
 
 std::string golden_dir(const std::string& name);
-std::string demo_dir();  // models/demo
+std::string demo_dir();                   // models/demo
 std::vector<std::string> golden_names();  // every directory of tests/golden with reference logits
 
 // Reads a whole tensor of a fixture as T (float or std::int32_t); stops the program on failure.
