@@ -4,16 +4,13 @@
 #include <utility>
 
 #include "engine/base/log.h"
+#include "engine/text/split_patterns.h"
 #include "engine/text/tokenizer_fields.h"
 
 namespace foregate::tok {
 namespace {
 
 using nlohmann::json;
-
-// GPT-2's pattern, which ByteLevel uses with use_regex.
-constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 // Punctuation and Digits of the tokenizers library follow other Unicode versions than its patterns:
 // punctuation of Unicode 9 and later is not seen, numbers of Unicode 17 are.

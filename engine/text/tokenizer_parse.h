@@ -8,6 +8,7 @@
 
 #include "engine/base/status.h"
 #include "engine/text/bpe.h"
+#include "engine/text/bpe_tokenizer.h"
 #include "engine/text/normalizer.h"
 #include "engine/text/pre_tokenizer.h"
 #include "engine/text/tokenizer_added.h"
@@ -15,11 +16,6 @@
 #include "engine/text/tokenizer_json.h"
 
 namespace foregate::tok {
-
-// What TemplateProcessing puts around a text.
-struct Template {
-  std::vector<Token> before, after;
-};
 
 // `where` names the value in errors. A JSON null gives a null pointer, or a chain that joins with spaces.
 Result<std::unique_ptr<Normalizer>> parse_normalizer(const nlohmann::json& value, const std::string& where);
