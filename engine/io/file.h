@@ -29,6 +29,8 @@ class FileSystem {
   virtual ~FileSystem() = default;
   virtual Result<std::unique_ptr<File>> open(const std::string& path) const = 0;
   virtual bool exists(const std::string& path) const = 0;
+  // Names of the files in a directory, in no order; kNotFound when there is no such directory.
+  virtual Result<std::vector<std::string>> list(const std::string& dir) const = 0;
 };
 
 // Plain pread on the local file system.

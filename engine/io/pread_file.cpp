@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "engine/io/file.h"
 
@@ -53,6 +54,17 @@ class LocalFiles final : public FileSystem {
   }
 
   bool exists(const std::string& path) const override { return ::access(path.c_str(), R_OK) == 0; }
+
+  Result<std::vector<std::string>> list(const std::string& dir) const override {
+    std::error_code error;
+    std::vector<std::string> names;
+    std::filesystem::directory_iterator at(dir, error);
+    for (; !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
+      names.push_back(at->path().filename().string());
+    }
+    if (error) return not_found(dir + ": " + error.message());
+    return names;
+  }
 };
 
 }  // namespace

@@ -18,7 +18,7 @@ enum class WindowRule {
   kEvenLower,       // layer_types, or even layers < max_window_layers when use_sliding_window
 };
 
-// Names under "model.layers.N." of one layer's MoE block. A null name: the tensor does not exist.
+// Names under the layer's stem of one layer's MoE block. A null name: the tensor does not exist.
 struct MoeNames {
   const char* router = nullptr;         // [experts, hidden]
   const char* gate = nullptr;           // per expert [intermediate, hidden]
@@ -26,6 +26,9 @@ struct MoeNames {
   const char* down = nullptr;           // per expert [hidden, intermediate]
   const char* fused_gate_up = nullptr;  // [experts, 2 * intermediate, hidden], gate rows first
   const char* fused_down = nullptr;     // [experts, hidden, intermediate]
+  const char* stacked_gate = nullptr;   // [experts, intermediate, hidden]
+  const char* stacked_up = nullptr;     // [experts, intermediate, hidden]
+  const char* stacked_down = nullptr;   // [experts, hidden, intermediate]
 };
 
 struct ArchTable {

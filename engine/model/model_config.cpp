@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "engine/model/config_limits.h"
 #include "engine/model/config_reader.h"
 #include "engine/model/rope_config.h"
 #include "engine/weights/checked_json.h"
@@ -13,13 +14,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::uint64_t kMaxConfigBytes = 1 << 20;
-constexpr std::int64_t kMaxWidth = 1 << 20;  // hidden and intermediate sizes
-constexpr std::int64_t kMaxVocab = 1 << 24;
-constexpr std::int64_t kMaxLayers = 1024;
-constexpr std::int64_t kMaxHeads = 4096;
-constexpr std::int64_t kMaxHeadDim = 4096;
-constexpr std::int64_t kMaxExperts = 4096;
-constexpr std::int64_t kMaxPositions = 1 << 28;
 
 std::int32_t int_field(ConfigReader& config, const char* key, std::int64_t high) {
   return static_cast<std::int32_t>(config.integer(key, 1, high));

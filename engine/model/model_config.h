@@ -1,5 +1,5 @@
-// What a model directory's config.json and generation_config.json say, every bound checked.
-// Plain data, immutable after read_model_config(); no key of the files is looked at elsewhere.
+// What a model's config.json and generation_config.json, or the metadata of its GGUF file, say, every
+// bound checked. Plain data, immutable once read; no key of the files is looked at elsewhere.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "engine/io/file.h"
 #include "engine/model/arch.h"
 #include "engine/model/rope.h"
+#include "engine/model/weight_names.h"
 #include "kernels/api/args_moe.h"
 
 namespace foregate {
@@ -50,6 +51,9 @@ struct ModelConfig {
   RouterRule router;  // experts == 0: a dense model
   std::vector<RopeConfig> ropes;
   std::vector<LayerConfig> layers;
+  const WeightNames* names = &kHuggingFaceNames;
+  // In each head of q and k the rows of the file are 0, d/2, 1, d/2 + 1, ...; the loader puts them in order.
+  bool paired_rope_rows = false;
   std::string dtype;  // as written, for display
   std::optional<Token> bos;
   std::vector<Token> eos;  // any of them ends a sequence

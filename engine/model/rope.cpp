@@ -39,6 +39,10 @@ double yarn_frequency(const RopeConfig& config, double frequency, int pair) {
 
 }  // namespace
 
+double yarn_magnitude(double factor, double scale) {
+  return factor <= 1.0 ? 1.0 : 0.1 * scale * std::log(factor) + 1.0;
+}
+
 std::vector<float> rope_frequencies(const RopeConfig& config) {
   std::vector<float> frequencies;
   for (int pair = 0; pair < config.rotary_dim / 2; ++pair) {
@@ -48,6 +52,7 @@ std::vector<float> rope_frequencies(const RopeConfig& config) {
       case RopeScaling::kLinear: frequency /= config.factor; break;
       case RopeScaling::kLlama3: frequency = llama3_frequency(config, frequency); break;
       case RopeScaling::kYarn: frequency = yarn_frequency(config, frequency, pair); break;
+      case RopeScaling::kDivisors: frequency /= config.divisors[static_cast<std::size_t>(pair)]; break;
     }
     frequencies.push_back(static_cast<float>(frequency));
   }

@@ -1,4 +1,4 @@
-// Rotary position frequencies as data: default, linear, llama3 and yarn (arXiv 2309.00071).
+// Rotary position frequencies as data: default, linear, llama3, yarn (arXiv 2309.00071), or a divisor per pair.
 // Pure functions; the rotation itself is an op of the table.
 #pragma once
 
@@ -8,21 +8,25 @@
 
 namespace foregate {
 
-enum class RopeScaling { kNone, kLinear, kLlama3, kYarn };
+enum class RopeScaling { kNone, kLinear, kLlama3, kYarn, kDivisors };
 
 struct RopeConfig {
   double theta = 10000.0;
   std::int32_t rotary_dim = 0;  // even
   RopeScaling scaling = RopeScaling::kNone;
   double factor = 1.0;
-  double original_positions = 0.0;  // llama3, yarn
-  double low_freq_factor = 1.0;     // llama3
-  double high_freq_factor = 4.0;    // llama3
-  double beta_fast = 32.0;          // yarn
-  double beta_slow = 1.0;           // yarn
-  double magnitude = 1.0;           // multiplies cos and sin (yarn's attention factor)
-  bool truncate = true;             // yarn: whole-number ramp ends
+  double original_positions = 0.0;   // llama3, yarn
+  double low_freq_factor = 1.0;      // llama3
+  double high_freq_factor = 4.0;     // llama3
+  double beta_fast = 32.0;           // yarn
+  double beta_slow = 1.0;            // yarn
+  double magnitude = 1.0;            // multiplies cos and sin (yarn's attention factor)
+  bool truncate = true;              // yarn: whole-number ramp ends
+  std::vector<float> divisors = {};  // divisors: one per pair
 };
+
+// How yarn scales attention when nothing else is said.
+double yarn_magnitude(double factor, double scale);
 
 // rotary_dim / 2 angles per position.
 std::vector<float> rope_frequencies(const RopeConfig& config);

@@ -41,12 +41,11 @@ void close_run(const ModelConfig& config, const WeightItem& last, GroupSize& run
 
 }  // namespace
 
-Result<ModelSummary> summarize(const FileSystem& files, const std::string& dir, const WeightPlanOptions& options) {
+Result<ModelSummary> summarize(const OpenModel& model, const WeightPlanOptions& options) {
   ModelSummary summary;
-  ASSIGN_OR_RETURN(summary.config, read_model_config(files, dir));
-  ASSIGN_OR_RETURN(const TensorIndex index, TensorIndex::open(files, dir));
+  summary.config = model.config;
   ModelWeights weights;
-  ASSIGN_OR_RETURN(const auto items, plan_weights(summary.config, index, options, weights));
+  ASSIGN_OR_RETURN(const auto items, plan_weights(model.config, model.index, options, weights));
   GroupSize run;
   for (std::size_t i = 0; i < items.size(); ++i) {
     const WeightItem& item = items[i];
@@ -61,8 +60,13 @@ Result<ModelSummary> summarize(const FileSystem& files, const std::string& dir, 
   for (const GroupSize& group : summary.groups) add(summary.total, group);
   const ModelConfig& config = summary.config;
   summary.kv_bytes_per_position = static_cast<std::int64_t>(config.layers.size()) * 2 * config.kv_width() * 4;
-  summary.shards = index.shards();
+  summary.shards = model.index.shards();
   return summary;
+}
+
+Result<ModelSummary> summarize(const FileSystem& files, const std::string& path, const WeightPlanOptions& options) {
+  ASSIGN_OR_RETURN(const OpenModel model, open_model(files, path));
+  return summarize(model, options);
 }
 
 }  // namespace foregate

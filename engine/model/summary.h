@@ -9,6 +9,7 @@
 #include "engine/base/status.h"
 #include "engine/io/file.h"
 #include "engine/model/model_config.h"
+#include "engine/model/model_source.h"
 #include "engine/model/weight_plan.h"
 
 namespace foregate {
@@ -33,7 +34,9 @@ struct ModelSummary {
   const GroupSize& group(WeightGroup group) const { return groups[static_cast<std::size_t>(group)]; }
 };
 
-// Errors as read_model_config() and load_weights() give them.
-Result<ModelSummary> summarize(const FileSystem& files, const std::string& dir, const WeightPlanOptions& options);
+// Errors as load_weights() gives them.
+Result<ModelSummary> summarize(const OpenModel& model, const WeightPlanOptions& options);
+// Opens the model at `path` first.
+Result<ModelSummary> summarize(const FileSystem& files, const std::string& path, const WeightPlanOptions& options);
 
 }  // namespace foregate

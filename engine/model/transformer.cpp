@@ -100,17 +100,22 @@ std::int64_t Transformer::weight_bytes() const {
   return bytes;
 }
 
-Result<std::unique_ptr<Transformer>> load_transformer(const FileSystem& files, const std::string& dir, Device& device,
-                                                      const OpTable& ops, Stream& stream, const LoadOptions& options) {
+Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, Device& device, const OpTable& ops,
+                                                      Stream& stream, const LoadOptions& options) {
   if (options.max_batched_tokens <= 0 || options.max_batched_tokens > kMaxBatchedTokens) {
     return invalid_argument("must lie between 1 and " + std::to_string(kMaxBatchedTokens), "max_batched_tokens");
   }
-  ASSIGN_OR_RETURN(ModelConfig config, read_model_config(files, dir));
-  ASSIGN_OR_RETURN(const TensorIndex index, TensorIndex::open(files, dir));
-  ASSIGN_OR_RETURN(auto weights, load_weights(config, index, device, ops, stream, options.weights, options.progress));
-  ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(config, options.max_batched_tokens, device));
-  return std::make_unique<Transformer>(std::move(config), std::move(weights), std::move(scratch),
-                                       options.max_batched_tokens, ops, stream);
+  ASSIGN_OR_RETURN(auto weights,
+                   load_weights(model.config, model.index, device, ops, stream, options.weights, options.progress));
+  ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(model.config, options.max_batched_tokens, device));
+  return std::make_unique<Transformer>(model.config, std::move(weights), std::move(scratch), options.max_batched_tokens,
+                                       ops, stream);
+}
+
+Result<std::unique_ptr<Transformer>> load_transformer(const FileSystem& files, const std::string& path, Device& device,
+                                                      const OpTable& ops, Stream& stream, const LoadOptions& options) {
+  ASSIGN_OR_RETURN(const OpenModel model, open_model(files, path));
+  return load_transformer(model, device, ops, stream, options);
 }
 
 }  // namespace foregate

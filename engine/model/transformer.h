@@ -12,6 +12,7 @@
 #include "engine/base/status.h"
 #include "engine/model/model.h"
 #include "engine/model/model_config.h"
+#include "engine/model/model_source.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/step_scratch.h"
 #include "engine/model/weight_loader.h"
@@ -51,9 +52,12 @@ class Transformer final : public Model {
   std::atomic<std::uint64_t> bytes_read_{0};  // read by other threads for figures
 };
 
-// Reads the model directory and packs its weights onto the device. `ops` and `stream` must outlive
-// the model. Errors name the file and the key or tensor.
-Result<std::unique_ptr<Transformer>> load_transformer(const FileSystem& files, const std::string& dir, Device& device,
+// Packs the weights of an opened model onto the device. `ops` and `stream` must outlive the result.
+// Errors name the file and the tensor.
+Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, Device& device, const OpTable& ops,
+                                                      Stream& stream, const LoadOptions& options);
+// Opens the model at `path` first.
+Result<std::unique_ptr<Transformer>> load_transformer(const FileSystem& files, const std::string& path, Device& device,
                                                       const OpTable& ops, Stream& stream, const LoadOptions& options);
 
 }  // namespace foregate

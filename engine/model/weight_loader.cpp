@@ -1,6 +1,8 @@
 #include "engine/model/weight_loader.h"
 
 #include <algorithm>
+#include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "engine/model/weight_plan.h"
@@ -25,6 +27,7 @@ class Loader {
 
  private:
   Status pack(const WeightItem& item, std::byte* packed);
+  void order_rows(std::int64_t rows, std::int64_t head_rows, std::int64_t row_bytes);
   const float* widen(DType type, std::int64_t rows, std::int64_t cols);
 
   const TensorIndex& index_;
@@ -32,6 +35,7 @@ class Loader {
   Stream& stream_;
   const WeightProgress& progress_;
   std::vector<std::byte> buffer_;
+  std::vector<std::byte> ordered_;
   std::vector<float> widened_;
   std::uint64_t done_bytes_ = 0;
   std::uint64_t total_bytes_ = 0;
@@ -46,15 +50,31 @@ const float* Loader::widen(DType type, std::int64_t rows, std::int64_t cols) {
   return widened_.data();
 }
 
+// Rows of each head from rope pairs (0, d/2, 1, d/2 + 1, ...) to the order in which rope takes halves. Rows are whole
+// blocks, so that moving them changes no value.
+void Loader::order_rows(std::int64_t rows, std::int64_t head_rows, std::int64_t row_bytes) {
+  ordered_.resize(buffer_.size());
+  const std::int64_t half = head_rows / 2;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const std::int64_t at = row % head_rows;
+    const std::int64_t from = row - at + 2 * (at % half) + at / half;
+    std::memcpy(ordered_.data() + row * row_bytes, buffer_.data() + from * row_bytes,
+                static_cast<std::size_t>(row_bytes));
+  }
+  buffer_.swap(ordered_);
+}
+
 // Whole 16-row blocks are packed one after another, so the source is never held whole.
 Status Loader::pack(const WeightItem& item, std::byte* packed) {
   const std::int64_t row_bytes = dtype_row_bytes(*item.entry->dtype, item.cols);
-  const std::int64_t fitting = kTransientBytes / row_bytes / kRowInterleave * kRowInterleave;
-  const std::int64_t step = std::min(item.rows, std::max<std::int64_t>(fitting, kRowInterleave));
+  // With paired rows, whole heads as well.
+  const std::int64_t unit = std::lcm<std::int64_t>(kRowInterleave, std::max(item.paired_rows, 1));
+  const std::int64_t step = std::min(item.rows, std::max(kTransientBytes / row_bytes / unit * unit, unit));
   for (std::int64_t row = 0; row < item.rows; row += step) {
     const std::int64_t rows = std::min(step, item.rows - row);
     buffer_.resize(static_cast<std::size_t>(rows * row_bytes));
     RETURN_IF_ERROR(index_.read(*item.entry, item.begin + static_cast<std::uint64_t>(row * row_bytes), buffer_));
+    if (item.paired_rows > 0) order_rows(rows, item.paired_rows, row_bytes);
     PackWeightArgs args{.source = buffer_.data(),
                         .source_type = *item.entry->dtype,
                         .rows = rows,

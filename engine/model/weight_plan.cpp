@@ -29,7 +29,7 @@ std::string known_types() {
 class Planner {
  public:
   Planner(const ModelConfig& config, const TensorIndex& index, const WeightPlanOptions& options, ModelWeights& weights)
-      : config_(config), index_(index), options_(options), weights_(weights) {}
+      : config_(config), names_(*config.names), index_(index), options_(options), weights_(weights) {}
 
   Status run();
   std::vector<WeightItem> take() { return std::move(items_); }
@@ -42,20 +42,25 @@ class Planner {
   void settle_ffn();
   void vector(const std::string& name, std::int64_t size, WeightGroup group, const float*& out);
   void linear(const std::string& stem, std::int64_t rows, std::int64_t cols, bool bias, LinearWeights& out);
-  void ffn(const std::string& stem, std::int64_t width, WeightGroup group, ExpertWeights& out);
-  void attention(const std::string& stem, AttentionWeights& out);
+  void roped(const char* name, std::int64_t rows, LinearWeights& out);
+  void ffn(const FfnNames& names, std::int64_t width, WeightGroup group, ExpertWeights& out);
+  void attention(AttentionWeights& out);
+  const MoeNames& moe_names() const;
+  void shared_router(PackedWeight& out);
   void moe(const LayerConfig& layer, LayerWeights& out);
   void experts(const MoeNames& names, std::int64_t width);
   void fused_experts(const MoeNames& names, std::int64_t width);
+  void stacked_experts(const MoeNames& names, std::int64_t width);
   void layer(std::int32_t number);
 
   const ModelConfig& config_;
+  const WeightNames& names_;
   const TensorIndex& index_;
   const WeightPlanOptions& options_;
   ModelWeights& weights_;
   std::vector<WeightItem> items_;
   std::int32_t layer_ = -1;
-  std::string stem_;  // "model.layers.N."
+  std::string stem_;  // of the layer's names
   Status status_;
 };
 
@@ -92,7 +97,7 @@ void Planner::part(const TensorEntry* entry, std::int64_t first_row, std::int64_
                    WeightGroup group, PackedWeight& out) {
   const WeightFormat format = choose_format(group, *entry->dtype, rows, cols, options_);
   const std::int64_t begin = first_row * dtype_row_bytes(*entry->dtype, cols);
-  items_.push_back({entry, static_cast<std::uint64_t>(begin), rows, cols, format, group, layer_, &out, nullptr});
+  items_.push_back({entry, static_cast<std::uint64_t>(begin), rows, cols, format, group, layer_, 0, &out, nullptr});
 }
 
 // The last three items are one FFN: where only some of them can be quantized, none is.
@@ -114,7 +119,7 @@ void Planner::vector(const std::string& name, std::int64_t size, WeightGroup gro
     status_ = unimplemented(index_.path_of(*entry) + ": vector \"" + name + "\" is quantized", name);
     return;
   }
-  items_.push_back({entry, 0, size, 1, WeightFormat::kF32, group, layer_, nullptr, &out});
+  items_.push_back({entry, 0, size, 1, WeightFormat::kF32, group, layer_, 0, nullptr, &out});
 }
 
 void Planner::linear(const std::string& stem, std::int64_t rows, std::int64_t cols, bool bias, LinearWeights& out) {
@@ -122,37 +127,39 @@ void Planner::linear(const std::string& stem, std::int64_t rows, std::int64_t co
   if (bias) vector(stem + ".bias", rows, WeightGroup::kAttention, out.bias);
 }
 
-void Planner::ffn(const std::string& stem, std::int64_t width, WeightGroup group, ExpertWeights& out) {
-  matrix(stem + "gate_proj.weight", width, config_.hidden_size, group, out.gate);
-  matrix(stem + "up_proj.weight", width, config_.hidden_size, group, out.up);
-  matrix(stem + "down_proj.weight", config_.hidden_size, width, group, out.down);
+void Planner::ffn(const FfnNames& names, std::int64_t width, WeightGroup group, ExpertWeights& out) {
+  matrix(stem_ + names.gate, width, config_.hidden_size, group, out.gate);
+  matrix(stem_ + names.up, width, config_.hidden_size, group, out.up);
+  matrix(stem_ + names.down, config_.hidden_size, width, group, out.down);
   settle_ffn();
 }
 
-void Planner::attention(const std::string& stem, AttentionWeights& out) {
-  const std::int64_t hidden = config_.hidden_size;
-  linear(stem + "q_proj", config_.q_width(), hidden, config_.qkv_bias, out.q);
-  linear(stem + "k_proj", config_.kv_width(), hidden, config_.qkv_bias, out.k);
-  linear(stem + "v_proj", config_.kv_width(), hidden, config_.qkv_bias, out.v);
-  linear(stem + "o_proj", hidden, config_.q_width(), config_.output_bias, out.o);
-  if (config_.arch->qk_norm == QkNorm::kNone) return;
-  const bool full = config_.arch->qk_norm == QkNorm::kFullWidth;
-  vector(stem + "q_norm.weight", full ? config_.q_width() : config_.head_dim, WeightGroup::kNorm, out.q_norm);
-  vector(stem + "k_norm.weight", full ? config_.kv_width() : config_.head_dim, WeightGroup::kNorm, out.k_norm);
+// A projection whose rows rope turns.
+void Planner::roped(const char* name, std::int64_t rows, LinearWeights& out) {
+  matrix(stem_ + name + ".weight", rows, config_.hidden_size, WeightGroup::kAttention, out.weight);
+  if (status_.ok() && config_.paired_rope_rows) items_.back().paired_rows = config_.head_dim;
+  if (config_.qkv_bias) vector(stem_ + name + ".bias", rows, WeightGroup::kAttention, out.bias);
 }
 
-std::string expert_name(const std::string& stem, const char* pattern, std::int32_t expert) {
-  std::string name = stem + pattern;
-  return name.replace(name.find("{}"), 2, std::to_string(expert));
+void Planner::attention(AttentionWeights& out) {
+  const std::int64_t hidden = config_.hidden_size;
+  roped(names_.q, config_.q_width(), out.q);
+  roped(names_.k, config_.kv_width(), out.k);
+  linear(stem_ + names_.v, config_.kv_width(), hidden, config_.qkv_bias, out.v);
+  linear(stem_ + names_.o, hidden, config_.q_width(), config_.output_bias, out.o);
+  if (config_.arch->qk_norm == QkNorm::kNone) return;
+  const bool full = config_.arch->qk_norm == QkNorm::kFullWidth;
+  vector(stem_ + names_.q_norm, full ? config_.q_width() : config_.head_dim, WeightGroup::kNorm, out.q_norm);
+  vector(stem_ + names_.k_norm, full ? config_.kv_width() : config_.head_dim, WeightGroup::kNorm, out.k_norm);
 }
 
 void Planner::experts(const MoeNames& names, std::int64_t width) {
   const std::int64_t hidden = config_.hidden_size;
   for (std::int32_t e = 0; e < config_.router.experts && status_.ok(); ++e) {
     ExpertWeights& out = weights_.experts.slot({LayerId{layer_}, ExpertId{e}});
-    matrix(expert_name(stem_, names.gate, e), width, hidden, WeightGroup::kExperts, out.gate);
-    matrix(expert_name(stem_, names.up, e), width, hidden, WeightGroup::kExperts, out.up);
-    matrix(expert_name(stem_, names.down, e), hidden, width, WeightGroup::kExperts, out.down);
+    matrix(stem_ + numbered(names.gate, e), width, hidden, WeightGroup::kExperts, out.gate);
+    matrix(stem_ + numbered(names.up, e), width, hidden, WeightGroup::kExperts, out.up);
+    matrix(stem_ + numbered(names.down, e), hidden, width, WeightGroup::kExperts, out.down);
     settle_ffn();
   }
 }
@@ -173,49 +180,85 @@ void Planner::fused_experts(const MoeNames& names, std::int64_t width) {
   }
 }
 
-void Planner::moe(const LayerConfig& layer, LayerWeights& out) {
-  const MoeNames* names = &config_.arch->moe[0];
-  const MoeNames& other = config_.arch->moe[1];
-  if (other.router != nullptr && index_.find(stem_ + names->router) == nullptr &&
-      index_.find(stem_ + other.router) != nullptr) {
-    names = &other;
+// The same with gate and up apart.
+void Planner::stacked_experts(const MoeNames& names, std::int64_t width) {
+  const std::int64_t hidden = config_.hidden_size;
+  const std::int64_t count = config_.router.experts;
+  const TensorEntry* gate = tensor(stem_ + names.stacked_gate, {count, width, hidden});
+  const TensorEntry* up = tensor(stem_ + names.stacked_up, {count, width, hidden});
+  const TensorEntry* down = tensor(stem_ + names.stacked_down, {count, hidden, width});
+  if (!status_.ok()) return;
+  for (std::int32_t e = 0; e < count; ++e) {
+    ExpertWeights& out = weights_.experts.slot({LayerId{layer_}, ExpertId{e}});
+    part(gate, e * width, width, hidden, WeightGroup::kExperts, out.gate);
+    part(up, e * width, width, hidden, WeightGroup::kExperts, out.up);
+    part(down, e * hidden, hidden, width, WeightGroup::kExperts, out.down);
+    settle_ffn();
   }
+}
+
+const MoeNames& Planner::moe_names() const {
+  if (names_.moe != nullptr) return *names_.moe;
+  const MoeNames& first = config_.arch->moe[0];
+  const MoeNames& other = config_.arch->moe[1];
+  const bool takes_other = other.router != nullptr && index_.find(stem_ + first.router) == nullptr &&
+                           index_.find(stem_ + other.router) != nullptr;
+  return takes_other ? other : first;
+}
+
+void Planner::moe(const LayerConfig& layer, LayerWeights& out) {
+  const MoeNames* names = &moe_names();
   out.router.rule = config_.router;
   matrix(stem_ + names->router, config_.router.experts, config_.hidden_size, WeightGroup::kRouter, out.router.gate);
   if (!status_.ok()) return;
   weights_.experts.add_layer(config_.router.experts);
-  const bool fused = names->fused_gate_up != nullptr && index_.find(stem_ + names->fused_gate_up) != nullptr;
-  fused ? fused_experts(*names, layer.ffn_intermediate) : experts(*names, layer.ffn_intermediate);
+  const auto has = [&](const char* name) { return name != nullptr && index_.find(stem_ + name) != nullptr; };
+  if (has(names->stacked_gate)) {
+    stacked_experts(*names, layer.ffn_intermediate);
+  } else if (has(names->fused_gate_up)) {
+    fused_experts(*names, layer.ffn_intermediate);
+  } else {
+    experts(*names, layer.ffn_intermediate);
+  }
   if (config_.shared_intermediate == 0) return;
-  ffn(stem_ + "mlp.shared_expert.", config_.shared_intermediate, WeightGroup::kSharedExpert, out.shared);
-  matrix(stem_ + "mlp.shared_expert_gate.weight", 1, config_.hidden_size, WeightGroup::kSharedExpert, out.shared_gate);
+  ffn(names_.shared, config_.shared_intermediate, WeightGroup::kSharedExpert, out.shared);
+  shared_router(out.shared_gate);
+}
+
+// One row, which some files hold as a vector.
+void Planner::shared_router(PackedWeight& out) {
+  const std::int64_t hidden = config_.hidden_size;
+  const std::string name = stem_ + names_.shared_router;
+  const TensorEntry* found = index_.find(name);
+  const bool flat = found != nullptr && found->shape.size() == 1;
+  const TensorEntry* entry = tensor(name, flat ? std::vector{hidden} : std::vector{std::int64_t{1}, hidden});
+  if (entry != nullptr) part(entry, 0, 1, hidden, WeightGroup::kSharedExpert, out);
 }
 
 void Planner::layer(std::int32_t number) {
   layer_ = number;
-  stem_ = "model.layers." + std::to_string(number) + ".";
+  stem_ = numbered(names_.layer, number);
   LayerWeights& out = weights_.layers[static_cast<std::size_t>(number)];
   const LayerConfig& layer = config_.layers[static_cast<std::size_t>(number)];
-  vector(stem_ + "input_layernorm.weight", config_.hidden_size, WeightGroup::kNorm, out.attention_norm);
-  attention(stem_ + "self_attn.", out.attention);
-  vector(stem_ + "post_attention_layernorm.weight", config_.hidden_size, WeightGroup::kNorm, out.ffn_norm);
+  vector(stem_ + names_.attention_norm, config_.hidden_size, WeightGroup::kNorm, out.attention_norm);
+  attention(out.attention);
+  vector(stem_ + names_.ffn_norm, config_.hidden_size, WeightGroup::kNorm, out.ffn_norm);
   if (layer.sparse) {
     moe(layer, out);
   } else {
     weights_.experts.add_layer(0);
-    ffn(stem_ + "mlp.", layer.ffn_intermediate, WeightGroup::kDenseFfn, out.dense);
+    ffn(names_.dense, layer.ffn_intermediate, WeightGroup::kDenseFfn, out.dense);
   }
 }
 
 Status Planner::run() {
   weights_.layers.resize(config_.layers.size());
-  matrix("model.embed_tokens.weight", config_.vocab_size, config_.hidden_size, WeightGroup::kEmbedding,
-         weights_.embedding);
+  matrix(names_.embedding, config_.vocab_size, config_.hidden_size, WeightGroup::kEmbedding, weights_.embedding);
   for (std::size_t i = 0; i < config_.layers.size() && status_.ok(); ++i) layer(static_cast<std::int32_t>(i));
   layer_ = -1;
-  vector("model.norm.weight", config_.hidden_size, WeightGroup::kNorm, weights_.final_norm);
+  vector(names_.final_norm, config_.hidden_size, WeightGroup::kNorm, weights_.final_norm);
   if (!config_.tied_embeddings) {
-    matrix("lm_head.weight", config_.vocab_size, config_.hidden_size, WeightGroup::kLmHead, weights_.lm_head);
+    matrix(names_.lm_head, config_.vocab_size, config_.hidden_size, WeightGroup::kLmHead, weights_.lm_head);
   }
   return status_;
 }

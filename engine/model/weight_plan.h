@@ -24,6 +24,7 @@ struct WeightItem {
   WeightFormat format = WeightFormat::kF32;
   WeightGroup group = WeightGroup::kNorm;
   std::int32_t layer = -1;         // -1: outside the layers
+  std::int32_t paired_rows = 0;    // > 0: heads of so many rows, each stored as 0, d/2, 1, d/2 + 1, ...
   PackedWeight* matrix = nullptr;  // exactly one of these two is set
   const float** vector = nullptr;
 };

@@ -5,10 +5,12 @@
 
 #include "engine/base/log.h"
 #include "engine/io/file.h"
+#include "engine/model/model_source.h"
 #include "engine/model/summary.h"
 #include "engine/model/transformer.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/memory_budget.h"
+#include "engine/runtime/model_text.h"
 #include "kernels/registry/registry.h"
 
 namespace foregate {
@@ -19,7 +21,7 @@ void tell(const BootOptions& options, std::string_view stage, double fraction) {
 }
 
 Status check_boot_options(const BootOptions& o) {
-  if (o.model_dir.empty()) return invalid_argument("no model directory is given", "model");
+  if (o.model.empty()) return invalid_argument("no model is given", "model");
   if (o.max_model_len < 0) return invalid_argument("max_model_len must not be negative", "max_model_len");
   if (o.max_num_seqs < 1) return invalid_argument("max_num_seqs must be at least 1", "max_num_seqs");
   if (o.max_num_batched_tokens < 1) {
@@ -95,14 +97,12 @@ Result<WeightPlanOptions> plan_options(const BootOptions& options) {
   return plan;
 }
 
-Result<LoadedModel> load_model(const BootOptions& options) {
-  RETURN_IF_ERROR(check_boot_options(options));
-  const FileSystem& files = local_files();
+Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& model) {
   const Clock& clock = options.clock != nullptr ? *options.clock : system_clock();
   const TimeNs start = clock.now();
   tell(options, "weights", 0.0);
   ASSIGN_OR_RETURN(const WeightPlanOptions plan, plan_options(options));
-  ASSIGN_OR_RETURN(const ModelSummary summary, summarize(files, options.model_dir, plan));
+  ASSIGN_OR_RETURN(const ModelSummary summary, summarize(model, plan));
   RETURN_IF_ERROR(check_memory(summary, available_memory()));
 
   LoadedModel loaded;
@@ -122,9 +122,9 @@ Result<LoadedModel> load_model(const BootOptions& options) {
   };
   // The model keeps a reference to the table, so the table must not move from here on.
   loaded.ops = std::make_unique<const OpTable>(loaded.backend.ops);
-  ASSIGN_OR_RETURN(loaded.model, load_transformer(files, options.model_dir, *loaded.backend.device, *loaded.ops,
-                                                  *loaded.stream, load));
+  ASSIGN_OR_RETURN(loaded.model, load_transformer(model, *loaded.backend.device, *loaded.ops, *loaded.stream, load));
   describe(summary, loaded);
+  loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
   loaded.report.load_seconds = seconds_between(start, clock.now());
   return loaded;
 }
@@ -141,29 +141,14 @@ class BootedModelImpl final : public BootedModel {
   LoadedModel loaded_;
 };
 
-// What a front end needs besides the tokenizer.
-struct TextAssets {
-  TokenizerConfig config;
-  std::shared_ptr<const ChatTemplate> chat_template;  // null when the directory has none
-};
-
-Result<TextAssets> load_text_assets(const std::string& model_dir) {
-  TextAssets assets;
-  ASSIGN_OR_RETURN(assets.config, load_tokenizer_config(local_files(), model_dir));
-  auto found = load_chat_template(local_files(), model_dir);
-  if (!found.ok() && found.status().code() != Code::kNotFound) return found.status();
-  if (found.ok()) assets.chat_template = std::move(found).value();
-  return assets;
-}
-
 class BootedEngineImpl final : public BootedEngine {
  public:
-  BootedEngineImpl(LoadedModel loaded, std::shared_ptr<const Tokenizer> tokenizer, TextAssets text)
-      : loaded_(std::move(loaded)), model_(*loaded_.model), tokenizer_(std::move(tokenizer)), text_(std::move(text)) {}
+  BootedEngineImpl(LoadedModel loaded, ModelText text)
+      : loaded_(std::move(loaded)), model_(*loaded_.model), text_(std::move(text)) {}
 
   Status start(const BootOptions& options);
   Engine& engine() override { return *engine_; }
-  std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
+  std::shared_ptr<const Tokenizer> tokenizer() const override { return text_.tokenizer; }
   std::shared_ptr<const ChatTemplate> chat_template() const override { return text_.chat_template; }
   const std::string& bos_token() const override { return text_.config.bos_token; }
   const std::string& eos_token() const override { return text_.config.eos_token; }
@@ -175,24 +160,18 @@ class BootedEngineImpl final : public BootedEngine {
  private:
   LoadedModel loaded_;  // its model belongs to the engine once that is started
   Model& model_;
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  TextAssets text_;
+  ModelText text_;
   std::unique_ptr<Engine> engine_;
 };
 
-EngineOptions engine_options(const BootOptions& options) {
+EngineOptions engine_options(const BootOptions& options, const BootReport& report) {
   EngineOptions out;
+  out.model_name = report.model_name;
   out.max_num_seqs = options.max_num_seqs;
   out.max_num_batched_tokens = options.max_num_batched_tokens;
   out.max_num_queued_reqs = options.max_num_queued_reqs;
   out.step_limit_seconds = options.step_limit_seconds;
   out.seed = options.seed;
-  out.model_name = options.model_name;
-  if (out.model_name.empty()) {
-    std::string dir = options.model_dir;
-    while (dir.size() > 1 && dir.back() == '/') dir.pop_back();
-    out.model_name = dir.substr(dir.find_last_of('/') + 1);
-  }
   return out;
 }
 
@@ -216,7 +195,7 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   parts.model = std::move(loaded_.model);
   parts.device = loaded_.backend.device.get();
   parts.cache = std::move(cache);
-  parts.options = engine_options(options);
+  parts.options = engine_options(options, report);
   parts.info = loaded_.info;
   parts.limits.max_model_len = loaded_.info.max_model_len;
   parts.limits.vocab_size = loaded_.info.vocab_size;
@@ -229,25 +208,28 @@ Status BootedEngineImpl::start(const BootOptions& options) {
 }  // namespace
 
 Result<std::unique_ptr<BootedModel>> boot_model(const BootOptions& options) {
-  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options));
+  RETURN_IF_ERROR(check_boot_options(options));
+  ASSIGN_OR_RETURN(OpenModel opened, open_model(local_files(), options.model));
+  opened.gguf = {};
+  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options, opened));
   return std::unique_ptr<BootedModel>(new BootedModelImpl(std::move(loaded)));
 }
 
 Result<std::unique_ptr<BootedEngine>> boot_engine(const BootOptions& options) {
-  // Text first: it is quick to read and most often what a directory lacks.
   RETURN_IF_ERROR(check_boot_options(options));
+  ASSIGN_OR_RETURN(OpenModel opened, open_model(local_files(), options.model));
+  // Text first: it is quick to read and most often what a model lacks.
   tell(options, "tokenizer", 0.0);
-  ASSIGN_OR_RETURN(std::shared_ptr<const Tokenizer> tokenizer,
-                   load_tokenizer(local_files(), options.model_dir + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(TextAssets text, load_text_assets(options.model_dir));
+  ASSIGN_OR_RETURN(ModelText text, load_model_text(local_files(), opened));
+  opened.gguf = {};
   tell(options, "tokenizer", 1.0);
-  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options));
-  if (tokenizer->vocab_size() > loaded.info.vocab_size) {
-    log_warn("tokenizer.json has ids up to " + std::to_string(tokenizer->vocab_size() - 1) +
+  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options, opened));
+  if (text.tokenizer->vocab_size() > loaded.info.vocab_size) {
+    log_warn("the tokenizer has ids up to " + std::to_string(text.tokenizer->vocab_size() - 1) +
              ", the model's vocab_size is " + std::to_string(loaded.info.vocab_size) +
              ": prompts with ids beyond it are refused");
   }
-  auto booted = std::make_unique<BootedEngineImpl>(std::move(loaded), std::move(tokenizer), std::move(text));
+  auto booted = std::make_unique<BootedEngineImpl>(std::move(loaded), std::move(text));
   RETURN_IF_ERROR(booted->start(options));
   tell(options, "ready", 1.0);
   return std::unique_ptr<BootedEngine>(std::move(booted));

@@ -1,4 +1,4 @@
-// From a model directory to a running engine: chooses the backend, loads the weights, sizes the KV
+// From a model on disk to a running engine: chooses the backend, loads the weights, sizes the KV
 // cache and starts the engine thread. Called once by the program's main thread. boot.cpp is the
 // only file of engine/ that sees kernels/registry.
 #pragma once
@@ -23,8 +23,8 @@
 namespace foregate {
 
 struct BootOptions {
-  std::string model_dir;   // a Hugging Face model directory
-  std::string model_name;  // label of the metrics; empty: the last part of model_dir
+  std::string model;       // path of a Hugging Face model directory, a GGUF file or a directory with one
+  std::string model_name;  // label of the metrics; empty: from the path
   std::string isa = "auto";
   int threads = 0;                            // 0: one per physical core this process may use
   std::int32_t max_model_len = 0;             // tokens; 0: from config.json
@@ -47,6 +47,7 @@ struct BootOptions {
 
 // What was decided at boot, for the log, the status page and `foregate inspect`.
 struct BootReport {
+  std::string model_name;  // as asked for, or the last part of the path
   std::string isa;
   int threads = 1;
   std::string device;                  // Device::describe()

@@ -57,8 +57,11 @@ Result<TokenizerConfig> parse_tokenizer_config(std::string_view json_text);
 // An absent file gives an empty config.
 Result<TokenizerConfig> load_tokenizer_config(const FileSystem& files, const std::string& directory);
 
-// The model's template: chat_template.jinja, else tokenizer_config.json. Where there is a "tool_use"
-// template as well, requests whose `tools` is not null use it. kNotFound when there is none.
+// The template named "default" of `config`; `where` names its place in errors. Where there is a "tool_use" template as
+// well, requests whose `tools` is not null use it. kNotFound when there is none.
+Result<std::unique_ptr<ChatTemplate>> make_chat_template(const TokenizerConfig& config, const std::string& where);
+
+// The model's template: chat_template.jinja, else tokenizer_config.json; then as make_chat_template().
 Result<std::unique_ptr<ChatTemplate>> load_chat_template(const FileSystem& files, const std::string& directory);
 
 }  // namespace foregate

@@ -136,6 +136,16 @@ Result<TokenizerConfig> load_tokenizer_config(const FileSystem& files, const std
   return parse_tokenizer_config(text);
 }
 
+Result<std::unique_ptr<ChatTemplate>> make_chat_template(const TokenizerConfig& config, const std::string& where) {
+  const auto plain = config.chat_templates.find("default");
+  if (plain == config.chat_templates.end()) return not_found(where + ": there is no template named 'default'");
+  ASSIGN_OR_RETURN(auto compiled, compile_named(plain->second, where));
+  const auto tools = config.chat_templates.find("tool_use");
+  if (tools == config.chat_templates.end()) return compiled;
+  ASSIGN_OR_RETURN(auto with_tools, compile_named(tools->second, "chat template 'tool_use'"));
+  return std::unique_ptr<ChatTemplate>(std::make_unique<ToolUseTemplate>(std::move(compiled), std::move(with_tools)));
+}
+
 Result<std::unique_ptr<ChatTemplate>> load_chat_template(const FileSystem& files, const std::string& directory) {
   const std::string path = join_path(directory, "chat_template.jinja");
   ASSIGN_OR_RETURN(TokenizerConfig config, load_tokenizer_config(files, directory));
@@ -148,17 +158,9 @@ Result<std::unique_ptr<ChatTemplate>> load_chat_template(const FileSystem& files
       ASSIGN_OR_RETURN(config.chat_templates["tool_use"], read_text(files, extra, kMaxTemplateBytes));
     }
   }
-  const auto plain = config.chat_templates.find("default");
-  if (plain == config.chat_templates.end()) {
-    if (config.chat_templates.empty()) return not_found("'" + directory + "' has no chat template");
-    return field_error("chat_template", "has no entry named 'default'");
-  }
-  ASSIGN_OR_RETURN(auto compiled,
-                   compile_named(plain->second, own_file ? path : "tokenizer_config.json: chat_template"));
-  const auto tools = config.chat_templates.find("tool_use");
-  if (tools == config.chat_templates.end()) return compiled;
-  ASSIGN_OR_RETURN(auto with_tools, compile_named(tools->second, "chat template 'tool_use'"));
-  return std::unique_ptr<ChatTemplate>(std::make_unique<ToolUseTemplate>(std::move(compiled), std::move(with_tools)));
+  if (config.chat_templates.empty()) return not_found("'" + directory + "' has no chat template");
+  if (config.chat_templates.count("default") == 0) return field_error("chat_template", "has no entry named 'default'");
+  return make_chat_template(config, own_file ? path : "tokenizer_config.json: chat_template");
 }
 
 }  // namespace foregate

@@ -69,6 +69,20 @@ Result<TensorIndex> TensorIndex::open_file(const FileSystem& files, const std::s
   return index;
 }
 
+Result<TensorIndex> TensorIndex::from_gguf(GgufModel& model) {
+  TensorIndex index;
+  for (std::size_t shard = 0; shard < model.files.size(); ++shard) {
+    for (GgufTensor& tensor : model.tensors[shard]) {
+      index.entries_.push_back({std::move(tensor.name), tensor.type_name, tensor.dtype, std::move(tensor.shape),
+                                static_cast<std::uint32_t>(shard), tensor.offset, tensor.bytes});
+    }
+  }
+  index.files_ = std::move(model.files);
+  model.tensors.clear();
+  RETURN_IF_ERROR(index.sort_and_check_names());
+  return index;
+}
+
 Status TensorIndex::add_listed_shards(const FileSystem& files, const std::string& dir, const std::string& index_path) {
   ASSIGN_OR_RETURN(const auto weight_map, read_weight_map(files, index_path));
   std::map<std::string, std::uint32_t> shard_ids;

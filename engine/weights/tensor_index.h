@@ -1,5 +1,5 @@
-// All tensors of a model directory by name: model.safetensors, or the shards that
-// model.safetensors.index.json lists. Every count, offset and length is checked against the real
+// All tensors of a model by name: of model.safetensors, of the shards that model.safetensors.index.json
+// lists, or of a GGUF model's files. Every count, offset and length is checked against the real
 // files at open; data is read on demand by explicit reads. Immutable after open, safe to share.
 #pragma once
 
@@ -13,6 +13,7 @@
 
 #include "engine/base/status.h"
 #include "engine/io/file.h"
+#include "engine/io/gguf_files.h"
 #include "engine/weights/safetensors_header.h"
 
 namespace foregate {
@@ -23,6 +24,8 @@ class TensorIndex {
   // not what it says.
   static Result<TensorIndex> open(const FileSystem& files, const std::string& dir);
   static Result<TensorIndex> open_file(const FileSystem& files, const std::string& path);
+  // Takes over the files and tensors of an opened GGUF model.
+  static Result<TensorIndex> from_gguf(GgufModel& model);
 
   const TensorEntry* find(std::string_view name) const;                 // null when absent
   const std::vector<TensorEntry>& tensors() const { return entries_; }  // by name

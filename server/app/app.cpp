@@ -192,12 +192,12 @@ int run_server(const ServeOptions& options, const BackendLoader& loader) {
   parse_log_level(options.log_level, &level);
   set_log_level(level);
   if (options.model.empty()) {
-    std::fprintf(stderr, "foregate: no model given; usage: foregate serve MODEL_DIRECTORY\n");
+    std::fprintf(stderr, "foregate: no model given; usage: foregate serve MODEL\n");
     return 2;
   }
   std::error_code ignored;
-  if (!std::filesystem::is_directory(options.model, ignored)) {
-    std::fprintf(stderr, "foregate: --model: %s is not a directory\n", options.model.c_str());
+  if (!std::filesystem::exists(options.model, ignored)) {
+    std::fprintf(stderr, "foregate: --model: %s does not exist\n", options.model.c_str());
     return 2;
   }
   App app(options, loader);

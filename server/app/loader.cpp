@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "engine/base/log.h"
@@ -8,12 +7,6 @@
 
 namespace foregate {
 namespace {
-
-std::string base_name(const std::string& path) {
-  std::filesystem::path trimmed(path);
-  if (trimmed.filename().empty()) trimmed = trimmed.parent_path();
-  return trimmed.filename().string();
-}
 
 Result<DType> kv_type(const std::string& word) {
   if (word == "auto" || word == "f32") return DType::kF32;
@@ -24,7 +17,7 @@ Result<DType> kv_type(const std::string& word) {
 
 Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, const LoadProgress& progress) {
   BootOptions boot;
-  boot.model_dir = options.model;
+  boot.model = options.model;
   boot.model_name = options.served_model_name;
   boot.quantization = options.quantization;
   boot.isa = options.isa;
@@ -44,9 +37,8 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   return boot;
 }
 
-std::vector<std::string> model_names(const ServeOptions& options) {
-  std::vector<std::string> names = {options.served_model_name.empty() ? base_name(options.model)
-                                                                      : options.served_model_name};
+std::vector<std::string> model_names(const ServeOptions& options, const BootReport& report) {
+  std::vector<std::string> names = {report.model_name};
   if (options.served_model_name.empty() && options.model != names[0]) names.push_back(options.model);
   return names;
 }
@@ -102,7 +94,7 @@ Result<std::shared_ptr<const ServedModel>> load(const ServeOptions& options, Met
   context.chat_template = served->chat_template.get();
   context.bos_token = booted->bos_token();
   context.eos_token = booted->eos_token();
-  context.model_names = model_names(options);
+  context.model_names = model_names(options, booted->report());
   if (options.generation_config == "auto") context.defaults = booted->generation_defaults();
   context.limits = served->engine->limits();
   context.max_prompt_bytes = max_prompt_bytes(*served->tokenizer, context.limits.max_model_len);

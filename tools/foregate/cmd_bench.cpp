@@ -84,7 +84,7 @@ double percent_of_limit(const BenchLine& line) {
 
 void print_markdown(const BootedModel& booted, const BenchOptions& options, double bandwidth,
                     const std::vector<BenchLine>& lines) {
-  std::printf("%s, %s, %d threads, %d repetitions, memory read %.1f GB/s\n\n", options.boot.model_dir.c_str(),
+  std::printf("%s, %s, %d threads, %d repetitions, memory read %.1f GB/s\n\n", options.boot.model.c_str(),
               booted.report().isa.c_str(), booted.report().threads, options.repetitions, bandwidth * 1e-9);
   std::printf("| test | batch | tokens/s | min - max | MB read per token | memory limit tokens/s | of the limit |\n");
   std::printf("|---|---|---|---|---|---|---|\n");
@@ -108,7 +108,7 @@ void print_json(const BootedModel& booted, const BenchOptions& options, double b
                     {"percent_of_memory_limit", percent_of_limit(line)}});
   }
   const nlohmann::ordered_json report = {
-      {"model", options.boot.model_dir},           {"isa", booted.report().isa},
+      {"model", options.boot.model},           {"isa", booted.report().isa},
       {"threads", booted.report().threads},        {"repetitions", options.repetitions},
       {"memory_read_bytes_per_second", bandwidth}, {"results", rows}};
   std::printf("%s\n", report.dump(2).c_str());
@@ -125,7 +125,7 @@ void print_csv(const std::vector<BenchLine>& lines) {
 // The exit status of a wrong or help-only command line, or -1 to go on.
 int parse_options(int argc, char** argv, BenchOptions& options) {
   CLI::App app("Tokens per second of a model on this machine", "foregate bench");
-  app.add_option("model", options.boot.model_dir, "model directory")->required();
+  app.add_option("model", options.boot.model, "model directory or GGUF file")->required();
   app.add_option("-p,--prompt", options.prompt_tokens, "prompt tokens of each sequence")->check(CLI::Range(1, 1 << 20));
   app.add_option("-n,--generate", options.generated_tokens, "generated tokens of each sequence")
       ->check(CLI::Range(1, 1 << 20));

@@ -160,7 +160,7 @@ void talk(BootedEngine& booted, const ChatOptions& options) {
 int chat_command(int argc, char** argv) {
   ChatOptions options;
   CLI::App app("Chat with a model in the terminal", "foregate chat");
-  app.add_option("model", options.boot.model_dir, "model directory")->required();
+  app.add_option("model", options.boot.model, "model directory or GGUF file")->required();
   app.add_option("--system", options.system, "system message");
   app.add_option("--max-tokens", options.max_tokens, "longest answer, in tokens")->check(CLI::Range(1, 1 << 20));
   app.add_option("--temperature", options.temperature, "0 takes the likeliest token")->check(CLI::Range(0.0, 100.0));
@@ -186,7 +186,7 @@ int chat_command(int argc, char** argv) {
     return 1;
   }
   if (booted.value()->chat_template() == nullptr) {
-    std::fprintf(stderr, "foregate chat: %s has no chat template\n", options.boot.model_dir.c_str());
+    std::fprintf(stderr, "foregate chat: %s has no chat template\n", options.boot.model.c_str());
     return 1;
   }
   std::signal(SIGINT, [](int) { g_interrupted = 1; });

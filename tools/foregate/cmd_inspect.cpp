@@ -12,7 +12,7 @@ namespace foregate {
 namespace {
 
 struct InspectOptions {
-  std::string model_dir;
+  std::string model;
   std::string quantization = "none";
   std::int32_t sequences = 32;
   std::int32_t context = 0;
@@ -82,7 +82,7 @@ void print_text(const ModelSummary& summary, const MemoryPlan& plan) {
   std::printf("context        %d positions\n", c.max_positions);
   std::printf("parameters     %.2f M, %.2f M active per token\n", static_cast<double>(summary.total.parameters) * 1e-6,
               static_cast<double>(summary.total.active) * 1e-6);
-  std::printf("files          %zu safetensors, %s\n\n", summary.shards, human(summary.total.file_bytes).c_str());
+  std::printf("files          %zu, %s\n\n", summary.shards, human(summary.total.file_bytes).c_str());
   std::printf("%-22s %8s %12s %12s %12s\n", "group", "tensors", "in files", "in memory", "per token");
   const auto row = [](const char* name, const GroupSize& g) {
     std::printf("%-22s %8lld %12s %12s %12s\n", name, static_cast<long long>(g.tensors), human(g.file_bytes).c_str(),
@@ -138,7 +138,7 @@ void print_json(const ModelSummary& summary, const MemoryPlan& plan) {
 int inspect_command(int argc, char** argv) {
   InspectOptions options;
   CLI::App app("What a model is and what serving it takes", "foregate inspect");
-  app.add_option("model", options.model_dir, "model directory")->required();
+  app.add_option("model", options.model, "model directory or GGUF file")->required();
   app.add_option("-q,--quantization", options.quantization, "as serve would pack the weights")
       ->check(CLI::IsMember({"none", "q8_0", "q4_0", "q4_k"}));
   app.add_option("--max-num-seqs", options.sequences, "sequences of the memory plan")->check(CLI::Range(1, 1 << 16));
@@ -151,7 +151,7 @@ int inspect_command(int argc, char** argv) {
     const int shown = app.exit(error);
     return shown == 0 ? 0 : 2;
   }
-  const auto summary = summarize(local_files(), options.model_dir, {quantization_named(options.quantization)});
+  const auto summary = summarize(local_files(), options.model, {quantization_named(options.quantization)});
   if (!summary.ok()) {
     std::fprintf(stderr, "foregate inspect: %s\n", summary.status().to_string().c_str());
     return 1;

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "engine/io/gguf_files.h"
+
 namespace foregate {
 namespace {
 
@@ -107,6 +109,21 @@ std::string golden_dir(const std::string& name) {
 
 std::string demo_dir() {
   return std::string(FOREGATE_SOURCE_DIR) + "/models/demo";
+}
+
+std::vector<std::string> gguf_fixture_names() {
+  std::vector<std::string> names;
+  for (const std::string& path : must(list_gguf_models(local_files(), golden_dir("gguf")))) {
+    if (!path.ends_with(".vocab.gguf")) names.push_back(model_name(path));
+  }
+  return names;
+}
+
+std::string gguf_fixture(const std::string& name) {
+  for (const std::string& path : must(list_gguf_models(local_files(), golden_dir("gguf")))) {
+    if (model_name(path) == name) return path;
+  }
+  return golden_dir("gguf") + "/" + name + ".gguf";
 }
 
 std::vector<std::string> golden_names() {

@@ -62,6 +62,9 @@ class Driver {
 std::string golden_dir(const std::string& name);
 std::string demo_dir();                   // models/demo
 std::vector<std::string> golden_names();  // every directory of tests/golden with reference logits
+// The models of tests/golden/gguf, named as the directories of tests/golden that they were made from, and their paths.
+std::vector<std::string> gguf_fixture_names();
+std::string gguf_fixture(const std::string& name);
 
 // Reads a whole tensor of a fixture as T (float or std::int32_t); stops the program on failure.
 template <class T>

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "engine/model/gguf_names.h"
 #include "tests/engine/model/driver.h"
 
 namespace foregate {
@@ -47,19 +48,17 @@ std::vector<Token> greedy(Driver& driver, const std::vector<Token>& prompt, std:
   return tokens;
 }
 
-class Golden : public ::testing::TestWithParam<std::string> {};
-
-TEST_P(Golden, MatchesTheReferenceOnEveryIsa) {
-  const std::string dir = golden_dir(GetParam());
-  auto index = TensorIndex::open_file(local_files(), dir + "/golden.safetensors");
+// Runs the model at `path` against the reference answers of the fixture `name`.
+void expect_reference(const std::string& path, const std::string& name) {
+  auto index = TensorIndex::open_file(local_files(), golden_dir(name) + "/golden.safetensors");
   ASSERT_TRUE(index.ok()) << index.status().to_string();
   for (const std::string& isa : runnable_isas()) {
-    Driver driver(dir, {.isa = isa});
+    Driver driver(path, {.isa = isa});
     Worst worst;
     for (int i = 0; i < kPrompts; ++i) {
-      const std::string name = "prompt." + std::to_string(i);
-      const auto tokens = read_tensor<Token>(*index, name + ".tokens");
-      const auto result = compare(driver.run(tokens, tokens.size()), read_tensor<float>(*index, name + ".logits"));
+      const std::string prompt = "prompt." + std::to_string(i);
+      const auto tokens = read_tensor<Token>(*index, prompt + ".tokens");
+      const auto result = compare(driver.run(tokens, tokens.size()), read_tensor<float>(*index, prompt + ".logits"));
       worst.error = std::max(worst.error, result.error);
       worst.positions += result.positions;
     }
@@ -69,15 +68,31 @@ TEST_P(Golden, MatchesTheReferenceOnEveryIsa) {
     ASSERT_EQ(expected.size(), 64u);
     EXPECT_EQ(greedy(driver, read_tensor<Token>(*index, "greedy.prompt"), expected.size()), expected) << isa;
     std::printf("golden %s %s %s %.2e (%d positions, 64 greedy tokens)\n", driver.model().config().arch->model_type,
-                GetParam().c_str(), isa.c_str(), worst.error, worst.positions);
+                path.substr(golden_dir("").size()).c_str(), isa.c_str(), worst.error, worst.positions);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Golden, ::testing::ValuesIn(golden_names()), [](const auto& info) {
+std::string test_name(const ::testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
-});
+}
+
+class Golden : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Golden, MatchesTheReferenceOnEveryIsa) {
+  expect_reference(golden_dir(GetParam()), GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Golden, ::testing::ValuesIn(golden_names()), test_name);
+
+class GoldenGguf : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenGguf, MatchesTheReferenceOnEveryIsa) {
+  expect_reference(gguf_fixture(GetParam()), GetParam());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenGguf, ::testing::ValuesIn(gguf_fixture_names()), test_name);
 
 TEST(Golden, EveryArchitectureHasTwoFixtures) {
   std::multiset<std::string> types;
@@ -87,6 +102,16 @@ TEST(Golden, EveryArchitectureHasTwoFixtures) {
     types.insert(config->arch->model_type);
   }
   for (const ArchTable* arch : all_archs()) EXPECT_GE(types.count(arch->model_type), 2u) << arch->model_type;
+}
+
+TEST(GoldenGguf, EveryArchitectureHasAFixture) {
+  std::set<std::string> types;
+  for (const std::string& name : gguf_fixture_names()) {
+    auto model = open_model(local_files(), gguf_fixture(name));
+    ASSERT_TRUE(model.ok()) << model.status().to_string();
+    types.insert(model->config.arch->model_type);
+  }
+  for (const GgufArch& arch : all_gguf_archs()) EXPECT_EQ(types.count(arch.arch->model_type), 1u) << arch.name;
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ class Boot : public ::testing::Test {
       fs::copy_file(golden / name, dir_ / name);
     }
     write(dir_ / "tokenizer.json", kTokenizer);
-    options_.model_dir = dir_.string();
+    options_.model = dir_.string();
     options_.threads = 1;
     options_.max_num_seqs = 4;
   }
@@ -122,7 +122,7 @@ TEST_F(Boot, BadOptionsAreNamed) {
   EXPECT_EQ(field([](BootOptions& o) { o.block_size = 0; }), "block_size");
   EXPECT_EQ(field([](BootOptions& o) { o.isa = "sse9"; }), "isa");
   EXPECT_EQ(field([](BootOptions& o) { o.kv_type = DType::kI64; }), "kv_cache_dtype");
-  EXPECT_EQ(field([](BootOptions& o) { o.model_dir = ""; }), "model");
+  EXPECT_EQ(field([](BootOptions& o) { o.model = ""; }), "model");
 }
 
 TEST_F(Boot, BrokenDirectoriesAreRefusedByFile) {

@@ -29,7 +29,7 @@ class BorrowedModel final : public Model {
 
 std::unique_ptr<BootedModel> load(const std::string& name, int threads, const std::string& isa = "auto") {
   BootOptions options;
-  options.model_dir = std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/" + name;
+  options.model = std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/" + name;
   options.threads = threads;
   options.isa = isa;
   options.max_num_batched_tokens = 256;

@@ -33,6 +33,7 @@ class MemoryFiles : public FileSystem {
     return std::unique_ptr<File>(std::make_unique<MemoryFile>(path, it->second));
   }
   bool exists(const std::string& path) const override { return files.count(path) > 0; }
+  Result<std::vector<std::string>> list(const std::string&) const override { return std::vector<std::string>{}; }
 };
 
 std::string loaded_text(const MemoryFiles& files, bool with_tools = false) {

@@ -34,6 +34,7 @@ class MemoryFiles : public FileSystem {
     return std::unique_ptr<File>(std::make_unique<MemoryFile>(content_));
   }
   bool exists(const std::string&) const override { return true; }
+  Result<std::vector<std::string>> list(const std::string&) const override { return std::vector<std::string>{}; }
 
  private:
   std::string content_;

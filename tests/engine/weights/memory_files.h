@@ -19,6 +19,7 @@ struct MemoryFiles final : FileSystem {
 
   Result<std::unique_ptr<File>> open(const std::string& path) const override;
   bool exists(const std::string& path) const override { return contents.count(path) != 0; }
+  Result<std::vector<std::string>> list(const std::string& dir) const override;
 };
 
 class MemoryFile final : public File {
@@ -46,6 +47,17 @@ inline Result<std::unique_ptr<File>> MemoryFiles::open(const std::string& path) 
   const auto at = contents.find(path);
   if (at == contents.end()) return not_found(path + ": no such file");
   return std::unique_ptr<File>(new MemoryFile(*this, path, at->second));
+}
+
+inline Result<std::vector<std::string>> MemoryFiles::list(const std::string& dir) const {
+  std::vector<std::string> names;
+  for (const auto& [path, bytes] : contents) {
+    if (path.starts_with(dir + "/") && path.find('/', dir.size() + 1) == std::string::npos) {
+      names.push_back(path.substr(dir.size() + 1));
+    }
+  }
+  if (names.empty()) return not_found(dir + ": no such directory");
+  return names;
 }
 
 // A safetensors file: length, header text, `data_bytes` bytes counting up.

@@ -1,0 +1,30 @@
+// What llama.cpp calls the architectures and tensors that we know, as data.
+// Names: github.com/ggml-org/llama.cpp, gguf-py/gguf/constants.py.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "engine/model/arch.h"
+#include "engine/model/weight_names.h"
+
+namespace foregate {
+
+struct GgufArch {
+  const char* name = nullptr;  // general.architecture, and the first part of the keys
+  const ArchTable* arch = nullptr;
+  // The converter reorders the rows of q and k so that the two of a rope pair are neighbours.
+  bool paired_rope_rows = false;
+  const char* expert_width_key = nullptr;  // after "<name>."; null: a dense model
+  bool normalize_topk = false;             // where expert_weights_norm is missing
+};
+
+std::span<const GgufArch> all_gguf_archs();
+
+// Null when not known.
+const GgufArch* find_gguf_arch(std::string_view name);
+
+// Whether the transformer makes use of a tensor of this name.
+bool is_known_gguf_tensor(std::string_view name);
+
+}  // namespace foregate
