@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/cores.h"
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/tables.h"
@@ -97,7 +98,8 @@ Backend make_backend(const BackendChoice& choice, std::string* error) {
              std::to_string(choice.threads);
     return backend;
   }
-  backend.threads = choice.threads > 0 ? choice.threads : usable_physical_cores();
+  const CoreCount cores = count_cores();
+  backend.threads = choice.threads > 0 ? choice.threads : usable_cores(cores);
   for (const NamedTable& entry : all_tables()) {
     if (entry.isa == backend.isa) backend.ops = entry.table();
   }
@@ -105,7 +107,7 @@ Backend make_backend(const BackendChoice& choice, std::string* error) {
   backend.device = std::make_unique<CpuDevice>(backend.isa, backend.threads);
   backend.reason = backend.isa + (automatic ? " is the best of " + joined(isas) : " was asked for") + "; " +
                    std::to_string(backend.threads) + (backend.threads == 1 ? " thread" : " threads") +
-                   (choice.threads > 0 ? " asked for" : " (usable physical cores)");
+                   (choice.threads > 0 ? " asked for (" : " (") + describe_cores(cores) + ")";
   if (!backend.fallbacks.empty()) backend.reason += "; from ref: " + joined(backend.fallbacks);
   return backend;
 }

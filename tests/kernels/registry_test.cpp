@@ -1,4 +1,4 @@
-// Choosing a backend: names, forced choices, threads, quotas, memory.
+// Choosing a backend: names, forced choices, threads, memory.
 #include "kernels/registry/registry.h"
 
 #include <gtest/gtest.h>
@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cpu/cores.h"
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/tables.h"
@@ -22,7 +23,7 @@ TEST(Registry, AutoTakesTheBestRunnable) {
   const Backend backend = make_backend({}, &error);
   ASSERT_NE(backend.device, nullptr) << error;
   EXPECT_EQ(backend.isa, isas.front());
-  EXPECT_EQ(backend.threads, usable_physical_cores());
+  EXPECT_EQ(backend.threads, usable_cores(count_cores()));
   EXPECT_NE(backend.reason.find(backend.isa), std::string::npos);
   EXPECT_NE(backend.device->describe().find(backend.isa), std::string::npos);
 }
@@ -70,20 +71,6 @@ TEST(Isa, Avx512ImpliesAvx2) {
 #if defined(__x86_64__)
   EXPECT_EQ(features.avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
 #endif
-}
-
-TEST(Isa, QuotaText) {
-  EXPECT_EQ(cpus_of_quota("max 100000\n"), 0);
-  EXPECT_EQ(cpus_of_quota("200000 100000\n"), 2);
-  EXPECT_EQ(cpus_of_quota("150000 100000"), 1);
-  EXPECT_EQ(cpus_of_quota("50000 100000"), 1);
-  EXPECT_EQ(cpus_of_quota("-1\n 100000\n"), 0);
-  EXPECT_EQ(cpus_of_quota("400000\n 100000\n"), 4);
-  EXPECT_EQ(cpus_of_quota(""), 0);
-  EXPECT_EQ(cpus_of_quota("100000"), 0);
-  EXPECT_EQ(cpus_of_quota("100000 0"), 0);
-  EXPECT_EQ(cpus_of_quota("99999999999999999999 1"), 0);
-  EXPECT_EQ(cpus_of_quota("garbage 100000"), 0);
 }
 
 TEST(Memory, AlignedZeroFilledAndEmptyOnFailure) {
