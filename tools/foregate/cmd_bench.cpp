@@ -9,7 +9,7 @@
 
 #include "engine/base/log.h"
 #include "engine/runtime/boot.h"
-#include "tools/foregate/bandwidth.h"
+#include "tools/bench/machine_limits.h"
 #include "tools/foregate/bench_run.h"
 #include "tools/foregate/commands.h"
 #include "tools/foregate/progress.h"
@@ -156,8 +156,6 @@ int fail(const Status& status) {
 }  // namespace
 
 int bench_command(int argc, char** argv) {
-  constexpr std::size_t kBandwidthBytes = std::size_t{1} << 30;
-  constexpr int kBandwidthRounds = 9;
   BenchOptions options;
   if (const int done = parse_options(argc, argv, options); done >= 0) return done;
   set_log_level(LogLevel::kWarn);
@@ -166,7 +164,9 @@ int bench_command(int argc, char** argv) {
   auto booted = boot_model(options.boot);
   bar.clear();
   if (!booted.ok()) return fail(booted.status());
-  const double bandwidth = measure_read_bandwidth(booted.value()->report().threads, kBandwidthBytes, kBandwidthRounds);
+  LimitOptions limit_options;
+  limit_options.threads = booted.value()->report().threads;
+  const double bandwidth = measure_limits(limit_options).read_bytes_per_second;
   if (bandwidth <= 0.0) return fail(resource_exhausted("no memory to measure the bandwidth with"));
   std::vector<BenchLine> lines;
   for (const std::int32_t batch : options.batches) {
