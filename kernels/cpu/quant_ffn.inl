@@ -29,13 +29,20 @@ struct QuantFfnPlan {
   std::int64_t x_groups() const { return args.x.cols / kQuantGroup; }
 
   void lay_out() {
+    std::int64_t all_up_blocks = 0;
+    std::int64_t all_down_blocks = 0;
+    for (std::int32_t g = 0; g < args.num_groups; ++g) {
+      if (args.groups[g].rows == 0) continue;
+      all_up_blocks += args.groups[g].weights.gate.rows / kLanes;
+      all_down_blocks += ceil_div(args.groups[g].weights.down.rows, kLanes);
+    }
     for (std::int32_t g = 0; g < args.num_groups; ++g) {
       const ExpertGroup& group = args.groups[g];
       const QuantTiles rows(group.rows);
       const std::int64_t up_blocks = group.weights.gate.rows / kLanes;
       const std::int64_t down_blocks = ceil_div(group.weights.down.rows, kLanes);
-      const std::int64_t up_chunk = quant_chunk(group.rows, up_blocks, threads, 2);
-      const std::int64_t down_chunk = quant_chunk(group.rows, down_blocks, threads, 1);
+      const std::int64_t up_chunk = quant_chunk(group.rows, all_up_blocks, threads, 2);
+      const std::int64_t down_chunk = quant_chunk(group.rows, all_down_blocks, threads, 1);
       if (groups != nullptr) {
         const QuantRow* x = group.rows == 1 ? tokens + group.x_rows[0] * x_groups() : gathered + gathered_rows;
         groups[g] = {x, hidden + hidden_rows, tiles, up_items, down_items, up_chunk, down_chunk};
@@ -92,30 +99,36 @@ struct QuantUpJob {
     const std::int64_t first = (item - place.first_up_item) * place.up_chunk;
     const std::int64_t end = smaller(first + place.up_chunk, group.weights.gate.rows / kLanes);
     for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
-      for (std::int64_t b = first; b < end; b += 2) pair_of_blocks(group, place, tiles, tile, b);
+      for (std::int64_t b = first; b < end; b += kRun) {
+        run_of_blocks(group, place, tiles, tile, b, static_cast<int>(smaller(kRun, end - b)));
+      }
     }
   }
 
-  // 32 outputs of gate and up for one tile, which make one group of the down product's rows.
-  void pair_of_blocks(const ExpertGroup& group, const QuantGroup& place, const QuantTiles& tiles, std::int64_t tile,
-                      std::int64_t b) const {
+  // Blocks of gate before the same blocks of up: memory delivers a long run of one stream faster.
+  static constexpr int kRun = 4;
+
+  // `count` blocks, an even number, of gate and up for one tile. Two blocks make one group of the down product's rows.
+  void run_of_blocks(const ExpertGroup& group, const QuantGroup& place, const QuantTiles& tiles, std::int64_t tile,
+                     std::int64_t b, int count) const {
     const int height = tiles.height(tile);
     const QuantRow* x = place.x + tile * kQuantRows * plan.x_groups();
     const std::int64_t ahead = tiles.count() == 1 ? kQuantAhead : 0;
-    float gate[kQuantRows * kLanes];
+    float gate[kRun][kQuantRows * kLanes];
     float up[kQuantRows * kLanes];
     float h[kQuantRows][2 * kLanes];
-    for (int half = 0; half < 2; ++half) {
-      multiply_quantized(group.weights.gate, b + half, x, height, gate, ahead);
-      multiply_quantized(group.weights.up, b + half, x, height, up, ahead);
-      for (int r = 0; r < height; ++r) {
-        const V activated = activate(plan.args.activation, load(gate + r * kLanes));
-        store(h[r] + half * kLanes, mul(activated, load(up + r * kLanes)));
-      }
-    }
     const std::int64_t h_groups = group.weights.down.cols / kQuantGroup;
     QuantRow* to = place.h + tile * kQuantRows * h_groups + b / 2 * height;
-    for (int r = 0; r < height; ++r) quantize_group(h[r], to[r]);
+    for (int i = 0; i < count; ++i) multiply_quantized(group.weights.gate, b + i, x, height, gate[i], ahead);
+    for (int i = 0; i < count; ++i) {
+      multiply_quantized(group.weights.up, b + i, x, height, up, ahead);
+      for (int r = 0; r < height; ++r) {
+        const V activated = activate(plan.args.activation, load(gate[i] + r * kLanes));
+        store(h[r] + i % 2 * kLanes, mul(activated, load(up + r * kLanes)));
+      }
+      if (i % 2 == 0) continue;
+      for (int r = 0; r < height; ++r) quantize_group(h[r], to[i / 2 * height + r]);
+    }
   }
 };
 

@@ -2,13 +2,14 @@
 
 // A block that is read once is fetched this far ahead.
 constexpr std::int64_t kQuantAhead = 4096;
-constexpr std::int64_t kQuantChunk = 8;  // blocks of an item with many rows: they stay in the L2 cache
+// Blocks of an item: with many rows they stay in the L2 cache, and with few a core reads a long run of one stream.
+constexpr std::int64_t kQuantChunk = 8;
 
-// Blocks of one item; `unit` divides it. Enough items for all threads.
+// Blocks of one item, of `blocks` in all; `unit` divides it. Enough items for all threads.
 inline std::int64_t quant_chunk(std::int64_t rows, std::int64_t blocks, std::int64_t threads, std::int64_t unit) {
-  if (rows <= kQuantRows) return 4;
+  const std::int64_t wanted = rows <= kQuantRows ? 4 * threads : 8 * threads;
   std::int64_t chunk = kQuantChunk;
-  while (chunk > unit && ceil_div(blocks, chunk) < 8 * threads) chunk /= 2;
+  while (chunk > unit && ceil_div(blocks, chunk) < wanted) chunk /= 2;
   return chunk;
 }
 
