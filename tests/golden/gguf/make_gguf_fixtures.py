@@ -7,12 +7,10 @@ Needs gguf, torch and safetensors. Per model NAME.gguf, whose answers are those 
 tokenizer NAME.vocab.gguf, whose ids are those of tests/golden/tokenizer/synthetic/NAME.json.
 """
 import argparse
-import json
 import pathlib
 
-import gguf
 import gguf_model
-import gguf_text
+import make_gguf_vocab
 
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE.parent
@@ -25,14 +23,6 @@ TOKENIZERS = {"gpt2": "gpt-2", "qwen2": "qwen2", "llama3": "llama-bpe", "deepsee
               "sp_pieces": None}
 
 
-def write_vocab(tokenizer_json, pre, out):
-    writer = gguf.GGUFWriter(out, "llama")
-    gguf_text.add_tokenizer(writer, json.loads(pathlib.Path(tokenizer_json).read_text(encoding="utf-8")), pre)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.close()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out_dir", type=pathlib.Path)
@@ -41,7 +31,7 @@ def main():
     for name, split in MODELS.items():
         gguf_model.write_model(GOLDEN / name, options.out_dir / f"{name}.gguf", split=split)
     for name, pre in TOKENIZERS.items():
-        write_vocab(GOLDEN / "tokenizer" / "synthetic" / f"{name}.json", pre, options.out_dir / f"{name}.vocab.gguf")
+        make_gguf_vocab.write_vocab(GOLDEN / "tokenizer" / "synthetic" / f"{name}.json", pre, options.out_dir / f"{name}.vocab.gguf")
     for path in sorted(options.out_dir.glob("*.gguf")):
         print(path.name, path.stat().st_size)
 

@@ -1,4 +1,4 @@
-// Compares the tokenizer with expected results: tokenizer_parity TOKENIZER.json CASES.jsonl
+// Compares the tokenizer with expected results: tokenizer_parity TOKENIZER.json|VOCABULARY.gguf CASES.jsonl
 // A case has "ids", and any of "text" (encode it and compare), "special" (add special tokens),
 // "plain" and "skipped" (decode the ids with and without special tokens; whole and as a stream).
 // Prints each mismatch (the first 20) and one line of counts. Exit status 0: no mismatch.
@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/io/gguf.h"
+#include "engine/runtime/model_text.h"
 #include "engine/text/tokenizer.h"
 
 namespace {
@@ -63,15 +65,24 @@ void check_decode(const foregate::Tokenizer& tokenizer, const std::vector<Token>
   if (streamed != want) report(counts, line, "stream", "got " + printable(streamed) + ", want " + printable(want));
 }
 
+foregate::Result<std::unique_ptr<foregate::Tokenizer>> load(const std::string& path) {
+  const foregate::FileSystem& files = foregate::local_files();
+  if (!path.ends_with(".gguf")) return foregate::load_tokenizer(files, path);
+  ASSIGN_OR_RETURN(auto file, files.open(path));
+  ASSIGN_OR_RETURN(foregate::GgufHeader header, foregate::read_gguf_header(*file));
+  ASSIGN_OR_RETURN(foregate::GgufVocab vocab, foregate::take_gguf_vocab(header, path));
+  return foregate::make_gguf_tokenizer(std::move(vocab));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    std::fprintf(stderr, "usage: tokenizer_parity TOKENIZER.json CASES.jsonl\n");
+    std::fprintf(stderr, "usage: tokenizer_parity TOKENIZER.json|VOCABULARY.gguf CASES.jsonl\n");
     return 2;
   }
   const auto start = std::chrono::steady_clock::now();
-  auto tokenizer = foregate::load_tokenizer(foregate::local_files(), argv[1]);
+  auto tokenizer = load(argv[1]);
   if (!tokenizer.ok()) {
     std::printf("load: %s\n", tokenizer.status().to_string().c_str());
     return 1;
