@@ -43,9 +43,7 @@ Activation read_activation(ConfigReader& config) {
 }
 
 void refuse_unsupported(ConfigReader& config) {
-  for (const char* key : {"quantization_config", "clip_qkv"}) {
-    if (config.has(key)) config.refuse(key, "is not supported");
-  }
+  if (config.has("clip_qkv")) config.refuse("clip_qkv", "is not supported");
   if (config.number_or("partial_rotary_factor", 0.0, 1.0, 1.0) != 1.0) {
     config.refuse("partial_rotary_factor", "other than 1 is not supported");
   }
@@ -235,6 +233,7 @@ Result<ModelConfig> read_model_config(const FileSystem& files, const std::string
   RETURN_IF_ERROR(config.status());
   ASSIGN_OR_RETURN(RopeConfig rope, read_rope_config(root, path, model));
   model.ropes.push_back(rope);
+  ASSIGN_OR_RETURN(model.quantization, read_quantization_config(root, path));
   const std::string generation = dir + "/generation_config.json";
   if (files.exists(generation)) RETURN_IF_ERROR(read_generation_config(files, generation, model));
   return model;

@@ -11,6 +11,7 @@
 #include "engine/base/status.h"
 #include "engine/io/file.h"
 #include "engine/model/arch.h"
+#include "engine/model/quantization_config.h"
 #include "engine/model/rope.h"
 #include "engine/model/weight_names.h"
 #include "kernels/api/args_moe.h"
@@ -55,6 +56,7 @@ struct ModelConfig {
   // In each head of q and k the rows of the file are 0, d/2, 1, d/2 + 1, ...; the loader puts them in order.
   bool paired_rope_rows = false;
   std::string dtype;  // as written, for display
+  QuantizationConfig quantization;
   std::optional<Token> bos;
   std::vector<Token> eos;  // any of them ends a sequence
   SamplingDefaults sampling;

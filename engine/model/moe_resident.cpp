@@ -38,6 +38,24 @@ void group_by_expert(const Step& step, LayerId id, const ResidentExperts& expert
   }
 }
 
+// The op takes experts of one kind per call (args_moe.h); a checkpoint may quantize some experts of a layer only.
+void run_experts(const Step& step, View2<float> out) {
+  StepScratch& s = step.scratch;
+  const auto quantized = [](const ExpertGroup& group) { return is_quantized(group.weights.gate.format); };
+  const auto middle = std::partition(s.groups.begin(), s.groups.end(), quantized);
+  const auto run = [&](auto first, auto last) {
+    if (first == last) return;
+    step.ops.expert_ffn(step.stream, ExpertFfnArgs{.x = step.block_in(),
+                                                   .y = out,
+                                                   .groups = &*first,
+                                                   .num_groups = static_cast<std::int32_t>(last - first),
+                                                   .activation = step.config.activation,
+                                                   .scratch = s.ffn_inner});
+  };
+  run(s.groups.begin(), middle);
+  run(middle, s.groups.end());
+}
+
 void add_shared_expert(const Step& step, const LayerWeights& weights) {
   StepScratch& s = step.scratch;
   const View2<float> gate = step.view(s.shared_gate, 1);
@@ -58,12 +76,7 @@ int run_moe_resident(const Step& step, LayerId id, const LayerWeights& weights, 
   weights.router.route(step.ops, step.stream, step.block_in(), s.router_logits, s.router_ids, s.router_weights);
   step.stream.synchronize();  // the ids are read here, on the host
   group_by_expert(step, id, experts);
-  step.ops.expert_ffn(step.stream, ExpertFfnArgs{.x = step.block_in(),
-                                                 .y = {s.expert_out, assignments, hidden, hidden},
-                                                 .groups = s.groups.data(),
-                                                 .num_groups = static_cast<std::int32_t>(s.groups.size()),
-                                                 .activation = step.config.activation,
-                                                 .scratch = s.ffn_inner});
+  run_experts(step, {s.expert_out, assignments, hidden, hidden});
   step.ops.moe_combine(step.stream, MoeCombineArgs{.y = {s.expert_out, assignments, hidden, hidden},
                                                    .weights = s.router_weights,
                                                    .top_k = step.config.router.top_k,

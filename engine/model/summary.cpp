@@ -25,6 +25,8 @@ void add(GroupSize& size, const GroupSize& item) {
   size.file_bytes += item.file_bytes;
   size.packed_bytes += item.packed_bytes;
   size.read_per_token += item.read_per_token;
+  size.stored.insert(item.stored.begin(), item.stored.end());
+  size.packed.insert(item.packed.begin(), item.packed.end());
 }
 
 // Items of one group and layer are summed first, so that the shares divide exactly.
@@ -54,6 +56,10 @@ Result<ModelSummary> summarize(const OpenModel& model, const WeightPlanOptions& 
     run.parameters += parameters;
     run.file_bytes += source_bytes(item);
     run.packed_bytes += packed_bytes(item.format, item.rows, item.cols);
+    if (item.matrix != nullptr || item.group == WeightGroup::kNorm) {
+      run.stored.insert(item.stored ? storage_text(item.stored->rule) : dtype_name(source_type(item)));
+      run.packed.insert(format_name(item.format));
+    }
     const bool last = i + 1 == items.size() || items[i + 1].group != item.group || items[i + 1].layer != item.layer;
     if (last) close_run(summary.config, item, run, summary);
   }

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <set>
 #include <string>
 
 #include "engine/base/status.h"
@@ -21,6 +22,8 @@ struct GroupSize {
   std::int64_t file_bytes = 0;      // as stored
   std::int64_t packed_bytes = 0;    // in device memory
   std::int64_t read_per_token = 0;  // packed bytes that one decode step of one sequence reads
+  std::set<std::string> stored;     // how its matrices are stored ("bf16", "awq g128") and packed ("q5_0");
+  std::set<std::string> packed;     // of vectors only where the group has no matrix
 };
 
 struct ModelSummary {

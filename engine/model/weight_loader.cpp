@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <optional>
 #include <vector>
 
+#include "engine/base/log.h"
 #include "engine/model/weight_plan.h"
+#include "engine/weights/int4_rows.h"
 #include "kernels/api/blocks.h"
 
 namespace foregate {
@@ -28,6 +31,7 @@ class Loader {
  private:
   Status pack(const WeightItem& item, std::byte* packed);
   void order_rows(std::int64_t rows, std::int64_t head_rows, std::int64_t row_bytes);
+  Status read(const WeightItem& item, std::optional<Int4Rows>& stored, std::int64_t row, std::int64_t rows);
   const float* widen(DType type, std::int64_t rows, std::int64_t cols);
 
   const TensorIndex& index_;
@@ -37,6 +41,7 @@ class Loader {
   std::vector<std::byte> buffer_;
   std::vector<std::byte> ordered_;
   std::vector<float> widened_;
+  std::int64_t rounded_scales_ = 0;
   std::uint64_t done_bytes_ = 0;
   std::uint64_t total_bytes_ = 0;
 };
@@ -64,19 +69,32 @@ void Loader::order_rows(std::int64_t rows, std::int64_t head_rows, std::int64_t 
   buffer_.swap(ordered_);
 }
 
+// Fills buffer_ with rows of the item.
+Status Loader::read(const WeightItem& item, std::optional<Int4Rows>& stored, std::int64_t row, std::int64_t rows) {
+  const std::int64_t row_bytes = dtype_row_bytes(source_type(item), item.cols);
+  buffer_.resize(static_cast<std::size_t>(rows * row_bytes));
+  if (stored) return stored->read(row, rows, buffer_.data());
+  return index_.read(*item.entry, item.begin + static_cast<std::uint64_t>(row * row_bytes), buffer_);
+}
+
 // Whole 16-row blocks are packed one after another, so the source is never held whole.
 Status Loader::pack(const WeightItem& item, std::byte* packed) {
-  const std::int64_t row_bytes = dtype_row_bytes(*item.entry->dtype, item.cols);
+  const std::int64_t row_bytes = dtype_row_bytes(source_type(item), item.cols);
   // With paired rows, whole heads as well.
   const std::int64_t unit = std::lcm<std::int64_t>(kRowInterleave, std::max(item.paired_rows, 1));
   const std::int64_t step = std::min(item.rows, std::max(kTransientBytes / row_bytes / unit * unit, unit));
+  std::optional<Int4Rows> stored;
+  if (item.stored) {
+    ASSIGN_OR_RETURN(stored, Int4Rows::open(index_, *item.stored));
+    rounded_scales_ += stored->rounded_scales();
+  }
+  const std::uint64_t done_before = done_bytes_;
   for (std::int64_t row = 0; row < item.rows; row += step) {
     const std::int64_t rows = std::min(step, item.rows - row);
-    buffer_.resize(static_cast<std::size_t>(rows * row_bytes));
-    RETURN_IF_ERROR(index_.read(*item.entry, item.begin + static_cast<std::uint64_t>(row * row_bytes), buffer_));
+    RETURN_IF_ERROR(read(item, stored, row, rows));
     if (item.paired_rows > 0) order_rows(rows, item.paired_rows, row_bytes);
     PackWeightArgs args{.source = buffer_.data(),
-                        .source_type = *item.entry->dtype,
+                        .source_type = source_type(item),
                         .rows = rows,
                         .cols = item.cols,
                         .format = item.format,
@@ -87,7 +105,9 @@ Status Loader::pack(const WeightItem& item, std::byte* packed) {
     }
     ops_.pack_weight(stream_, args);
     stream_.synchronize();
-    done_bytes_ += buffer_.size();
+    const std::int64_t bytes = source_bytes(item);
+    const std::int64_t done = row + rows == item.rows ? bytes : bytes / item.rows * (row + rows);
+    done_bytes_ = done_before + static_cast<std::uint64_t>(done);
     if (progress_) progress_(done_bytes_, total_bytes_);
   }
   if (item.matrix != nullptr) *item.matrix = PackedWeight{packed, item.format, item.rows, item.cols};
@@ -111,6 +131,10 @@ Status Loader::load(const std::vector<WeightItem>& items, Device& device, ModelW
       RETURN_IF_ERROR(pack(items[first], packed));
       packed += aligned_bytes(items[first]);
     }
+  }
+  if (rounded_scales_ > 0) {
+    log_warn("weights: " + std::to_string(rounded_scales_) +
+             " scales of quantized matrices were rounded to f16, which changes a weight by at most 2^-11 of it");
   }
   return {};
 }

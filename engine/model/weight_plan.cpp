@@ -37,6 +37,8 @@ class Planner {
  private:
   const TensorEntry* tensor(const std::string& name, const std::vector<std::int64_t>& shape);
   void matrix(const std::string& name, std::int64_t rows, std::int64_t cols, WeightGroup group, PackedWeight& out);
+  Result<std::optional<StoredMatrix>> stored_matrix(const std::string& module, std::int64_t rows,
+                                                    std::int64_t cols) const;
   void part(const TensorEntry* entry, std::int64_t first_row, std::int64_t rows, std::int64_t cols, WeightGroup group,
             PackedWeight& out);
   void settle_ffn();
@@ -87,9 +89,25 @@ const TensorEntry* Planner::tensor(const std::string& name, const std::vector<st
 
 void Planner::matrix(const std::string& name, std::int64_t rows, std::int64_t cols, WeightGroup group,
                      PackedWeight& out) {
-  const TensorEntry* entry = tensor(name, {rows, cols});
-  if (entry == nullptr) return;
-  part(entry, 0, rows, cols, group, out);
+  const std::string module = name.substr(0, name.rfind('.'));
+  auto stored = stored_matrix(module, rows, cols);
+  if (!stored.ok() && status_.ok()) status_ = stored.status();
+  if (!status_.ok()) return;
+  if (*stored) {
+    const WeightFormat format = choose_format(group, (*stored)->type, rows, cols, options_);
+    items_.push_back({(*stored)->codes, 0, rows, cols, format, group, layer_, 0, &out, nullptr, *stored});
+  } else if (const TensorEntry* entry = tensor(name, {rows, cols})) {
+    part(entry, 0, rows, cols, group, out);
+  }
+}
+
+// The tensors of a module that the checkpoint keeps quantized; nothing for one with a plain tensor.
+Result<std::optional<StoredMatrix>> Planner::stored_matrix(const std::string& module, std::int64_t rows,
+                                                           std::int64_t cols) const {
+  if (!config_.quantization.rule) return std::optional<StoredMatrix>();
+  ASSIGN_OR_RETURN(const bool skipped, config_.quantization.skipped.match(module));
+  if (skipped) return std::optional<StoredMatrix>();
+  return find_stored_matrix(index_, *config_.quantization.rule, module, rows, cols);
 }
 
 // Rows of `cols` from row `first_row` of a tensor on.
@@ -107,7 +125,7 @@ void Planner::settle_ffn() {
   const auto quantized = [](const WeightItem& item) { return is_quantized(item.format); };
   if (std::all_of(parts.begin(), parts.end(), quantized) || std::none_of(parts.begin(), parts.end(), quantized)) return;
   for (WeightItem& item : parts) {
-    const WeightFormat stored = dtype_format(*item.entry->dtype);
+    const WeightFormat stored = dtype_format(source_type(item));
     item.format = is_quantized(stored) ? WeightFormat::kF32 : stored;
   }
 }
@@ -265,7 +283,12 @@ Status Planner::run() {
 
 }  // namespace
 
+DType source_type(const WeightItem& item) {
+  return item.stored ? item.stored->type : *item.entry->dtype;
+}
+
 std::int64_t source_bytes(const WeightItem& item) {
+  if (item.stored) return static_cast<std::int64_t>(item.stored->file_bytes());
   // A vector is a row: one column for the packer, and a scalar type in the file.
   return item.rows * dtype_row_bytes(*item.entry->dtype, item.cols);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "engine/model/model_config.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/weight_format.h"
+#include "engine/weights/stored_matrix.h"
 #include "engine/weights/tensor_index.h"
 
 namespace foregate {
@@ -27,9 +29,12 @@ struct WeightItem {
   std::int32_t paired_rows = 0;    // > 0: heads of so many rows, each stored as 0, d/2, 1, d/2 + 1, ...
   PackedWeight* matrix = nullptr;  // exactly one of these two is set
   const float** vector = nullptr;
+  // Of a quantized checkpoint: the matrix is in these tensors, and `entry` is its codes.
+  std::optional<StoredMatrix> stored = {};
 };
 
-// Source bytes of the item.
+// The type of the item's rows as the packer gets them, and their bytes in the files.
+DType source_type(const WeightItem& item);
 std::int64_t source_bytes(const WeightItem& item);
 
 // Checks that every tensor exists with the shape that the config implies and a type that the

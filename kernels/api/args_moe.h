@@ -54,7 +54,8 @@ struct ExpertGroup {
 };
 
 // y[out_row] = down( act(gate x) * (up x) ), for every group. Groups may be given in any order and
-// over several calls; each out row is written once. A dense FFN is one group over all rows.
+// over several calls; each out row is written once. A dense FFN is one group over all rows. All
+// matrices of a call are quantized (is_quantized) or none is.
 struct ExpertFfnArgs {
   static constexpr double tolerance = 1e-5;
   View2<const float> x;  // [T, hidden]

@@ -51,6 +51,12 @@ std::string human(std::int64_t bytes) {
   return text;
 }
 
+std::string joined(const std::set<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " + ") + word;
+  return text;
+}
+
 std::string attention_text(const ModelConfig& c) {
   return std::to_string(c.heads) + " query heads, " + std::to_string(c.kv_heads) + " key-value heads, width " +
          std::to_string(c.head_dim);
@@ -83,15 +89,19 @@ void print_text(const ModelSummary& summary, const MemoryPlan& plan) {
   std::printf("parameters     %.2f M, %.2f M active per token\n", static_cast<double>(summary.total.parameters) * 1e-6,
               static_cast<double>(summary.total.active) * 1e-6);
   std::printf("files          %zu, %s\n\n", summary.shards, human(summary.total.file_bytes).c_str());
-  std::printf("%-22s %8s %12s %12s %12s\n", "group", "tensors", "in files", "in memory", "per token");
-  const auto row = [](const char* name, const GroupSize& g) {
-    std::printf("%-22s %8lld %12s %12s %12s\n", name, static_cast<long long>(g.tensors), human(g.file_bytes).c_str(),
-                human(g.packed_bytes).c_str(), human(g.read_per_token).c_str());
+  std::printf("%-16s %8s %11s %11s %11s  %s\n", "group", "tensors", "in files", "in memory", "per token",
+              "stored -> packed");
+  const auto row = [](const char* name, const GroupSize& g, const std::string& formats) {
+    std::printf("%-16s %8lld %11s %11s %11s  %s\n", name, static_cast<long long>(g.tensors),
+                human(g.file_bytes).c_str(), human(g.packed_bytes).c_str(), human(g.read_per_token).c_str(),
+                formats.c_str());
   };
   for (std::size_t i = 0; i < kWeightGroups; ++i) {
-    if (summary.groups[i].tensors > 0) row(weight_group_name(static_cast<WeightGroup>(i)), summary.groups[i]);
+    const GroupSize& g = summary.groups[i];
+    const char* name = weight_group_name(static_cast<WeightGroup>(i));
+    if (g.tensors > 0) row(name, g, joined(g.stored) + " -> " + joined(g.packed));
   }
-  row("total", summary.total);
+  row("total", summary.total, "");
   if (summary.expert_packed_bytes > 0) std::printf("one expert     %s\n", human(summary.expert_packed_bytes).c_str());
   std::printf("\nmemory plan    weights %s + KV cache %s (%lld sequences x %lld positions x %s) = %s\n",
               human(plan.weights).c_str(), human(plan.kv).c_str(), static_cast<long long>(plan.sequences),
@@ -102,9 +112,14 @@ void print_json(const ModelSummary& summary, const MemoryPlan& plan) {
   const ModelConfig& c = summary.config;
   nlohmann::ordered_json groups = nlohmann::ordered_json::object();
   const auto group_json = [](const GroupSize& g) {
-    return nlohmann::ordered_json{{"tensors", g.tensors},           {"parameters", g.parameters},
-                                  {"active_parameters", g.active},  {"file_bytes", g.file_bytes},
-                                  {"memory_bytes", g.packed_bytes}, {"bytes_read_per_token", g.read_per_token}};
+    return nlohmann::ordered_json{{"tensors", g.tensors},
+                                  {"parameters", g.parameters},
+                                  {"active_parameters", g.active},
+                                  {"file_bytes", g.file_bytes},
+                                  {"memory_bytes", g.packed_bytes},
+                                  {"bytes_read_per_token", g.read_per_token},
+                                  {"stored", g.stored},
+                                  {"packed", g.packed}};
   };
   for (std::size_t i = 0; i < kWeightGroups; ++i) {
     groups[weight_group_name(static_cast<WeightGroup>(i))] = group_json(summary.groups[i]);

@@ -172,7 +172,7 @@ std::vector<BadConfig> bad_meanings() {
       {{{"architectures", "absent"}, {"model_type", 3}}, "model_type"},
       {{{"hidden_act", "xielu"}}, "hidden_act", no},
       {{{"hidden_act", 1}}, "hidden_act"},
-      {{{"quantization_config", Json::object()}}, "quantization_config", no},
+      {{{"quantization_config", Json::object()}}, "quantization_config.quant_method", no},
       {{{"clip_qkv", 8.0}}, "clip_qkv", no},
       {{{"partial_rotary_factor", 0.5}}, "partial_rotary_factor", no},
       {{{"rms_norm_eps", 0}}, "rms_norm_eps"},

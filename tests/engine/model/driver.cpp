@@ -103,6 +103,18 @@ std::vector<std::vector<float>> Driver::run(const std::vector<Token>& tokens, st
   return logits;
 }
 
+std::vector<Token> greedy_tokens(Driver& driver, const std::vector<Token>& prompt, std::size_t count) {
+  driver.reset();
+  const int sequence = driver.add_sequence();
+  auto row = driver.step({{sequence, prompt}}).back();
+  std::vector<Token> tokens;
+  while (tokens.size() < count) {
+    tokens.push_back(static_cast<Token>(std::max_element(row.begin(), row.end()) - row.begin()));
+    row = driver.step({{sequence, {tokens.back()}}}).back();
+  }
+  return tokens;
+}
+
 std::string golden_dir(const std::string& name) {
   return std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/" + name;
 }

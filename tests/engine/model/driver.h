@@ -59,6 +59,9 @@ class Driver {
   std::int32_t blocks_taken_ = 0;
 };
 
+// `count` tokens after the prompt, each the one with the largest logit.
+std::vector<Token> greedy_tokens(Driver& driver, const std::vector<Token>& prompt, std::size_t count);
+
 std::string golden_dir(const std::string& name);
 std::string demo_dir();                   // models/demo
 std::vector<std::string> golden_names();  // every directory of tests/golden with reference logits

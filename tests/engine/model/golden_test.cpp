@@ -36,18 +36,6 @@ Worst compare(const std::vector<std::vector<float>>& logits, const std::vector<f
   return {difference / largest, static_cast<int>(logits.size())};
 }
 
-std::vector<Token> greedy(Driver& driver, const std::vector<Token>& prompt, std::size_t count) {
-  driver.reset();
-  const int sequence = driver.add_sequence();
-  auto row = driver.step({{sequence, prompt}}).back();
-  std::vector<Token> tokens;
-  while (tokens.size() < count) {
-    tokens.push_back(static_cast<Token>(std::max_element(row.begin(), row.end()) - row.begin()));
-    row = driver.step({{sequence, {tokens.back()}}}).back();
-  }
-  return tokens;
-}
-
 // Runs the model at `path` against the reference answers of the fixture `name`.
 void expect_reference(const std::string& path, const std::string& name) {
   auto index = TensorIndex::open_file(local_files(), golden_dir(name) + "/golden.safetensors");
@@ -66,7 +54,7 @@ void expect_reference(const std::string& path, const std::string& name) {
     EXPECT_EQ(worst.positions, 1 + 2 + 17 + 64 + 200);
     const auto expected = read_tensor<Token>(*index, "greedy.tokens");
     ASSERT_EQ(expected.size(), 64u);
-    EXPECT_EQ(greedy(driver, read_tensor<Token>(*index, "greedy.prompt"), expected.size()), expected) << isa;
+    EXPECT_EQ(greedy_tokens(driver, read_tensor<Token>(*index, "greedy.prompt"), expected.size()), expected) << isa;
     std::printf("golden %s %s %s %.2e (%d positions, 64 greedy tokens)\n", driver.model().config().arch->model_type,
                 path.substr(golden_dir("").size()).c_str(), isa.c_str(), worst.error, worst.positions);
   }
