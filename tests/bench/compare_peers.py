@@ -11,10 +11,12 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,11 +39,17 @@ class Samples:
 
 
 def run_measured(command, timeout):
-    """(exit code, stdout, stderr, peak RSS in MiB) of a program run to its end."""
+    """(exit code, stdout, stderr, peak RSS in MiB) of a program run to its end, or killed after `timeout` seconds."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(["timeout", str(timeout), *command], stdout=out, stderr=errors)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+        child = subprocess.Popen(command, stdout=out, stderr=errors)
+        timer = threading.Timer(timeout, child.kill)
+        timer.start()
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            timer.cancel()
+            child.kill()  # when this script is ended first; else it does nothing
         out.seek(0)
         errors.seek(0)
         return (child.returncode, out.read().decode(errors="replace"), errors.read().decode(errors="replace"),
@@ -184,6 +192,7 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     engines = make_engines(options)
     results, failed = [], False
     for model in options.models:

@@ -254,6 +254,7 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names = [name for name, path in ((OURS, options.foregate), (PEER, options.llama_server)) if path]
     results = []
     for model in options.models:

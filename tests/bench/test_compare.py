@@ -102,6 +102,12 @@ class Scripts(unittest.TestCase):
         self.assertEqual(report["models"][0]["failures"], {"ik_llama.cpp": "exit 3: unknown architecture"})
         self.assertEqual(report["models"][0]["tests"][0]["engines"]["foregate"]["n"], 2)
 
+    def test_a_run_that_takes_too_long_is_ended(self):
+        slow = self.program("slow", "#!{python}\nimport time\ntime.sleep(60)\n")
+        done, report = self.run_script("compare_peers.py", "--llama-bench", slow, "--timeout", "1")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(report["models"][0]["failures"], {"llama.cpp": "exit -9: no message"})
+
     def test_servers_are_timed_by_their_streams(self):
         ours = self.program("ours", SERVER, first=0.05, gap=0.01, fails=False)
         peer = self.program("peer", SERVER, first=0.20, gap=0.04, fails=False)
