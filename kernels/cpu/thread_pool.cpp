@@ -1,12 +1,18 @@
 #include "kernels/cpu/thread_pool.h"
 
+#include <chrono>
+
 #include "kernels/api/check.h"
 
 namespace foregate {
 namespace {
 
-// About 20 to 50 us: longer than the gap between two ops of a step, shorter than a time slice.
-constexpr int kSpins = 1000;
+// A waiting thread spins longer than the parts of a step that one thread does alone (a router over a batch, sorting
+// rows by expert): waking a sleeper costs tens of microseconds, more in a virtual machine, and a step has tens of ops.
+// It soon begins to offer its processor to others, among them a worker that still holds an item.
+constexpr std::chrono::microseconds kSpinTime(200);
+constexpr std::chrono::microseconds kSelfishTime(20);
+constexpr int kSpinsPerLook = 32;  // between two looks at the clock
 constexpr std::uint64_t kItemMask = 0xffffffffu;
 // No job: every item number of a real job lies below this one.
 constexpr std::uint64_t kClosed = kItemMask;
@@ -15,6 +21,21 @@ void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
+}
+
+// Waits for `done` without sleeping; false when it did not come in time.
+template <class Done>
+bool spin_until(const Done& done) {
+  const auto start = std::chrono::steady_clock::now();
+  for (;;) {
+    for (int spin = 0; spin < kSpinsPerLook; ++spin) {
+      if (done()) return true;
+      relax();
+    }
+    const auto waited = std::chrono::steady_clock::now() - start;
+    if (waited > kSpinTime) return false;
+    if (waited > kSelfishTime) std::this_thread::yield();
+  }
 }
 
 }  // namespace
@@ -93,21 +114,22 @@ void ThreadPool::worker_loop(int worker) {
 }
 
 void ThreadPool::wait_for_work() {
-  for (int spin = 0; spin < kSpins; ++spin) {
-    if (has_work(ticket_.load(std::memory_order_acquire)) || stop_.load(std::memory_order_relaxed)) return;
-    relax();
+  const std::uint64_t seen = ticket_.load(std::memory_order_acquire) >> 32;
+  if (spin_until([this] {
+        return has_work(ticket_.load(std::memory_order_acquire)) || stop_.load(std::memory_order_relaxed);
+      })) {
+    return;
   }
   std::unique_lock lock(sleep_mutex_);
   sleepers_.fetch_add(1, std::memory_order_seq_cst);
-  work_ready_.wait(lock, [this] { return stop_.load() || has_work(ticket_.load(std::memory_order_seq_cst)); });
+  // Any later job ends the sleep, even one that is over by now: the next will follow soon.
+  work_ready_.wait(lock,
+                   [this, seen] { return stop_.load() || ticket_.load(std::memory_order_seq_cst) >> 32 != seen; });
   sleepers_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void ThreadPool::wait_for_finish(std::int64_t items) {
-  for (int spin = 0; spin < kSpins; ++spin) {
-    if (finished_.load(std::memory_order_acquire) == items) return;
-    relax();
-  }
+  if (spin_until([this, items] { return finished_.load(std::memory_order_acquire) == items; })) return;
   std::unique_lock lock(sleep_mutex_);
   caller_sleeps_.store(true, std::memory_order_seq_cst);
   job_done_.wait(lock, [this, items] { return finished_.load(std::memory_order_seq_cst) == items; });
