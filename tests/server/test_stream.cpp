@@ -57,7 +57,9 @@ TEST(StopMatcher, EqualsPlainSearchForEveryCut) {
     if (!matcher.matched()) got += matcher.finish();
     ASSERT_EQ(got, expected) << text;
     ASSERT_EQ(matcher.matched(), !match.empty());
-    if (matcher.matched()) ASSERT_EQ(matcher.match(), match);
+    if (matcher.matched()) {
+      ASSERT_EQ(matcher.match(), match);
+    }
   }
   EXPECT_GT(matched, 100);
   EXPECT_GT(unmatched, 100);

@@ -107,10 +107,12 @@ void print_json(const BootedModel& booted, const BenchOptions& options, double b
                     {"bytes_per_token", line.bytes_per_token},
                     {"percent_of_memory_limit", percent_of_limit(line)}});
   }
-  const nlohmann::ordered_json report = {
-      {"model", options.boot.model},           {"isa", booted.report().isa},
-      {"threads", booted.report().threads},        {"repetitions", options.repetitions},
-      {"memory_read_bytes_per_second", bandwidth}, {"results", rows}};
+  const nlohmann::ordered_json report = {{"model", options.boot.model},
+                                         {"isa", booted.report().isa},
+                                         {"threads", booted.report().threads},
+                                         {"repetitions", options.repetitions},
+                                         {"memory_read_bytes_per_second", bandwidth},
+                                         {"results", rows}};
   std::printf("%s\n", report.dump(2).c_str());
 }
 
