@@ -1,24 +1,20 @@
 #!/usr/bin/env python3
-"""make_shape_gguf.py and gguf_blocks.py against the gguf package's own reader. Exit code 77 (skipped) without numpy or gguf."""
+"""make_shape_gguf.py and gguf_blocks.py against the gguf package's own reader. run_shape_gguf.py runs it with numpy and
+gguf at hand."""
 import sys
 import tempfile
 import unittest
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from gguf import GGMLQuantizationType as Type
+from gguf import GGUFReader, quants
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.dont_write_bytecode = True
 
-try:
-    import numpy as np
-    from gguf import GGMLQuantizationType as Type
-    from gguf import GGUFReader, quants
-
-    import make_shape_gguf as maker
-    from gguf_blocks import quantize
-except ImportError as error:
-    print(f"test_shape_gguf: SKIPPED: {error}")
-    sys.exit(77)
+import make_shape_gguf as maker  # noqa: E402
+from gguf_blocks import quantize  # noqa: E402
 
 SMALL = replace(maker.SHAPES["tiny"], layers=2, experts=4, top_k=2)
 RMS_ERROR = {Type.Q8_0: 0.006, Type.Q6_K: 0.025, Type.Q4_K: 0.09, Type.Q4_0: 0.11}  # of standard normal weights
