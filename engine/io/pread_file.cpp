@@ -6,53 +6,33 @@
 #include <cstring>
 #include <filesystem>
 
-#include "engine/io/file.h"
+#include "engine/io/local_file.h"
 
 namespace foregate {
 namespace {
 
 class PreadFile final : public File {
  public:
-  PreadFile(int fd, std::uint64_t size, std::string path) : fd_(fd), size_(size), path_(std::move(path)) {}
-  ~PreadFile() override { ::close(fd_); }
-  std::uint64_t size() const override { return size_; }
-  const std::string& path() const override { return path_; }
-
-  Status read(std::uint64_t offset, std::span<std::byte> out) const override {
-    if (offset > size_ || out.size() > size_ - offset) return data_loss(path_ + ": read past the end of the file");
-    std::size_t done = 0;
-    while (done < out.size()) {
-      const ssize_t got = ::pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return unavailable(path_ + ": " + std::strerror(errno));
-      if (got == 0) return data_loss(path_ + ": the file became shorter while it was read");
-      done += static_cast<std::size_t>(got);
-    }
-    return {};
-  }
+  explicit PreadFile(LocalFile file) : file_(std::move(file)) {}
+  std::uint64_t size() const override { return file_.size; }
+  const std::string& path() const override { return file_.path; }
+  std::int64_t modified_ns() const override { return file_.modified_ns; }
+  Status read(std::uint64_t offset, std::span<std::byte> out) const override { return read_local(file_, offset, out); }
 
  private:
-  int fd_;
-  std::uint64_t size_;
-  std::string path_;
+  LocalFile file_;
 };
 
 class LocalFiles final : public FileSystem {
  public:
   Result<std::unique_ptr<File>> open(const std::string& path) const override {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-      const std::string why = path + ": " + std::strerror(errno);
-      return errno == ENOENT ? not_found(why) : unavailable(why);
-    }
-    struct stat info {};
-    if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-      ::close(fd);
-      return invalid_argument(path + " is not a regular file");
-    }
-    return std::unique_ptr<File>(new PreadFile(fd, static_cast<std::uint64_t>(info.st_size), path));
+    ASSIGN_OR_RETURN(LocalFile file, open_local(path));
+    return std::unique_ptr<File>(new PreadFile(std::move(file)));
   }
-
+  Result<std::unique_ptr<File>> open_direct(const std::string& path) const override {
+    ASSIGN_OR_RETURN(LocalFile file, open_local(path));
+    return make_direct_file(std::move(file));
+  }
   bool exists(const std::string& path) const override { return ::access(path.c_str(), R_OK) == 0; }
 
   Result<std::vector<std::string>> list(const std::string& dir) const override {
@@ -68,6 +48,43 @@ class LocalFiles final : public FileSystem {
 };
 
 }  // namespace
+
+Descriptor::~Descriptor() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Result<LocalFile> open_local(const std::string& path) {
+  LocalFile file;
+  file.descriptor = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.descriptor.open()) {
+    const std::string why = path + ": " + std::strerror(errno);
+    return errno == ENOENT ? not_found(why) : unavailable(why);
+  }
+  struct stat info {};
+  if (::fstat(file.descriptor.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return invalid_argument(path + " is not a regular file");
+  }
+  file.size = static_cast<std::uint64_t>(info.st_size);
+  file.modified_ns = std::int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
+  file.path = path;
+  return file;
+}
+
+Status read_local(const LocalFile& file, std::uint64_t offset, std::span<std::byte> out) {
+  if (offset > file.size || out.size() > file.size - offset) {
+    return data_loss(file.path + ": read past the end of the file");
+  }
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t got =
+        ::pread(file.descriptor.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return unavailable(file.path + ": " + std::strerror(errno));
+    if (got == 0) return data_loss(file.path + ": the file became shorter while it was read");
+    done += static_cast<std::size_t>(got);
+  }
+  return {};
+}
 
 const FileSystem& local_files() {
   static const LocalFiles files;

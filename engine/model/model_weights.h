@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "engine/experts/resident_experts.h"
@@ -45,6 +46,7 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   ResidentExperts experts;
   std::vector<Memory> memory;
+  std::string how_loaded;  // a few words for the status page
 
   // Packed bytes that every step reads: all but the embedding table and the experts; the table
   // counts when it is the lm head too.

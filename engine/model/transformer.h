@@ -24,6 +24,7 @@ struct LoadOptions {
   std::int32_t max_batched_tokens = 2048;  // most rows of one forward(); sizes the scratch
   WeightPlanOptions weights = {};
   WeightProgress progress = {};  // may be empty
+  bool verify_weights = true;    // compare the checksums of a packed model
 };
 
 class Transformer final : public Model {
@@ -52,7 +53,7 @@ class Transformer final : public Model {
   std::atomic<std::uint64_t> bytes_read_{0};  // read by other threads for figures
 };
 
-// Packs the weights of an opened model onto the device. `ops` and `stream` must outlive the result.
+// Brings the weights of an opened model onto the device, packed. `ops` and `stream` must outlive the result.
 // Errors name the file and the tensor.
 Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, Device& device, const OpTable& ops,
                                                       Stream& stream, const LoadOptions& options);

@@ -1,4 +1,5 @@
-// Executes a weight plan: reads, packs, and fills ModelWeights, with a bounded transient buffer.
+// Executes a weight plan: reads, packs, and fills ModelWeights, with a bounded transient buffer. A packed model is read
+// as it is (packed_loader.h).
 #pragma once
 
 #include <cstdint>
@@ -14,13 +15,13 @@
 
 namespace foregate {
 
-// Called after each piece with source bytes read so far and in all.
+// Called after each piece, on the loading thread, with source bytes read so far and in all.
 using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
 // kDataLoss for missing or misshapen tensors (named) before any memory is taken;
-// kResourceExhausted when the device has too little.
+// kResourceExhausted when the device has too little. `verify`: compare the checksums of a packed model.
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
-                                                   const WeightProgress& progress);
+                                                   const WeightProgress& progress, bool verify = true);
 
 }  // namespace foregate

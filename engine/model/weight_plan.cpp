@@ -39,8 +39,8 @@ class Planner {
   void matrix(const std::string& name, std::int64_t rows, std::int64_t cols, WeightGroup group, PackedWeight& out);
   Result<std::optional<StoredMatrix>> stored_matrix(const std::string& module, std::int64_t rows,
                                                     std::int64_t cols) const;
-  void part(const TensorEntry* entry, std::int64_t first_row, std::int64_t rows, std::int64_t cols, WeightGroup group,
-            PackedWeight& out);
+  void part(const std::string& name, const TensorEntry* entry, std::int64_t first_row, std::int64_t rows,
+            std::int64_t cols, WeightGroup group, PackedWeight& out);
   void settle_ffn();
   void vector(const std::string& name, std::int64_t size, WeightGroup group, const float*& out);
   void linear(const std::string& stem, std::int64_t rows, std::int64_t cols, bool bias, LinearWeights& out);
@@ -62,6 +62,7 @@ class Planner {
   ModelWeights& weights_;
   std::vector<WeightItem> items_;
   std::int32_t layer_ = -1;
+  std::int32_t expert_ = -1;
   std::string stem_;  // of the layer's names
   Status status_;
 };
@@ -95,27 +96,52 @@ void Planner::matrix(const std::string& name, std::int64_t rows, std::int64_t co
   if (!status_.ok()) return;
   if (*stored) {
     const WeightFormat format = choose_format(group, (*stored)->type, rows, cols, options_);
-    items_.push_back({(*stored)->codes, 0, rows, cols, format, group, layer_, 0, &out, nullptr, *stored});
+    items_.push_back({.name = name,
+                      .entry = (*stored)->codes,
+                      .rows = rows,
+                      .cols = cols,
+                      .format = format,
+                      .group = group,
+                      .layer = layer_,
+                      .expert = expert_,
+                      .matrix = &out,
+                      .stored = *stored});
   } else if (const TensorEntry* entry = tensor(name, {rows, cols})) {
-    part(entry, 0, rows, cols, group, out);
+    part(name, entry, 0, rows, cols, group, out);
   }
 }
 
 // The tensors of a module that the checkpoint keeps quantized; nothing for one with a plain tensor.
 Result<std::optional<StoredMatrix>> Planner::stored_matrix(const std::string& module, std::int64_t rows,
                                                            std::int64_t cols) const {
-  if (!config_.quantization.rule) return std::optional<StoredMatrix>();
+  if (!config_.quantization.rule || index_.packed() != nullptr) return std::optional<StoredMatrix>();
   ASSIGN_OR_RETURN(const bool skipped, config_.quantization.skipped.match(module));
   if (skipped) return std::optional<StoredMatrix>();
   return find_stored_matrix(index_, *config_.quantization.rule, module, rows, cols);
 }
 
 // Rows of `cols` from row `first_row` of a tensor on.
-void Planner::part(const TensorEntry* entry, std::int64_t first_row, std::int64_t rows, std::int64_t cols,
-                   WeightGroup group, PackedWeight& out) {
-  const WeightFormat format = choose_format(group, *entry->dtype, rows, cols, options_);
+void Planner::part(const std::string& name, const TensorEntry* entry, std::int64_t first_row, std::int64_t rows,
+                   std::int64_t cols, WeightGroup group, PackedWeight& out) {
+  const WeightFormat stored = dtype_format(*entry->dtype);
+  const bool packed = entry->unit >= 0;
+  if (packed && group == WeightGroup::kRouter && stored != WeightFormat::kF32) {
+    status_ = data_loss(index_.path_of(*entry) + ": router \"" + name + "\" is packed as " + format_name(stored) +
+                            ", not as f32",
+                        name);
+    return;
+  }
   const std::int64_t begin = first_row * dtype_row_bytes(*entry->dtype, cols);
-  items_.push_back({entry, static_cast<std::uint64_t>(begin), rows, cols, format, group, layer_, 0, &out, nullptr});
+  items_.push_back({.name = name,
+                    .entry = entry,
+                    .begin = static_cast<std::uint64_t>(begin),
+                    .rows = rows,
+                    .cols = cols,
+                    .format = packed ? stored : choose_format(group, *entry->dtype, rows, cols, options_),
+                    .group = group,
+                    .layer = layer_,
+                    .expert = expert_,
+                    .matrix = &out});
 }
 
 // The last three items are one FFN: where only some of them can be quantized, none is.
@@ -124,6 +150,12 @@ void Planner::settle_ffn() {
   const std::span<WeightItem> parts = std::span(items_).last(3);
   const auto quantized = [](const WeightItem& item) { return is_quantized(item.format); };
   if (std::all_of(parts.begin(), parts.end(), quantized) || std::none_of(parts.begin(), parts.end(), quantized)) return;
+  if (parts[0].entry->unit >= 0) {
+    status_ = data_loss(index_.path_of(*parts[0].entry) + ": \"" + parts[0].name +
+                            "\" and its neighbours are packed in formats that do not go together",
+                        parts[0].name);
+    return;
+  }
   for (WeightItem& item : parts) {
     const WeightFormat stored = dtype_format(source_type(item));
     item.format = is_quantized(stored) ? WeightFormat::kF32 : stored;
@@ -133,11 +165,13 @@ void Planner::settle_ffn() {
 void Planner::vector(const std::string& name, std::int64_t size, WeightGroup group, const float*& out) {
   const TensorEntry* entry = tensor(name, {size});
   if (entry == nullptr) return;
-  if (is_quantized(dtype_format(*entry->dtype))) {
-    status_ = unimplemented(index_.path_of(*entry) + ": vector \"" + name + "\" is quantized", name);
+  const WeightFormat stored = dtype_format(*entry->dtype);
+  if (is_quantized(stored) || (entry->unit >= 0 && stored != WeightFormat::kF32)) {
+    status_ = unimplemented(index_.path_of(*entry) + ": vector \"" + name + "\" is stored as " + format_name(stored), name);
     return;
   }
-  items_.push_back({entry, 0, size, 1, WeightFormat::kF32, group, layer_, 0, nullptr, &out});
+  items_.push_back(
+      {.name = name, .entry = entry, .rows = size, .cols = 1, .group = group, .layer = layer_, .vector = &out});
 }
 
 void Planner::linear(const std::string& stem, std::int64_t rows, std::int64_t cols, bool bias, LinearWeights& out) {
@@ -174,12 +208,14 @@ void Planner::attention(AttentionWeights& out) {
 void Planner::experts(const MoeNames& names, std::int64_t width) {
   const std::int64_t hidden = config_.hidden_size;
   for (std::int32_t e = 0; e < config_.router.experts && status_.ok(); ++e) {
+    expert_ = e;
     ExpertWeights& out = weights_.experts.slot({LayerId{layer_}, ExpertId{e}});
     matrix(stem_ + numbered(names.gate, e), width, hidden, WeightGroup::kExperts, out.gate);
     matrix(stem_ + numbered(names.up, e), width, hidden, WeightGroup::kExperts, out.up);
     matrix(stem_ + numbered(names.down, e), hidden, width, WeightGroup::kExperts, out.down);
     settle_ffn();
   }
+  expert_ = -1;
 }
 
 // All experts of a layer in two tensors; each expert's parts are contiguous rows of them.
@@ -190,12 +226,15 @@ void Planner::fused_experts(const MoeNames& names, std::int64_t width) {
   const TensorEntry* down = tensor(stem_ + names.fused_down, {count, hidden, width});
   if (!status_.ok()) return;
   for (std::int32_t e = 0; e < count; ++e) {
+    expert_ = e;
     ExpertWeights& out = weights_.experts.slot({LayerId{layer_}, ExpertId{e}});
-    part(gate_up, 2 * e * width, width, hidden, WeightGroup::kExperts, out.gate);
-    part(gate_up, (2 * e + 1) * width, width, hidden, WeightGroup::kExperts, out.up);
-    part(down, e * hidden, hidden, width, WeightGroup::kExperts, out.down);
+    const auto name = [&](const char* pattern) { return stem_ + numbered(pattern, e); };
+    part(name(names.gate), gate_up, 2 * e * width, width, hidden, WeightGroup::kExperts, out.gate);
+    part(name(names.up), gate_up, (2 * e + 1) * width, width, hidden, WeightGroup::kExperts, out.up);
+    part(name(names.down), down, e * hidden, hidden, width, WeightGroup::kExperts, out.down);
     settle_ffn();
   }
+  expert_ = -1;
 }
 
 // The same with gate and up apart.
@@ -207,12 +246,15 @@ void Planner::stacked_experts(const MoeNames& names, std::int64_t width) {
   const TensorEntry* down = tensor(stem_ + names.stacked_down, {count, hidden, width});
   if (!status_.ok()) return;
   for (std::int32_t e = 0; e < count; ++e) {
+    expert_ = e;
     ExpertWeights& out = weights_.experts.slot({LayerId{layer_}, ExpertId{e}});
-    part(gate, e * width, width, hidden, WeightGroup::kExperts, out.gate);
-    part(up, e * width, width, hidden, WeightGroup::kExperts, out.up);
-    part(down, e * hidden, hidden, width, WeightGroup::kExperts, out.down);
+    const auto name = [&](const char* pattern) { return stem_ + numbered(pattern, e); };
+    part(name(names.gate), gate, e * width, width, hidden, WeightGroup::kExperts, out.gate);
+    part(name(names.up), up, e * width, width, hidden, WeightGroup::kExperts, out.up);
+    part(name(names.down), down, e * hidden, hidden, width, WeightGroup::kExperts, out.down);
     settle_ffn();
   }
+  expert_ = -1;
 }
 
 const MoeNames& Planner::moe_names() const {
@@ -250,7 +292,7 @@ void Planner::shared_router(PackedWeight& out) {
   const TensorEntry* found = index_.find(name);
   const bool flat = found != nullptr && found->shape.size() == 1;
   const TensorEntry* entry = tensor(name, flat ? std::vector{hidden} : std::vector{std::int64_t{1}, hidden});
-  if (entry != nullptr) part(entry, 0, 1, hidden, WeightGroup::kSharedExpert, out);
+  if (entry != nullptr) part(name, entry, 0, 1, hidden, WeightGroup::kSharedExpert, out);
 }
 
 void Planner::layer(std::int32_t number) {
@@ -289,12 +331,26 @@ DType source_type(const WeightItem& item) {
 
 std::int64_t source_bytes(const WeightItem& item) {
   if (item.stored) return static_cast<std::int64_t>(item.stored->file_bytes());
+  if (item.entry->unit >= 0) return static_cast<std::int64_t>(item.entry->bytes);
   // A vector is a row: one column for the packer, and a scalar type in the file.
   return item.rows * dtype_row_bytes(*item.entry->dtype, item.cols);
 }
 
+std::int64_t source_bytes(const WeightItem& item, std::int64_t rows) {
+  const std::int64_t bytes = source_bytes(item);
+  return rows == item.rows ? bytes : bytes / item.rows * rows;
+}
+
 Result<std::vector<WeightItem>> plan_weights(const ModelConfig& config, const TensorIndex& index,
                                              const WeightPlanOptions& options, ModelWeights& weights) {
+  if (index.packed() != nullptr && options.quantization) {
+    const std::string& packed = index.packed()->index().quantization;
+    if (packed != format_name(*options.quantization)) {
+      return invalid_argument("the model is packed with quantization " + printable(packed) +
+                                  " and cannot be loaded with another; leave it out, or pack the original again",
+                              "quantization");
+    }
+  }
   Planner planner(config, index, options, weights);
   RETURN_IF_ERROR(planner.run());
   return planner.take();

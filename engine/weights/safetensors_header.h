@@ -13,8 +13,8 @@
 
 namespace foregate {
 
-// One tensor: what it is and where its bytes lie. shape product * element bytes == bytes, and
-// [offset, offset + bytes) lies inside the file.
+// One tensor: what it is and where its bytes lie. [offset, offset + bytes) lies inside the file, and
+// shape product * element bytes == bytes; in a packed model, packed_bytes() == bytes.
 struct TensorEntry {
   std::string name;
   std::string dtype_name;      // as written in the file, e.g. "BF16"
@@ -23,6 +23,7 @@ struct TensorEntry {
   std::uint32_t shard = 0;
   std::uint64_t offset = 0;  // bytes from the start of the file
   std::uint64_t bytes = 0;
+  std::int32_t unit = -1;  // of a packed model: the unit it lies in; else -1
 };
 
 inline constexpr std::uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes, the format's own cap

@@ -54,8 +54,15 @@ Result<TensorIndex> TensorIndex::open(const FileSystem& files, const std::string
   const std::string single = dir + "/" + kSingleName;
   const std::string index_path = dir + "/" + kIndexName;
   TensorIndex index;
+  if (is_packed(files, dir)) {
+    if (!files.exists(single) && !files.exists(index_path)) return open_packed(files, dir);
+    return invalid_argument(dir + " holds both " + kPackedIndexName + " and safetensors: which is meant?");
+  }
   if (files.exists(single)) return open_file(files, single);
   if (!files.exists(index_path)) {
+    if (files.exists(dir + "/" + kPackJournalName)) {
+      return data_loss(dir + " holds an unfinished pack: give `foregate pack` the same arguments again to finish it");
+    }
     return not_found(dir + " holds neither " + kSingleName + " nor " + kIndexName);
   }
   RETURN_IF_ERROR(index.add_listed_shards(files, dir, index_path));
@@ -81,6 +88,32 @@ Result<TensorIndex> TensorIndex::from_gguf(GgufModel& model) {
   model.tensors.clear();
   RETURN_IF_ERROR(index.sort_and_check_names());
   return index;
+}
+
+// Units whose tensors are not of the model's configuration are never asked for.
+Result<TensorIndex> TensorIndex::open_packed(const FileSystem& files, const std::string& dir) {
+  TensorIndex index;
+  ASSIGN_OR_RETURN(PackedModel packed, PackedModel::open(files, dir));
+  const std::vector<PackedUnit>& units = packed.index().units;
+  for (std::size_t u = 0; u < units.size(); ++u) {
+    for (const PackedTensor& tensor : units[u].tensors) {
+      index.entries_.push_back({.name = tensor.name,
+                                .dtype_name = format_name(tensor.format),
+                                .dtype = format_dtype(tensor.format),
+                                .shape = tensor.shape,
+                                .shard = units[u].file,
+                                .offset = units[u].offset + tensor.offset,
+                                .bytes = tensor.bytes(),
+                                .unit = static_cast<std::int32_t>(u)});
+    }
+  }
+  index.packed_ = std::make_unique<const PackedModel>(std::move(packed));
+  RETURN_IF_ERROR(index.sort_and_check_names());
+  return index;
+}
+
+const File& TensorIndex::shard(std::size_t number) const {
+  return packed_ ? packed_->file(static_cast<std::uint32_t>(number)) : *files_[number];
 }
 
 Status TensorIndex::add_listed_shards(const FileSystem& files, const std::string& dir, const std::string& index_path) {
@@ -145,7 +178,7 @@ Status TensorIndex::read(const TensorEntry& entry, std::uint64_t begin, std::spa
   if (begin > entry.bytes || out.size() > entry.bytes - begin) {
     return internal_error(path_of(entry) + ": read past the end of tensor " + printable(entry.name));
   }
-  Status status = files_[entry.shard]->read(entry.offset + begin, out);
+  Status status = shard(entry.shard).read(entry.offset + begin, out);
   if (status.ok()) return status;
   return Status(status.code(), "tensor \"" + printable(entry.name) + "\": " + status.message(), entry.name);
 }

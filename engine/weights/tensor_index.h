@@ -1,5 +1,5 @@
 // All tensors of a model by name: of model.safetensors, of the shards that model.safetensors.index.json
-// lists, or of a GGUF model's files. Every count, offset and length is checked against the real
+// lists, of a packed model (packed_format.h), or of a GGUF model's files. Every count, offset and length is checked against the real
 // files at open; data is read on demand by explicit reads. Immutable after open, safe to share.
 #pragma once
 
@@ -14,6 +14,7 @@
 #include "engine/base/status.h"
 #include "engine/io/file.h"
 #include "engine/io/gguf_files.h"
+#include "engine/weights/packed_model.h"
 #include "engine/weights/safetensors_header.h"
 
 namespace foregate {
@@ -21,16 +22,20 @@ namespace foregate {
 class TensorIndex {
  public:
   // kNotFound when the directory has no weights, kDataLoss (file and tensor named) when a file is
-  // not what it says.
+  // not what it says, or when the directory holds an unfinished pack.
   static Result<TensorIndex> open(const FileSystem& files, const std::string& dir);
+  static Result<TensorIndex> open_packed(const FileSystem& files, const std::string& dir);
   static Result<TensorIndex> open_file(const FileSystem& files, const std::string& path);
   // Takes over the files and tensors of an opened GGUF model.
   static Result<TensorIndex> from_gguf(GgufModel& model);
 
   const TensorEntry* find(std::string_view name) const;                 // null when absent
   const std::vector<TensorEntry>& tensors() const { return entries_; }  // by name
-  std::size_t shards() const { return files_.size(); }
-  const std::string& path_of(const TensorEntry& entry) const { return files_[entry.shard]->path(); }
+  std::size_t shards() const { return packed_ ? packed_->index().files.size() : files_.size(); }
+  const File& shard(std::size_t number) const;
+  const std::string& path_of(const TensorEntry& entry) const { return shard(entry.shard).path(); }
+  // The packed model that the tensors are of, or null. Its tensors' bytes are in the layout of kernels/api/quant.h.
+  const PackedModel* packed() const { return packed_.get(); }
 
   // Fills `out` with the tensor's bytes from `begin`; the range must lie inside the tensor.
   Status read(const TensorEntry& entry, std::uint64_t begin, std::span<std::byte> out) const;
@@ -41,6 +46,7 @@ class TensorIndex {
   Status sort_and_check_names();
 
   std::vector<std::unique_ptr<File>> files_;
+  std::unique_ptr<const PackedModel> packed_;
   std::vector<TensorEntry> entries_;
 };
 

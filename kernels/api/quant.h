@@ -36,6 +36,8 @@
 namespace foregate {
 
 inline constexpr int kRowInterleave = 16;
+// Names the layout above in packed files: other bytes for any format, another name.
+inline constexpr const char* kPackedLayout = "interleave16";
 inline constexpr int kQuantGroup = 32;  // columns that share an activation scale
 
 struct PackedWeight {

@@ -8,5 +8,6 @@ int serve_command(int argc, char** argv);
 int chat_command(int argc, char** argv);
 int inspect_command(int argc, char** argv);
 int bench_command(int argc, char** argv);
+int pack_command(int argc, char** argv);
 
 }  // namespace foregate

@@ -1,0 +1,56 @@
+// `foregate pack`: writes a model as a packed directory (engine/weights/packed_format.h), so that loading it is reading.
+// Holds one piece of a weight at a time. One thread; packing itself runs on the stream's pool.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/model/model_config.h"
+#include "engine/model/weight_plan.h"
+#include "engine/weights/packed_writer.h"
+#include "engine/weights/tensor_index.h"
+#include "kernels/api/op_table.h"
+
+namespace foregate {
+
+// The largest file that every file system takes, in whole pages.
+inline constexpr std::uint64_t kMaxDataFileBytes = (std::uint64_t{4} << 30) - kPackedPage;
+
+struct PackOptions {
+  WeightPlanOptions weights;
+  std::uint64_t max_file_bytes = kMaxDataFileBytes;  // of a data file with more than one unit
+};
+
+// Everything decided before the first byte is written.
+struct PackPlan {
+  ModelConfig config;
+  TensorIndex source;
+  std::vector<WeightItem> items;
+  std::vector<std::vector<std::size_t>> unit_items;  // by unit: its items, in the order of its tensors
+  PackedIndex index;
+  std::vector<SmallFile> small_files;
+  std::unique_ptr<ModelWeights> unused;  // what the items point into
+};
+
+// Errors as load_weights() has them; kInvalidArgument when the model is packed already.
+Result<PackPlan> plan_pack(const FileSystem& files, const std::string& model_dir, const PackOptions& options);
+
+struct PackReport {
+  PackedIndex index;
+  std::size_t units_before = 0;  // that were on the disk already
+};
+
+// `stage` is "verify" while what an earlier run wrote is read back, then "pack"; `fraction` of it is done.
+using PackProgress = std::function<void(std::string_view stage, double fraction)>;
+
+// Writes what `out` lacks of the plan. A finished directory of the same plan is left as it is. Errors as PackedWriter has
+// them; after one the directory holds an unfinished pack, which the same call finishes.
+Result<PackReport> run_pack(const PackPlan& plan, const FileSystem& files, OutputDirectory& out, const OpTable& ops,
+                            Stream& stream, const PackProgress& progress);
+
+}  // namespace foregate

@@ -1,0 +1,116 @@
+// foregate pack MODEL OUT: writes a model in the layout that the kernels compute with, so that loading is reading.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+#include "engine/model/pack_model.h"
+#include "kernels/registry/registry.h"
+#include "tools/foregate/commands.h"
+#include "tools/foregate/progress.h"
+
+namespace foregate {
+namespace {
+
+struct PackArguments {
+  std::string model_dir;
+  std::string out_dir;
+  std::string quantization = "none";
+  std::uint64_t max_file_bytes = kMaxDataFileBytes;
+  int threads = 0;
+  bool verify = false;
+};
+
+// The exit status of a wrong or help-only command line, or -1 to go on.
+int parse_arguments(int argc, char** argv, PackArguments& arguments) {
+  CLI::App app("Write a model in the layout that the kernels compute with: loading it is reading it", "foregate pack");
+  app.add_option("model", arguments.model_dir, "model directory")->required();
+  app.add_option("out", arguments.out_dir, "directory to write: new, empty, or with an unfinished pack to go on with")
+      ->required();
+  app.add_option("-q,--quantization", arguments.quantization, "pack scalar matrices in this format; it changes the tokens")
+      ->check(CLI::IsMember({"none", "q8_0", "q4_0", "q4_k"}));
+  app.add_option("--max-file-size", arguments.max_file_bytes, "most bytes of one data file, e.g. 4GiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 62));
+  app.add_option("-t,--threads", arguments.threads, "threads; 0 chooses")->check(CLI::Range(0, 1024));
+  app.add_flag("--verify", arguments.verify, "read the finished directory back and compare its checksums");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int shown = app.exit(error);
+    return shown == 0 ? 0 : 2;
+  }
+  return -1;
+}
+
+Status check_directories(const PackArguments& arguments) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(arguments.model_dir, ignored)) {
+    return invalid_argument(arguments.model_dir + " is not a directory", "MODEL");
+  }
+  if (std::filesystem::equivalent(arguments.model_dir, arguments.out_dir, ignored)) {
+    return invalid_argument(arguments.out_dir + " is the model itself; name another directory", "OUT");
+  }
+  return {};
+}
+
+Result<PackReport> pack(const PackArguments& arguments, ProgressBar& bar) {
+  RETURN_IF_ERROR(check_directories(arguments));
+  const FileSystem& files = local_files();
+  PackOptions options;
+  options.weights.quantization = quantization_named(arguments.quantization);
+  options.max_file_bytes = arguments.max_file_bytes;
+  ASSIGN_OR_RETURN(const PackPlan plan, plan_pack(files, arguments.model_dir, options));
+  std::string error;
+  const Backend backend = make_backend({.isa = "auto", .threads = arguments.threads}, &error);
+  if (backend.device == nullptr) return invalid_argument(error);
+  const auto stream = backend.device->create_stream();
+  ASSIGN_OR_RETURN(const auto out, open_output_directory(arguments.out_dir));
+  const PackProgress progress = [&bar](std::string_view stage, double fraction) { bar.show(stage, fraction); };
+  ASSIGN_OR_RETURN(PackReport report, run_pack(plan, files, *out, backend.ops, *stream, progress));
+  if (!arguments.verify) return report;
+  ASSIGN_OR_RETURN(const PackedModel model, PackedModel::open(files, arguments.out_dir));
+  RETURN_IF_ERROR(verify_packed(model, [&bar](std::uint64_t done, std::uint64_t total) {
+    bar.show("verify", static_cast<double>(done) / static_cast<double>(total));
+  }));
+  return report;
+}
+
+void print_report(const PackArguments& arguments, const PackReport& report, double seconds) {
+  const PackedIndex& index = report.index;
+  const auto experts = std::count_if(index.units.begin(), index.units.end(),
+                                     [](const PackedUnit& unit) { return unit.kind == PackedKind::kExpert; });
+  const bool whole = report.units_before == index.units.size();
+  if (whole) {
+    std::printf("%s was packed already: nothing to write\n", arguments.out_dir.c_str());
+  } else if (report.units_before > 0) {
+    std::printf("went on behind the %zu of %zu units that were there\n", report.units_before, index.units.size());
+  }
+  std::printf("%s: %zu units, %lld of them experts, %.3f GB in %zu files, layout %s, quantization %s%s, %.1f s\n",
+              arguments.out_dir.c_str(), index.units.size(), static_cast<long long>(experts),
+              static_cast<double>(index.data_bytes()) * 1e-9, index.files.size(), index.layout.c_str(),
+              index.quantization.c_str(), arguments.verify ? ", verified" : "", seconds);
+}
+
+}  // namespace
+
+int pack_command(int argc, char** argv) {
+  PackArguments arguments;
+  if (const int done = parse_arguments(argc, argv, arguments); done >= 0) return done;
+  std::signal(SIGXFSZ, SIG_IGN);  // a size limit is an error of the write, not the end of the process
+  const auto start = std::chrono::steady_clock::now();
+  ProgressBar bar;
+  const auto report = pack(arguments, bar);
+  bar.clear();
+  if (!report.ok()) {
+    std::fprintf(stderr, "foregate pack: %s\n", report.status().to_string().c_str());
+    return report.status().code() == Code::kInvalidArgument ? 2 : 1;
+  }
+  print_report(arguments, report.value(), std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  return 0;
+}
+
+}  // namespace foregate
