@@ -14,8 +14,8 @@ bool whole_pages(std::uint64_t offset, std::span<std::byte> out) {
   return (offset | out.size() | reinterpret_cast<std::uintptr_t>(out.data())) % kDirectPage == 0;
 }
 
-// Reads of whole pages go by O_DIRECT until one is refused (EINVAL: a file system that only pretends); from then on, and
-// for all other reads, the page cache serves.
+// Reads of whole pages go by O_DIRECT until one is refused (EINVAL: a file system that only pretends); from then on,
+// and for all other reads, the page cache serves.
 class DirectFile final : public File {
  public:
   DirectFile(LocalFile file, Descriptor direct)

@@ -35,8 +35,8 @@ class OutputDirectory {
   virtual Status sync() = 0;  // returns when the names are on the disk
 };
 
-// Makes the directory when it does not exist and holds it until destruction: kUnavailable when another process holds it,
-// kInvalidArgument when `path` is something else.
+// Makes the directory when it does not exist and holds it until destruction: kUnavailable when another process holds
+// it, kInvalidArgument when `path` is something else.
 Result<std::unique_ptr<OutputDirectory>> open_output_directory(const std::string& path);
 
 }  // namespace foregate

@@ -11,8 +11,9 @@ namespace foregate {
 namespace {
 
 // What a model directory holds beside its weights and the engine reads.
-constexpr const char* kSmallFiles[] = {"config.json",           "generation_config.json", "tokenizer.json",
-                                       "tokenizer_config.json", "chat_template.jinja",    "additional_chat_templates/tool_use.jinja"};
+constexpr const char* kSmallFiles[] = {"config.json",         "generation_config.json",
+                                       "tokenizer.json",      "tokenizer_config.json",
+                                       "chat_template.jinja", "additional_chat_templates/tool_use.jinja"};
 constexpr std::uint64_t kMaxSmallFileBytes = std::uint64_t{256} << 20;
 
 Result<std::vector<SmallFile>> read_small_files(const FileSystem& files, const std::string& dir) {
@@ -60,7 +61,8 @@ void make_units(PackPlan& plan) {
   }
 }
 
-// Changes with everything that the packed directory depends on. Of the weight files it takes size and time, not content.
+// Changes with everything that the packed directory depends on. Of the weight files it takes size and time, not
+// content.
 std::uint64_t source_checksum(const PackPlan& plan, const PackOptions& options) {
   std::string text = plan.index.layout + " " + plan.index.quantization + " " + std::to_string(options.max_file_bytes);
   for (const SmallFile& small : plan.small_files) {
@@ -72,8 +74,8 @@ std::uint64_t source_checksum(const PackPlan& plan, const PackOptions& options) 
     text += "\n" + name + " " + std::to_string(file.size()) + " " + std::to_string(file.modified_ns());
   }
   for (const WeightItem& item : plan.items) {
-    text += "\n" + item.name + " " + item.entry->dtype_name + " " + std::to_string(item.entry->offset + item.begin) + " " +
-            format_name(item.format) + " " + std::to_string(item.rows) + " " + std::to_string(item.cols);
+    text += "\n" + item.name + " " + item.entry->dtype_name + " " + std::to_string(item.entry->offset + item.begin) +
+            " " + format_name(item.format) + " " + std::to_string(item.rows) + " " + std::to_string(item.cols);
   }
   return checksum(text);
 }

@@ -1,5 +1,5 @@
-// `foregate pack`: writes a model as a packed directory (engine/weights/packed_format.h), so that loading it is reading.
-// Holds one piece of a weight at a time. One thread; packing itself runs on the stream's pool.
+// `foregate pack`: writes a model as a packed directory (engine/weights/packed_format.h), so that loading it is
+// reading. Holds one piece of a weight at a time. One thread; packing itself runs on the stream's pool.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +48,8 @@ struct PackReport {
 // `stage` is "verify" while what an earlier run wrote is read back, then "pack"; `fraction` of it is done.
 using PackProgress = std::function<void(std::string_view stage, double fraction)>;
 
-// Writes what `out` lacks of the plan. A finished directory of the same plan is left as it is. Errors as PackedWriter has
-// them; after one the directory holds an unfinished pack, which the same call finishes.
+// Writes what `out` lacks of the plan. A finished directory of the same plan is left as it is. Errors as PackedWriter
+// has them; after one the directory holds an unfinished pack, which the same call finishes.
 Result<PackReport> run_pack(const PackPlan& plan, const FileSystem& files, OutputDirectory& out, const OpTable& ops,
                             Stream& stream, const PackProgress& progress);
 

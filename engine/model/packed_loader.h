@@ -1,5 +1,5 @@
-// Executes the plan of a packed model: takes memory, reads every unit of the plan straight into it, points the weights at
-// their places. Nothing is converted or copied. One allocation per layer, as the other loader has it.
+// Executes the plan of a packed model: takes memory, reads every unit of the plan straight into it, points the weights
+// at their places. Nothing is converted or copied. One allocation per layer, as the other loader has it.
 #pragma once
 
 #include <vector>

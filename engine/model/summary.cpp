@@ -41,6 +41,18 @@ void close_run(const ModelConfig& config, const WeightItem& last, GroupSize& run
   run = {};
 }
 
+PackedFacts packed_facts(const PackedIndex& index) {
+  const auto experts = std::count_if(index.units.begin(), index.units.end(),
+                                     [](const PackedUnit& unit) { return unit.kind == PackedKind::kExpert; });
+  return {.layout = index.layout,
+          .quantization = index.quantization,
+          .weights_id = index.weights_id(),
+          .data_bytes = index.data_bytes(),
+          .units = index.units.size(),
+          .experts = static_cast<std::size_t>(experts),
+          .files = index.files};
+}
+
 }  // namespace
 
 Result<ModelSummary> summarize(const OpenModel& model, const WeightPlanOptions& options) {
@@ -67,6 +79,7 @@ Result<ModelSummary> summarize(const OpenModel& model, const WeightPlanOptions& 
   const ModelConfig& config = summary.config;
   summary.kv_bytes_per_position = static_cast<std::int64_t>(config.layers.size()) * 2 * config.kv_width() * 4;
   summary.shards = model.index.shards();
+  if (model.index.packed() != nullptr) summary.packed = packed_facts(model.index.packed()->index());
   return summary;
 }
 

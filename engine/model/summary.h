@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -12,6 +13,7 @@
 #include "engine/model/model_config.h"
 #include "engine/model/model_source.h"
 #include "engine/model/weight_plan.h"
+#include "engine/weights/packed_format.h"
 
 namespace foregate {
 
@@ -26,6 +28,17 @@ struct GroupSize {
   std::set<std::string> packed;     // of vectors only where the group has no matrix
 };
 
+// What the index of a packed model says beside its tensors.
+struct PackedFacts {
+  std::string layout;
+  std::string quantization;
+  std::uint64_t weights_id = 0;
+  std::uint64_t data_bytes = 0;
+  std::size_t units = 0;
+  std::size_t experts = 0;  // of the units
+  std::vector<PackedDataFile> files;
+};
+
 struct ModelSummary {
   ModelConfig config;
   std::array<GroupSize, kWeightGroups> groups;  // by WeightGroup
@@ -33,6 +46,7 @@ struct ModelSummary {
   std::int64_t expert_packed_bytes = 0;    // the largest single expert
   std::int64_t kv_bytes_per_position = 0;  // of f32 keys and values, all layers
   std::size_t shards = 0;
+  std::optional<PackedFacts> packed;  // of a packed model
 
   const GroupSize& group(WeightGroup group) const { return groups[static_cast<std::size_t>(group)]; }
 };

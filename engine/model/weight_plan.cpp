@@ -126,9 +126,9 @@ void Planner::part(const std::string& name, const TensorEntry* entry, std::int64
   const WeightFormat stored = dtype_format(*entry->dtype);
   const bool packed = entry->unit >= 0;
   if (packed && group == WeightGroup::kRouter && stored != WeightFormat::kF32) {
-    status_ = data_loss(index_.path_of(*entry) + ": router \"" + name + "\" is packed as " + format_name(stored) +
-                            ", not as f32",
-                        name);
+    status_ = data_loss(
+        index_.path_of(*entry) + ": router \"" + name + "\" is packed as " + format_name(stored) + ", not as f32",
+        name);
     return;
   }
   const std::int64_t begin = first_row * dtype_row_bytes(*entry->dtype, cols);
@@ -167,7 +167,8 @@ void Planner::vector(const std::string& name, std::int64_t size, WeightGroup gro
   if (entry == nullptr) return;
   const WeightFormat stored = dtype_format(*entry->dtype);
   if (is_quantized(stored) || (entry->unit >= 0 && stored != WeightFormat::kF32)) {
-    status_ = unimplemented(index_.path_of(*entry) + ": vector \"" + name + "\" is stored as " + format_name(stored), name);
+    status_ =
+        unimplemented(index_.path_of(*entry) + ": vector \"" + name + "\" is stored as " + format_name(stored), name);
     return;
   }
   items_.push_back(

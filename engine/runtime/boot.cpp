@@ -117,6 +117,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   LoadOptions load;
   load.max_batched_tokens = options.max_num_batched_tokens;
   load.weights = plan;
+  load.verify_weights = options.verify_weights;
   load.progress = [&options](std::uint64_t done, std::uint64_t total) {
     tell(options, "weights", total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total));
   };
@@ -125,6 +126,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   ASSIGN_OR_RETURN(loaded.model, load_transformer(model, *loaded.backend.device, *loaded.ops, *loaded.stream, load));
   describe(summary, loaded);
   loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
+  loaded.report.weights = loaded.model->weights().how_loaded;
   loaded.report.load_seconds = seconds_between(start, clock.now());
   return loaded;
 }

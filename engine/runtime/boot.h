@@ -23,7 +23,7 @@
 namespace foregate {
 
 struct BootOptions {
-  std::string model;       // path of a Hugging Face model directory, a GGUF file or a directory with one
+  std::string model;       // path of a Hugging Face or packed model directory, a GGUF file or a directory with one
   std::string model_name;  // label of the metrics; empty: from the path
   std::string isa = "auto";
   int threads = 0;                            // 0: one per physical core this process may use
@@ -35,6 +35,7 @@ struct BootOptions {
   std::int64_t num_blocks = 0;                // 0: from kv_cache_bytes
   std::int64_t kv_cache_bytes = 0;            // 0: enough for max_num_seqs, within available memory
   std::string quantization = "none";          // none, or a word of quantization_named()
+  bool verify_weights = true;                 // compare the checksums of a packed model while it is read
   DType kv_type = DType::kF32;                // f32, f16 or bf16
   std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
   double step_limit_seconds = 60.0;           // a longer step makes healthy() false
@@ -57,6 +58,7 @@ struct BootReport {
   std::int64_t block_bytes = 0;
   std::int64_t available_bytes = 0;  // memory this process could still take before the KV cache
   double load_seconds = 0.0;
+  std::string weights;  // how they were loaded
 };
 
 // A model in memory without an engine: what benchmarks and inspection use. Owns backend and model.

@@ -137,8 +137,9 @@ Status check_header_page(const PackedIndex& index, std::uint32_t file, const Fil
     return data_loss(where + "not a file of packed weights: it does not start with FGWEIGHT");
   }
   if (const auto version = get<std::uint32_t>(page, kVersionAt); version != kPackedVersion) {
-    return unimplemented(where + "packed weights of version " + std::to_string(version) + "; this program reads version " +
-                             std::to_string(kPackedVersion) + ": pack the model again",
+    return unimplemented(where + "packed weights of version " + std::to_string(version) +
+                             "; this program reads version " + std::to_string(kPackedVersion) +
+                             ": pack the model again",
                          "version");
   }
   if (get<std::uint64_t>(page, kChecksumAt) != page_checksum(page)) {

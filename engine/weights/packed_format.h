@@ -1,9 +1,8 @@
 // A packed model directory, version 1: weights in the layout that the kernels compute with, so that loading is reading.
 // `foregate pack` writes it.
 //
-//   model.fgw.index.json            what lies where (packed_index.h); it is written last: with it, the directory is whole
-//   model-00001-of-0000M.fgw ...    data files
-//   config.json, tokenizer.json ... the model's small files, unchanged
+//   model.fgw.index.json            what lies where (packed_index.h); it is written last: with it, the directory is
+//   whole model-00001-of-0000M.fgw ...    data files config.json, tokenizer.json ... the model's small files, unchanged
 //   pack.journal                    only while a pack is unfinished: what is already written (packed_writer.h)
 //
 // A data file is a header page and then units, one after another; each begins and ends at a multiple of 4096 bytes, so
@@ -94,8 +93,8 @@ struct PackedIndex {
 // "expert 17 of layer 3", for messages.
 std::string packed_unit_text(const PackedUnit& unit);
 
-// Places tensors in their units and units in files of at most max_file_bytes, one unit at least: sets offsets, sizes, file
-// numbers and names. kInvalidArgument when that takes more files than a name can number.
+// Places tensors in their units and units in files of at most max_file_bytes, one unit at least: sets offsets, sizes,
+// file numbers and names. kInvalidArgument when that takes more files than a name can number.
 Status lay_out(PackedIndex& index, std::uint64_t max_file_bytes);
 
 using PackedHeaderPage = std::array<std::byte, kPackedPage>;

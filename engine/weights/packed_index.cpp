@@ -285,7 +285,8 @@ std::string write_packed_index(const PackedIndex& index) {
   std::string text = head.dump();
   text.back() = ',';
   text += "\n\"units\":[";
-  for (const PackedUnit& unit : index.units) text += (&unit == index.units.data() ? "\n" : ",\n") + unit_json(unit).dump();
+  for (const PackedUnit& unit : index.units)
+    text += (&unit == index.units.data() ? "\n" : ",\n") + unit_json(unit).dump();
   text += "],\n";
   return text + kOwnChecksumKey + ":\"" + checksum_text(checksum(text)) + "\"}\n";
 }

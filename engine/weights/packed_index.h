@@ -25,9 +25,9 @@ inline constexpr std::uint64_t kMaxPackedIndexBytes = std::uint64_t{256} << 20;
 
 std::string write_packed_index(const PackedIndex& index);
 
-// Reads and checks it all: format, version and layout (kUnimplemented, by name, for others), that units fill their files
-// without holes, tensors lie in their units with the bytes that their shapes imply, no unit is given twice (kDataLoss).
-// `label`, the path, is for messages.
+// Reads and checks it all: format, version and layout (kUnimplemented, by name, for others), that units fill their
+// files without holes, tensors lie in their units with the bytes that their shapes imply, no unit is given twice
+// (kDataLoss). `label`, the path, is for messages.
 Result<PackedIndex> parse_packed_index(std::string_view text, const std::string& label);
 
 }  // namespace foregate

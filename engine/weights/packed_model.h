@@ -1,5 +1,5 @@
-// A packed model directory (packed_format.h), opened: the index, and its data files, all checked against their real size
-// and headers. Immutable, safe to share.
+// A packed model directory (packed_format.h), opened: the index, and its data files, all checked against their real
+// size and headers. Immutable, safe to share.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,8 @@ bool is_packed(const FileSystem& files, const std::string& dir);
 
 class PackedModel {
  public:
-  // kDataLoss, file and part named, when a file is not what the index says; kUnimplemented for another version or layout.
+  // kDataLoss, file and part named, when a file is not what the index says; kUnimplemented for another version or
+  // layout.
   static Result<PackedModel> open(const FileSystem& files, const std::string& dir);
 
   const PackedIndex& index() const { return index_; }

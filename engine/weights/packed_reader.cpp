@@ -54,8 +54,8 @@ class UnitReader {
   const UnitReadOptions& options_;
   std::vector<Status>* each_;
   std::vector<Piece> pieces_;
-  std::vector<std::size_t> first_hash_;  // by read
-  std::vector<std::uint64_t> hashes_;    // by piece; each written by the thread that reads it
+  std::vector<std::size_t> first_hash_;               // by read
+  std::vector<std::uint64_t> hashes_;                 // by piece; each written by the thread that reads it
   std::unique_ptr<std::atomic<std::size_t>[]> left_;  // pieces of a read that are not hashed yet
   std::uint64_t total_bytes_ = 0;
   std::atomic<std::size_t> next_{0};

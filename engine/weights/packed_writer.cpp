@@ -79,11 +79,11 @@ Status PackedWriter::look(const FileSystem& files, const ReadProgress& progress)
   const std::string head = journal_head(index_.source);
   const bool torn = journal.size() < head.size();
   if (torn ? !only_own(names, index_) : !journal.starts_with(head)) {
-    return foreign(out_->path(), "holds an unfinished pack of another model, of another state of it, or of other options");
+    return foreign(out_->path(),
+                   "holds an unfinished pack of another model, of another state of it, or of other options");
   }
   ASSIGN_OR_RETURN(journal_, out_->open(kPackJournalName));
-  RETURN_IF_ERROR(torn ? journal_->write(0, bytes_of(head))
-                       : resume(files, journal.substr(head.size()), progress));
+  RETURN_IF_ERROR(torn ? journal_->write(0, bytes_of(head)) : resume(files, journal.substr(head.size()), progress));
   RETURN_IF_ERROR(journal_->resize(head.size() + next_ * kJournalLine));
   return check_room();
 }
@@ -121,8 +121,8 @@ Status PackedWriter::check_room() const {
   for (std::size_t i = next_; i < index_.units.size(); ++i) needed += index_.units[i].bytes;
   ASSIGN_OR_RETURN(const std::uint64_t free, out_->free_bytes());
   if (needed <= free) return {};
-  return resource_exhausted(out_->path() + ": " + std::to_string(needed) + " bytes are still to be written, the disk has " +
-                            std::to_string(free) + " free");
+  return resource_exhausted(out_->path() + ": " + std::to_string(needed) +
+                            " bytes are still to be written, the disk has " + std::to_string(free) + " free");
 }
 
 Status PackedWriter::write(std::uint64_t offset, std::span<const std::byte> bytes) {

@@ -1,10 +1,10 @@
 // Writes a packed model directory (packed_format.h) unit by unit, so that a writer that is killed at any point leaves
 // either an unfinished directory that the next one goes on with, or a whole one.
 //
-// pack.journal holds "foregate-pack 1 HEX\n" (HEX: PackedIndex::source) and, for each unit already written, its checksum
-// in sixteen digits and a newline, in order. A new writer reads those units back from the disk and goes on behind the
-// last one that has its checksum. The index is written under another name, synced and renamed when all else is on the
-// disk; then the journal goes.
+// pack.journal holds "foregate-pack 1 HEX\n" (HEX: PackedIndex::source) and, for each unit already written, its
+// checksum in sixteen digits and a newline, in order. A new writer reads those units back from the disk and goes on
+// behind the last one that has its checksum. The index is written under another name, synced and renamed when all else
+// is on the disk; then the journal goes.
 #pragma once
 
 #include <memory>
@@ -25,8 +25,9 @@ struct SmallFile {
 
 class PackedWriter {
  public:
-  // `plan` is laid out, its checksums are not known yet. kInvalidArgument when `out` holds anything but an unfinished or
-  // finished pack of the same source; kResourceExhausted when the disk has too little room. `progress` is of reading back.
+  // `plan` is laid out, its checksums are not known yet. kInvalidArgument when `out` holds anything but an unfinished
+  // or finished pack of the same source; kResourceExhausted when the disk has too little room. `progress` is of reading
+  // back.
   static Result<PackedWriter> open(OutputDirectory& out, const FileSystem& files, PackedIndex plan,
                                    const ReadProgress& progress);
 
@@ -58,9 +59,9 @@ class PackedWriter {
   std::size_t next_ = 0;
   std::unique_ptr<OutputFile> journal_;
   std::unique_ptr<OutputFile> data_;
-  std::uint32_t data_number_ = 0;     // of data_
-  std::uint64_t position_ = 0;        // bytes of the next unit so far
-  std::vector<std::byte> piece_;      // not yet written
+  std::uint32_t data_number_ = 0;      // of data_
+  std::uint64_t position_ = 0;         // bytes of the next unit so far
+  std::vector<std::byte> piece_;       // not yet written
   std::vector<std::uint64_t> hashes_;  // of the pieces of the next unit so far
 };
 

@@ -20,6 +20,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.model = options.model;
   boot.model_name = options.served_model_name;
   boot.quantization = options.quantization;
+  boot.verify_weights = options.verify_weights;
   boot.isa = options.isa;
   boot.threads = static_cast<int>(options.threads);
   boot.max_model_len = static_cast<std::int32_t>(options.max_model_len);
@@ -66,6 +67,8 @@ void add_facts(const BootReport& report, Engine& engine, ServedModel& served) {
                   {"parameters", std::to_string(model.parameters)},
                   {"active_parameters", std::to_string(model.active_parameters)},
                   {"device", report.device},
+                  {"weights", report.weights},
+                  {"load_seconds", std::to_string(report.load_seconds)},
                   {"isa", report.isa},
                   {"isa_reason", report.backend_reason},
                   {"threads", std::to_string(report.threads)},

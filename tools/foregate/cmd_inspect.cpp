@@ -1,12 +1,15 @@
 // foregate inspect MODEL: what a model is, what it weighs, and what serving it takes. Reads headers
-// only.
+// only; with --verify also the weights of a packed model.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "engine/base/checksum.h"
 #include "engine/model/summary.h"
+#include "engine/weights/packed_reader.h"
 #include "tools/foregate/commands.h"
+#include "tools/foregate/progress.h"
 
 namespace foregate {
 namespace {
@@ -17,6 +20,13 @@ struct InspectOptions {
   std::int32_t sequences = 32;
   std::int32_t context = 0;
   bool json = false;
+  bool verify = false;
+};
+
+// Units of a packed model that do not have their checksums.
+struct Damage {
+  bool looked = false;
+  std::vector<std::string> faults;
 };
 
 struct MemoryPlan {
@@ -78,7 +88,22 @@ std::string experts_text(const ModelConfig& c) {
   return text;
 }
 
-void print_text(const ModelSummary& summary, const MemoryPlan& plan) {
+void print_packed(const PackedFacts& packed, const Damage& damage) {
+  std::printf("packed         layout %s, version %u, quantization %s, weights %s\n", packed.layout.c_str(),
+              kPackedVersion, packed.quantization.c_str(), checksum_text(packed.weights_id).c_str());
+  std::printf("units          %zu, %zu of them experts, %s\n", packed.units, packed.experts,
+              human(static_cast<std::int64_t>(packed.data_bytes)).c_str());
+  for (const PackedDataFile& file : packed.files) {
+    std::printf("file           %s, %s\n", file.name.c_str(), human(static_cast<std::int64_t>(file.bytes)).c_str());
+  }
+  if (!damage.looked) {
+    std::printf("checksums      not compared (--verify does)\n\n");
+  } else {
+    std::printf("checksums      %zu of %zu units hold\n\n", packed.units - damage.faults.size(), packed.units);
+  }
+}
+
+void print_text(const ModelSummary& summary, const MemoryPlan& plan, const Damage& damage) {
   const ModelConfig& c = summary.config;
   std::printf("architecture   %s (%s)\n", c.arch->model_type, c.dtype.c_str());
   std::printf("layers         %zu, hidden %d, vocabulary %d%s\n", c.layers.size(), c.hidden_size, c.vocab_size,
@@ -88,7 +113,11 @@ void print_text(const ModelSummary& summary, const MemoryPlan& plan) {
   std::printf("context        %d positions\n", c.max_positions);
   std::printf("parameters     %.2f M, %.2f M active per token\n", static_cast<double>(summary.total.parameters) * 1e-6,
               static_cast<double>(summary.total.active) * 1e-6);
-  std::printf("files          %zu, %s\n\n", summary.shards, human(summary.total.file_bytes).c_str());
+  if (summary.packed) {
+    print_packed(*summary.packed, damage);
+  } else {
+    std::printf("files          %zu, %s\n\n", summary.shards, human(summary.total.file_bytes).c_str());
+  }
   std::printf("%-16s %8s %11s %11s %11s  %s\n", "group", "tensors", "in files", "in memory", "per token",
               "stored -> packed");
   const auto row = [](const char* name, const GroupSize& g, const std::string& formats) {
@@ -108,7 +137,21 @@ void print_text(const ModelSummary& summary, const MemoryPlan& plan) {
               static_cast<long long>(plan.context), human(plan.kv_per_position).c_str(), human(plan.total()).c_str());
 }
 
-void print_json(const ModelSummary& summary, const MemoryPlan& plan) {
+nlohmann::ordered_json packed_json(const PackedFacts& packed, const Damage& damage) {
+  nlohmann::ordered_json json = {{"layout", packed.layout},
+                                 {"version", kPackedVersion},
+                                 {"quantization", packed.quantization},
+                                 {"weights", checksum_text(packed.weights_id)},
+                                 {"data_bytes", packed.data_bytes},
+                                 {"units", packed.units},
+                                 {"experts", packed.experts},
+                                 {"files", nlohmann::ordered_json::array()}};
+  for (const PackedDataFile& file : packed.files) json["files"].push_back({{"name", file.name}, {"bytes", file.bytes}});
+  if (damage.looked) json["damaged_units"] = damage.faults.size();
+  return json;
+}
+
+void print_json(const ModelSummary& summary, const MemoryPlan& plan, const Damage& damage) {
   const ModelConfig& c = summary.config;
   nlohmann::ordered_json groups = nlohmann::ordered_json::object();
   const auto group_json = [](const GroupSize& g) {
@@ -124,28 +167,51 @@ void print_json(const ModelSummary& summary, const MemoryPlan& plan) {
   for (std::size_t i = 0; i < kWeightGroups; ++i) {
     groups[weight_group_name(static_cast<WeightGroup>(i))] = group_json(summary.groups[i]);
   }
-  const nlohmann::ordered_json report = {{"architecture", c.arch->model_type},
-                                         {"dtype", c.dtype},
-                                         {"layers", c.layers.size()},
-                                         {"hidden_size", c.hidden_size},
-                                         {"vocab_size", c.vocab_size},
-                                         {"heads", c.heads},
-                                         {"kv_heads", c.kv_heads},
-                                         {"head_dim", c.head_dim},
-                                         {"experts", c.router.experts},
-                                         {"top_k", c.router.top_k},
-                                         {"max_positions", c.max_positions},
-                                         {"groups", groups},
-                                         {"total", group_json(summary.total)},
-                                         {"expert_bytes", summary.expert_packed_bytes},
-                                         {"memory_plan",
-                                          {{"weights_bytes", plan.weights},
-                                           {"kv_bytes_per_position", plan.kv_per_position},
-                                           {"sequences", plan.sequences},
-                                           {"positions", plan.context},
-                                           {"kv_bytes", plan.kv},
-                                           {"total_bytes", plan.total()}}}};
+  nlohmann::ordered_json report = {{"architecture", c.arch->model_type},
+                                   {"dtype", c.dtype},
+                                   {"layers", c.layers.size()},
+                                   {"hidden_size", c.hidden_size},
+                                   {"vocab_size", c.vocab_size},
+                                   {"heads", c.heads},
+                                   {"kv_heads", c.kv_heads},
+                                   {"head_dim", c.head_dim},
+                                   {"experts", c.router.experts},
+                                   {"top_k", c.router.top_k},
+                                   {"max_positions", c.max_positions},
+                                   {"groups", groups},
+                                   {"total", group_json(summary.total)},
+                                   {"expert_bytes", summary.expert_packed_bytes},
+                                   {"memory_plan",
+                                    {{"weights_bytes", plan.weights},
+                                     {"kv_bytes_per_position", plan.kv_per_position},
+                                     {"sequences", plan.sequences},
+                                     {"positions", plan.context},
+                                     {"kv_bytes", plan.kv},
+                                     {"total_bytes", plan.total()}}}};
+  if (summary.packed) report["packed"] = packed_json(*summary.packed, damage);
   std::printf("%s\n", report.dump(2).c_str());
+}
+
+Status look_for_damage(const std::string& dir, Damage& damage) {
+  ASSIGN_OR_RETURN(const PackedModel model, PackedModel::open(local_files(), dir));
+  ProgressBar bar;
+  std::vector<Status> each;
+  (void)verify_packed(
+      model,
+      [&bar](std::uint64_t done, std::uint64_t total) {
+        bar.show("verify", static_cast<double>(done) / static_cast<double>(total));
+      },
+      &each);
+  damage.looked = true;
+  for (const Status& status : each) {
+    if (!status.ok()) damage.faults.push_back(status.to_string());
+  }
+  return {};
+}
+
+int fail(const Status& status) {
+  std::fprintf(stderr, "foregate inspect: %s\n", status.to_string().c_str());
+  return 1;
 }
 
 }  // namespace
@@ -160,6 +226,7 @@ int inspect_command(int argc, char** argv) {
   app.add_option("-c,--max-model-len", options.context, "positions of each; 0: what the model allows")
       ->check(CLI::Range(0, 1 << 30));
   app.add_flag("--json", options.json, "print JSON");
+  app.add_flag("--verify", options.verify, "read a packed model and compare its checksums");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -167,13 +234,16 @@ int inspect_command(int argc, char** argv) {
     return shown == 0 ? 0 : 2;
   }
   const auto summary = summarize(local_files(), options.model, {quantization_named(options.quantization)});
-  if (!summary.ok()) {
-    std::fprintf(stderr, "foregate inspect: %s\n", summary.status().to_string().c_str());
-    return 1;
+  if (!summary.ok()) return fail(summary.status());
+  Damage damage;
+  if (options.verify) {
+    if (!summary->packed) return fail(invalid_argument(options.model + " is not packed: it has no checksums"));
+    if (const Status status = look_for_damage(options.model, damage); !status.ok()) return fail(status);
   }
   const MemoryPlan plan = plan_memory(summary.value(), options);
-  options.json ? print_json(summary.value(), plan) : print_text(summary.value(), plan);
-  return 0;
+  options.json ? print_json(summary.value(), plan, damage) : print_text(summary.value(), plan, damage);
+  for (const std::string& fault : damage.faults) std::fprintf(stderr, "foregate inspect: %s\n", fault.c_str());
+  return damage.faults.empty() ? 0 : 1;
 }
 
 }  // namespace foregate

@@ -30,7 +30,8 @@ int parse_arguments(int argc, char** argv, PackArguments& arguments) {
   app.add_option("model", arguments.model_dir, "model directory")->required();
   app.add_option("out", arguments.out_dir, "directory to write: new, empty, or with an unfinished pack to go on with")
       ->required();
-  app.add_option("-q,--quantization", arguments.quantization, "pack scalar matrices in this format; it changes the tokens")
+  app.add_option("-q,--quantization", arguments.quantization,
+                 "pack scalar matrices in this format; it changes the tokens")
       ->check(CLI::IsMember({"none", "q8_0", "q4_0", "q4_k"}));
   app.add_option("--max-file-size", arguments.max_file_bytes, "most bytes of one data file, e.g. 4GiB")
       ->transform(CLI::AsSizeValue(false))
@@ -109,7 +110,8 @@ int pack_command(int argc, char** argv) {
     std::fprintf(stderr, "foregate pack: %s\n", report.status().to_string().c_str());
     return report.status().code() == Code::kInvalidArgument ? 2 : 1;
   }
-  print_report(arguments, report.value(), std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  print_report(arguments, report.value(),
+               std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   return 0;
 }
 
