@@ -46,7 +46,8 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   ResidentExperts experts;
   std::vector<Memory> memory;
-  std::string how_loaded;  // a few words for the status page
+  std::string how_loaded;   // a few words for the status page
+  bool page_cache = false;  // a packed model whose files could not be read past it
 
   // Packed bytes that every step reads: all but the embedding table and the experts; the table
   // counts when it is the lm head too.

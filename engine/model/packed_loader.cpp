@@ -3,8 +3,6 @@
 #include <cstdint>
 #include <map>
 
-#include "engine/base/log.h"
-
 namespace foregate {
 namespace {
 
@@ -58,16 +56,11 @@ class Placement {
   std::vector<bool> needed_;
 };
 
-// How it was read, for the status page; a page cache in the way is worth a line in the log.
-std::string describe(const PackedModel& packed, bool verified) {
-  std::string text = "packed " + packed.index().layout + ", quantization " + packed.index().quantization +
-                     (verified ? ", checksums verified" : ", checksums not verified");
-  for (std::uint32_t i = 0; i < packed.index().files.size(); ++i) {
-    if (packed.file(i).direct()) continue;
-    log_warn(packed.file(i).path() + ": the file system refuses O_DIRECT; weights were read through the page cache");
-    return text + ", read through the page cache";
-  }
-  return text + ", read past the page cache";
+void describe(const PackedModel& packed, bool verified, ModelWeights& weights) {
+  for (std::uint32_t i = 0; i < packed.index().files.size(); ++i) weights.page_cache |= !packed.file(i).direct();
+  weights.how_loaded = "packed " + packed.index().layout + ", quantization " + packed.index().quantization +
+                       (verified ? ", checksums verified" : ", checksums not verified") +
+                       (weights.page_cache ? ", read through the page cache" : ", read past the page cache");
 }
 
 }  // namespace
@@ -82,7 +75,7 @@ Status load_packed(const PackedModel& packed, const std::vector<WeightItem>& ite
     if (item.vector != nullptr) *item.vector = reinterpret_cast<const float*>(at);
   }
   RETURN_IF_ERROR(read_units(placement.reads(), options, progress));
-  weights.how_loaded = describe(packed, options.verify);
+  describe(packed, options.verify, weights);
   return {};
 }
 

@@ -1,5 +1,6 @@
 #include "engine/runtime/boot.h"
 
+#include <cstdio>
 #include <string>
 #include <utility>
 
@@ -97,6 +98,25 @@ Result<WeightPlanOptions> plan_options(const BootOptions& options) {
   return plan;
 }
 
+// Log and figures of a load; a page cache in the way is a fallback, so it is said.
+void report_load(const BootOptions& options, LoadedModel& loaded) {
+  const ModelWeights& weights = loaded.model->weights();
+  const double seconds = loaded.report.load_seconds;
+  loaded.report.weights = weights.how_loaded;
+  char text[80];
+  std::snprintf(text, sizeof text, "weights: %.3f GB in %.2f s, ",
+                static_cast<double>(loaded.model->weight_bytes()) * 1e-9, seconds);
+  log_info(text + weights.how_loaded);
+  if (weights.page_cache) log_warn(options.model + ": the file system refuses O_DIRECT");
+  if (options.metrics == nullptr) return;
+  const Labels labels = {{"model_name", loaded.report.model_name}};
+  options.metrics->gauge("foregate_load_seconds", "Seconds it took to load the weights", labels).set(seconds);
+  options.metrics
+      ->gauge("foregate_weights_page_cache", "1: a packed model was read through the page cache, O_DIRECT was refused",
+              labels)
+      .set(weights.page_cache ? 1.0 : 0.0);
+}
+
 Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& model) {
   const Clock& clock = options.clock != nullptr ? *options.clock : system_clock();
   const TimeNs start = clock.now();
@@ -126,8 +146,8 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   ASSIGN_OR_RETURN(loaded.model, load_transformer(model, *loaded.backend.device, *loaded.ops, *loaded.stream, load));
   describe(summary, loaded);
   loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
-  loaded.report.weights = loaded.model->weights().how_loaded;
   loaded.report.load_seconds = seconds_between(start, clock.now());
+  report_load(options, loaded);
   return loaded;
 }
 

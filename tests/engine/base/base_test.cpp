@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "engine/api/types.h"
+#include "engine/base/checksum.h"
 #include "engine/base/inbox.h"
 #include "engine/base/log.h"
 #include "engine/base/metrics.h"
@@ -48,6 +49,22 @@ TEST(Result, CarriesValueOrStatus) {
   EXPECT_FALSE(check_quarter(2).ok());
   EXPECT_DEATH((void)*quarter(1), "CHECK");
   EXPECT_DEATH(Result<int>{Status()}, "CHECK");
+}
+
+// Published answers of XXH3-64 with seed 0.
+TEST(Checksum, KnownAnswersAndText) {
+  EXPECT_EQ(checksum(std::string_view()), 0x2d06800538d394c2u);
+  EXPECT_EQ(checksum(std::string_view("a")), 0xe6c632b61e964e1fu);
+  EXPECT_EQ(checksum_text(0x2d06800538d394c2u), "2d06800538d394c2");
+  EXPECT_EQ(checksum_text(7), "0000000000000007");
+  for (const std::uint64_t value : {std::uint64_t{0}, std::uint64_t{0xfedcba9876543210}, UINT64_MAX}) {
+    EXPECT_EQ(parse_checksum(checksum_text(value)), value);
+  }
+  for (const char* bad : {"", "123", "0x00000000000000", "00000000000000000", "000000000000000G", "ABCDEF0123456789"}) {
+    EXPECT_FALSE(parse_checksum(bad)) << bad;
+  }
+  const std::uint64_t pair[] = {0x3131313131313131, 0x3232323232323232};
+  EXPECT_EQ(checksum_of(pair), checksum("1111111122222222"));
 }
 
 // The published known answers of Philox4x32-10 (Random123 kat_vectors).

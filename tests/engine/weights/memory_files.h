@@ -1,6 +1,8 @@
 // A file system in memory with faults, behind the same seam as the disk.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -10,12 +12,24 @@
 
 namespace foregate {
 
+// A number that several reading threads change; copies as a number.
+struct SharedNumber {
+  std::atomic<std::uint64_t> value{0};
+  SharedNumber() = default;
+  SharedNumber(const SharedNumber& other) : value(other.value.load()) {}
+  SharedNumber& operator=(const SharedNumber& other) {
+    value = other.value.load();
+    return *this;
+  }
+  operator std::uint64_t() const { return value; }
+};
+
 struct MemoryFiles final : FileSystem {
   std::map<std::string, std::string> contents;
   std::uint64_t fail_read = 0;           // this read (counted from 1) answers with an I/O error; 0: none
   std::uint64_t shrink_to = UINT64_MAX;  // after open, reads past this byte fail as if the file was cut
-  mutable std::uint64_t reads = 0;
-  mutable std::uint64_t largest_read = 0;
+  mutable SharedNumber reads;
+  mutable SharedNumber largest_read;
 
   Result<std::unique_ptr<File>> open(const std::string& path) const override;
   bool exists(const std::string& path) const override { return contents.count(path) != 0; }
@@ -29,8 +43,10 @@ class MemoryFile final : public File {
   std::uint64_t size() const override { return bytes_.size(); }
   const std::string& path() const override { return path_; }
   Status read(std::uint64_t offset, std::span<std::byte> out) const override {
-    files_.largest_read = std::max<std::uint64_t>(files_.largest_read, out.size());
-    if (++files_.reads == files_.fail_read) return unavailable(path_ + ": Input/output error");
+    std::uint64_t largest = files_.largest_read.value;
+    while (largest < out.size() && !files_.largest_read.value.compare_exchange_weak(largest, out.size())) {
+    }
+    if (++files_.reads.value == files_.fail_read) return unavailable(path_ + ": Input/output error");
     if (offset > bytes_.size() || out.size() > bytes_.size() - offset) return data_loss(path_ + ": past the end");
     if (offset + out.size() > files_.shrink_to) return data_loss(path_ + ": the file became shorter");
     std::memcpy(out.data(), bytes_.data() + offset, out.size());
