@@ -45,9 +45,8 @@ std::int64_t read_group(ConfigReader& config) {
   return group;
 }
 
-void skip_modules(ConfigReader& config, const char* key, QuantizationConfig& out) {
-  const auto entries = config.texts(key, kMaxModules);
-  if (entries.empty()) return;
+void skip_modules(ConfigReader& config, const char* key, const std::vector<std::string>& entries,
+                  QuantizationConfig& out) {
   auto patterns = ModulePatterns::compile(entries, config.file() + ": " + kKey + key);
   config.merge(patterns.status());
   if (patterns.ok()) out.skipped = std::move(patterns).value();
@@ -58,7 +57,38 @@ void read_awq(ConfigReader& config, QuantizationConfig& out) {
   expect_word(config, "version", "gemm", "gemm");
   if (!config.boolean_or("zero_point", true)) config.refuse("zero_point", "false is not supported");
   out.rule = StorageRule{.storage = Storage::kAwq, .group_cols = read_group(config)};
-  skip_modules(config, "modules_to_not_convert", out);
+  skip_modules(config, "modules_to_not_convert", config.texts("modules_to_not_convert", kMaxModules), out);
+}
+
+// Entries "-:EXPRESSION" of `dynamic` leave modules alone; others change their bits.
+void skip_dynamic(ConfigReader& config, QuantizationConfig& out) {
+  const Json* dynamic = config.object("dynamic");
+  if (dynamic == nullptr) return;
+  std::vector<std::string> entries;
+  for (const auto& [key, value] : dynamic->items()) {
+    if (!key.starts_with("-:")) {
+      config.refuse("dynamic", "\"" + printable(key) + "\" is not supported; known: -:expression");
+      return;
+    }
+    entries.push_back("re:" + key.substr(2));
+  }
+  skip_modules(config, "dynamic", entries, out);
+}
+
+void read_gptq(ConfigReader& config, QuantizationConfig& out) {
+  expect_bits(config, "bits", 4);
+  expect_word(config, "pack_dtype", "int32", "int32");
+  StorageRule rule{.storage = Storage::kGptq, .group_cols = read_group(config)};
+  rule.symmetric = config.boolean_or("sym", true);
+  rule.ordered = config.boolean_or("desc_act", false);
+  const char* key = config.has("checkpoint_format") ? "checkpoint_format" : "format";
+  const std::string format = config.text_or(key, "gptq");
+  if (format != "gptq" && format != "gptq_v2") {
+    config.refuse(key, "\"" + printable(format) + "\" is not supported; known: gptq, gptq_v2");
+  }
+  rule.zero_offset = format == "gptq" ? 1 : 0;
+  out.rule = rule;
+  skip_dynamic(config, out);
 }
 
 // The weights object of the one config group.
@@ -112,7 +142,7 @@ void read_group_object(ConfigReader& config, QuantizationConfig& out) {
 // Activations are computed as kernels/api/quant.h says, whatever input_activations asks of other programs.
 void read_compressed_tensors(ConfigReader& config, QuantizationConfig& out) {
   read_group_object(config, out);
-  skip_modules(config, "ignore", out);
+  skip_modules(config, "ignore", config.texts("ignore", kMaxModules), out);
   const Json* sparsity = config.object("sparsity_config");
   if (sparsity != nullptr && !sparsity->empty() && sparsity->value("format", Json("dense")) != "dense") {
     config.refuse("sparsity_config", "is not supported");
@@ -135,10 +165,13 @@ Result<QuantizationConfig> read_quantization_config(const Json& root, const std:
   const std::string method = config.text_or("quant_method", "");
   if (method == "awq") {
     read_awq(config, out);
+  } else if (method == "gptq") {
+    read_gptq(config, out);
   } else if (method == "compressed-tensors") {
     read_compressed_tensors(config, out);
   } else {
-    config.refuse("quant_method", "\"" + printable(method) + "\" is not supported; known: awq, compressed-tensors");
+    config.refuse("quant_method",
+                  "\"" + printable(method) + "\" is not supported; known: awq, compressed-tensors, gptq");
   }
   if (!config.status().ok()) return config.status();
   return out;

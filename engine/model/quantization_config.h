@@ -17,8 +17,9 @@ struct QuantizationConfig {
   ModulePatterns skipped;           // modules that are plain whatever their tensors are
 };
 
-// Reads quantization_config of `root`, the object of `file`. Methods: "awq" (version gemm), "compressed-tensors"
-// (format pack-quantized; one config group), each with four bits and groups that are multiples of 32 or whole rows.
+// Reads quantization_config of `root`, the object of `file`. Methods: "awq" (version gemm), "gptq" (both versions of
+// zero points), "compressed-tensors" (format pack-quantized; one config group), each with four bits and groups that are
+// multiples of 32 or whole rows.
 // kUnimplemented and kInvalidArgument name the file and the key.
 Result<QuantizationConfig> read_quantization_config(const nlohmann::json& root, const std::string& file);
 

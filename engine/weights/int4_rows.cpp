@@ -77,6 +77,8 @@ Result<Int4Rows> Int4Rows::open(const TensorIndex& index, const StoredMatrix& ma
   RETURN_IF_ERROR(rows.check_shape());
   RETURN_IF_ERROR(rows.read_scales());
   RETURN_IF_ERROR(rows.read_zeros());
+  if (matrix.rule.storage == Storage::kGptq) RETURN_IF_ERROR(rows.settle_gptq_zeros());
+  RETURN_IF_ERROR(rows.check_order());
   return rows;
 }
 
@@ -133,14 +135,61 @@ Status Int4Rows::read_zeros() {
   for (std::int64_t first = 0; first < matrix_.rows; first += kCodesPerWord) {
     const std::int64_t count = std::min(kCodesPerWord, matrix_.rows - first);
     for (std::int64_t g = 0; g < groups; ++g) {
-      const bool awq = matrix_.rule.storage == Storage::kAwq;
+      const bool by_row = matrix_.rule.storage == Storage::kPackQuantized;
       const std::int64_t at =
-          awq ? g * (matrix_.rows / kCodesPerWord) + first / kCodesPerWord : first / kCodesPerWord * groups + g;
+          by_row ? first / kCodesPerWord * groups + g : g * (matrix_.rows / kCodesPerWord) + first / kCodesPerWord;
       const std::uint32_t word = words[static_cast<std::size_t>(at)];
+      const bool awq = matrix_.rule.storage == Storage::kAwq;
       for (std::int64_t i = 0; i < count; ++i) zero_at(first + (awq ? kAwqOrder[i] : i), g) = nibble(word, i);
     }
   }
   return {};
+}
+
+// Zero points from those in the file. Symmetric files hold 7 in version 1 and 8 in version 2, but some writers put 8
+// under the name of version 1; as the meaning is 8 either way, both are taken. In other files of version 1 a 15 is
+// zero point 16 to some readers and, wrapped around, 0 to others (and to writers), so it is refused.
+Status Int4Rows::settle_gptq_zeros() {
+  const auto fault = [&](int found, const std::string& why) {
+    return bad_tensor(*index_, *matrix_.zeros, "holds " + std::to_string(found) + why);
+  };
+  if (matrix_.rule.symmetric) {
+    const std::uint8_t first = zeros_.front();
+    for (const std::uint8_t zero : zeros_) {
+      if (zero != first || (zero != kMiddle && zero != kMiddle - 1)) {
+        return fault(zero, " where a symmetric checkpoint has 7 or 8 throughout");
+      }
+    }
+    zeros_.clear();
+    return {};
+  }
+  for (std::uint8_t& zero : zeros_) {
+    if (zero + matrix_.rule.zero_offset > 15) return fault(zero, ", which means zero point 16 or 0");
+    zero = static_cast<std::uint8_t>(zero + matrix_.rule.zero_offset);
+  }
+  return {};
+}
+
+// The group of each column must be the one it lies in.
+Status Int4Rows::check_order() const {
+  if (matrix_.order == nullptr) return {};
+  std::vector<std::int32_t> order;
+  RETURN_IF_ERROR(read_whole(*index_, *matrix_.order, order));
+  std::int64_t moved = -1;
+  for (std::int64_t k = 0; k < matrix_.cols; ++k) {
+    const std::int64_t group = order[static_cast<std::size_t>(k)];
+    if (group < 0 || group >= matrix_.groups()) {
+      return bad_tensor(*index_, *matrix_.order,
+                        "puts column " + std::to_string(k) + " into group " + std::to_string(group) + " of " +
+                            std::to_string(matrix_.groups()));
+    }
+    if (moved < 0 && group != k / matrix_.group_cols()) moved = k;
+  }
+  if (moved < 0) return {};
+  return unimplemented(index_->path_of(*matrix_.order) + ": tensor \"" + matrix_.order->name + "\" has column " +
+                           std::to_string(moved) +
+                           " in another group than its neighbours: activation order (desc_act) is not supported",
+                       matrix_.order->name);
 }
 
 // The codes of some rows: one range of the file, or a piece of each line where the columns are lines.
@@ -167,6 +216,14 @@ void Int4Rows::column_words(std::int64_t row, std::int64_t count, std::int64_t k
     const std::int64_t line = matrix_.cols / kCodesPerWord;
     for (std::int64_t r = 0; r < count; ++r) {
       std::memcpy(out[r].data(), codes_.data() + (row + r) * line + k / kCodesPerWord, sizeof(Words));
+    }
+    return;
+  }
+  if (matrix_.rule.storage == Storage::kGptq) {
+    const std::int64_t line = static_cast<std::int64_t>(codes_.size()) * kCodesPerWord / matrix_.cols;
+    for (std::size_t j = 0; j < std::tuple_size_v<Words>; ++j) {
+      const std::uint32_t* from = codes_.data() + (k / kCodesPerWord + static_cast<std::int64_t>(j)) * line + row;
+      for (std::int64_t r = 0; r < count; ++r) out[r][j] = from[r];
     }
     return;
   }

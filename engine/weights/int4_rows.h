@@ -16,7 +16,8 @@ namespace foregate {
 class Int4Rows {
  public:
   // Reads scales and zero points. kDataLoss names the tensor that holds something else than the config says, or a
-  // scale that is not finite or beyond f16. `index` and the entries of `matrix` must outlive the rows.
+  // scale that is not finite or beyond f16; kUnimplemented one whose columns are in activation order. `index` and the
+  // entries of `matrix` must outlive the rows.
   static Result<Int4Rows> open(const TensorIndex& index, const StoredMatrix& matrix);
 
   // Writes rows [first, first + count), each dtype_row_bytes(matrix.type, matrix.cols) long. `first` is a multiple of
@@ -33,6 +34,8 @@ class Int4Rows {
   Status check_shape() const;
   Status read_scales();
   Status read_zeros();
+  Status settle_gptq_zeros();
+  Status check_order() const;
   Status read_codes(std::int64_t first, std::int64_t count);
   void column_words(std::int64_t row, std::int64_t count, std::int64_t k, Words* out) const;
   void write_block(std::int64_t row, std::int64_t k, const Words& words, std::byte* out) const;

@@ -82,6 +82,14 @@ void find_awq(Finder& find, StoredMatrix& matrix) {
   matrix.zeros = find.tensor(".qzeros", {matrix.groups(), words(matrix.rows)}, {DType::kI32});
 }
 
+void find_gptq(Finder& find, StoredMatrix& matrix) {
+  check_int4_size(find, matrix, ".qweight", true);
+  matrix.codes = find.tensor(".qweight", {words(matrix.cols), matrix.rows}, {DType::kI32});
+  matrix.scales = find.tensor(".scales", {matrix.groups(), matrix.rows}, {DType::kF16, DType::kBF16, DType::kF32});
+  matrix.zeros = find.tensor(".qzeros", {matrix.groups(), words(matrix.rows)}, {DType::kI32});
+  if (matrix.rule.ordered || find.has(".g_idx")) matrix.order = find.tensor(".g_idx", {matrix.cols}, {DType::kI32});
+}
+
 void find_pack_quantized(Finder& find, StoredMatrix& matrix) {
   check_int4_size(find, matrix, ".weight_packed", false);
   matrix.codes = find.tensor(".weight_packed", {matrix.rows, words(matrix.cols)}, {DType::kI32});
@@ -96,9 +104,19 @@ void find_pack_quantized(Finder& find, StoredMatrix& matrix) {
   find.fail(unimplemented("tensor \"" + name + "\": columns in activation order are not supported", name));
 }
 
+const char* storage_name(Storage storage) {
+  switch (storage) {
+    case Storage::kAwq: return "awq";
+    case Storage::kGptq: return "gptq";
+    case Storage::kPackQuantized: return "pack-quantized";
+  }
+  return "?";
+}
+
 std::vector<const char*> suffixes(Storage storage) {
   switch (storage) {
-    case Storage::kAwq: return {".qweight", ".scales", ".qzeros"};
+    case Storage::kAwq:
+    case Storage::kGptq: return {".qweight", ".scales", ".qzeros"};
     case Storage::kPackQuantized: return {".weight_packed", ".weight_scale", ".weight_zero_point"};
   }
   return {};
@@ -108,13 +126,13 @@ std::vector<const char*> suffixes(Storage storage) {
 
 std::uint64_t StoredMatrix::file_bytes() const {
   std::uint64_t bytes = 0;
-  for (const TensorEntry* entry : {codes, scales, zeros, shape}) bytes += entry != nullptr ? entry->bytes : 0;
+  for (const TensorEntry* entry : {codes, scales, zeros, order, shape}) bytes += entry != nullptr ? entry->bytes : 0;
   return bytes;
 }
 
 std::string storage_text(const StorageRule& rule) {
-  const char* name = rule.storage == Storage::kAwq ? "awq" : "pack-quantized";
-  return std::string(name) + (rule.group_cols > 0 ? " g" + std::to_string(rule.group_cols) : " by row");
+  return std::string(storage_name(rule.storage)) +
+         (rule.group_cols > 0 ? " g" + std::to_string(rule.group_cols) : " by row");
 }
 
 Result<std::optional<StoredMatrix>> find_stored_matrix(const TensorIndex& index, const StorageRule& rule,
@@ -131,6 +149,7 @@ Result<std::optional<StoredMatrix>> find_stored_matrix(const TensorIndex& index,
   matrix.type = rule.symmetric ? DType::kQ4_0 : DType::kQ5_0;
   switch (rule.storage) {
     case Storage::kAwq: find_awq(find, matrix); break;
+    case Storage::kGptq: find_gptq(find, matrix); break;
     case Storage::kPackQuantized: find_pack_quantized(find, matrix); break;
   }
   if (!find.status().ok()) return find.status();

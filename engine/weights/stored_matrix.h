@@ -23,13 +23,15 @@
 
 namespace foregate {
 
-enum class Storage : std::uint8_t { kAwq, kPackQuantized };
+enum class Storage : std::uint8_t { kAwq, kGptq, kPackQuantized };
 
 // What holds for all quantized matrices of a checkpoint, from its quantization_config.
 struct StorageRule {
   Storage storage = Storage::kAwq;
-  std::int64_t group_cols = 0;  // columns that share a scale, a multiple of 32; 0: a whole row
-  bool symmetric = false;       // all zero points are 8
+  std::int64_t group_cols = 0;   // columns that share a scale, a multiple of 32; 0: a whole row
+  bool symmetric = false;        // all zero points are 8
+  std::uint8_t zero_offset = 0;  // gptq: what is to be added to the zero points in the file, 1 in version 1
+  bool ordered = false;          // gptq: the groups of columns must be written out
 };
 
 struct StoredMatrix {
@@ -39,7 +41,8 @@ struct StoredMatrix {
   std::int64_t cols = 0;
   const TensorEntry* codes = nullptr;
   const TensorEntry* scales = nullptr;
-  const TensorEntry* zeros = nullptr;  // null when symmetric
+  const TensorEntry* zeros = nullptr;  // null in symmetric ones of pack-quantized
+  const TensorEntry* order = nullptr;  // gptq: the group of each column, where it is written out
   const TensorEntry* shape = nullptr;  // pack-quantized: [rows, cols] written out
 
   std::int64_t group_cols() const { return rule.group_cols > 0 ? rule.group_cols : cols; }

@@ -51,6 +51,12 @@ CASES = {
               r"re:.*layers\.0\.mlp\.experts\.4\..*"])),
     "packed-qwen3-moe-whole-rows": (QWEN3, "packed", dict(
         group=0, symmetric=True, dtype="float16", skip=["lm_head", r"re:.*mlp\.gate$"])),
+    "gptq-qwen3-moe-symmetric-g32": (QWEN3, "gptq", dict(
+        group=32, symmetric=True, version=1, dtype="float16", skip=[])),
+    "gptq-olmoe-v1-g64": (OLMOE, "gptq", dict(
+        group=64, symmetric=False, version=1, dtype="bfloat16", skip=[r"re:.*layers\.0\.self_attn.*"])),
+    "gptq-mixtral-v2-whole-rows": (MIXTRAL, "gptq", dict(
+        group=0, symmetric=False, version=2, dtype="float16", skip=[])),
 }
 
 
@@ -111,6 +117,26 @@ def awq_config(options):
                 modules_to_not_convert=options["skip"])
 
 
+def store_gptq(module, weight, options):
+    codes, zeros, scales = round_int4(weight, options["group"], options["symmetric"], options["dtype"])
+    if options["version"] == 1:
+        zeros = np.maximum(zeros, 1)  # as no 0 can be written
+    tensors = {
+        module + ".qweight": pack_words(codes).T.contiguous(),
+        module + ".qzeros": pack_words(zeros.T - (options["version"] == 1)),
+        module + ".scales": scales.T.contiguous(),
+        module + ".g_idx": torch.arange(weight.shape[1], dtype=torch.int32) // (options["group"] or weight.shape[1]),
+    }
+    return tensors, dequantize(codes, zeros, scales)
+
+
+def gptq_config(options):
+    return dict(quant_method="gptq", bits=4, group_size=options["group"] or -1, sym=options["symmetric"],
+                desc_act=False, checkpoint_format="gptq" if options["version"] == 1 else "gptq_v2",
+                lm_head=False, true_sequential=True,
+                dynamic={"-:" + pattern.removeprefix("re:"): {} for pattern in options["skip"]})
+
+
 def store_packed(module, weight, options):
     from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
     from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
@@ -143,7 +169,7 @@ def packed_config(options):
                 config_groups=dict(group_0=group), ignore=options["skip"], kv_cache_scheme=None)
 
 
-SCHEMES = {"awq": (store_awq, awq_config), "packed": (store_packed, packed_config)}
+SCHEMES = {"awq": (store_awq, awq_config), "gptq": (store_gptq, gptq_config), "packed": (store_packed, packed_config)}
 
 
 def plain_tensors(model, directory):

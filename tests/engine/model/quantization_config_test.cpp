@@ -17,6 +17,12 @@ Json awq() {
     "version":"gemm","zero_point":true})");
 }
 
+Json gptq() {
+  return Json::parse(R"({"bits":4,"checkpoint_format":"gptq","damp_percent":0.01,"desc_act":false,
+    "dynamic":{"-:.*\\.shared_expert\\..*":{}},"group_size":128,"lm_head":false,"meta":{"quantizer":["x:1"]},
+    "pack_dtype":"int32","quant_method":"gptq","static_groups":false,"sym":true,"true_sequential":true})");
+}
+
 Json packed() {
   return Json::parse(R"({"config_groups":{"group_0":{"input_activations":null,"output_activations":null,
     "targets":["Linear"],"weights":{"actorder":null,"block_structure":null,"dynamic":false,"group_size":128,
@@ -51,6 +57,31 @@ TEST(QuantizationConfig, ReadsAwq) {
   EXPECT_FALSE(config->rule->symmetric);
   EXPECT_TRUE(*config->skipped.match("model.layers.3.block_sparse_moe.gate"));
   EXPECT_FALSE(*config->skipped.match("model.layers.3.block_sparse_moe.experts.1.w1"));
+}
+
+TEST(QuantizationConfig, ReadsGptq) {
+  Json json = gptq();
+  auto config = read(json);
+  ASSERT_TRUE(config.ok()) << config.status().to_string();
+  EXPECT_EQ(config->rule->storage, Storage::kGptq);
+  EXPECT_EQ(config->rule->group_cols, 128);
+  EXPECT_EQ(config->rule->zero_offset, 1);
+  EXPECT_TRUE(config->rule->symmetric);
+  EXPECT_FALSE(config->rule->ordered);
+  EXPECT_TRUE(*config->skipped.match("model.layers.3.mlp.shared_expert.up_proj"));
+  EXPECT_FALSE(*config->skipped.match("model.layers.3.mlp.experts.1.up_proj"));
+  json.erase("checkpoint_format");
+  json.erase("dynamic");
+  json["format"] = "gptq_v2";
+  json["sym"] = false;
+  json["desc_act"] = true;
+  json["group_size"] = -1;
+  config = read(json);
+  ASSERT_TRUE(config.ok()) << config.status().to_string();
+  EXPECT_EQ(config->rule->group_cols, 0);
+  EXPECT_EQ(config->rule->zero_offset, 0);
+  EXPECT_FALSE(config->rule->symmetric);
+  EXPECT_TRUE(config->rule->ordered);
 }
 
 TEST(QuantizationConfig, ReadsPackQuantized) {
@@ -108,6 +139,14 @@ TEST(QuantizationConfig, RefusesByName) {
       {with(awq(), "group_size", 16), "quantization_config.group_size"},
       {with(awq(), "group_size", INT64_MAX), "quantization_config.group_size", wrong},
       {with(awq(), "modules_to_not_convert", "gate"), "quantization_config.modules_to_not_convert", wrong},
+      {with(gptq(), "bits", 3), "quantization_config.bits"},
+      {with(gptq(), "checkpoint_format", "marlin"), "quantization_config.checkpoint_format"},
+      {with(gptq(), "pack_dtype", "int16"), "quantization_config.pack_dtype"},
+      {with(gptq(), "group_size", 0), "quantization_config.group_size", wrong},
+      {with(gptq(), "group_size", 8), "quantization_config.group_size"},
+      {with(gptq(), "sym", 1), "quantization_config.sym", wrong},
+      {with(gptq(), "desc_act", "no"), "quantization_config.desc_act", wrong},
+      {with(gptq(), "dynamic", {{"+:.*down.*", {{"bits", 8}}}}), "quantization_config.dynamic"},
       {with(packed(), "format", "marlin-24"), "quantization_config.format"},
       {with(packed(), "format", nullptr), "quantization_config.format"},
       {with(packed(), "config_groups", nullptr), "quantization_config.config_groups"},

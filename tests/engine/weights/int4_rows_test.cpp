@@ -15,18 +15,41 @@ struct Scheme {
   const char* name;
   StorageRule rule;
   bool symmetric;
+  std::uint8_t lowest_zero;
   FileTensors (*store)(const Int4Fixture&, const std::string&);
 };
 
 const std::vector<Scheme> kSchemes = {
-    {"awq", {.storage = Storage::kAwq}, false, [](const Int4Fixture& m, const std::string& s) { return m.awq(s); }},
+    {"awq", {.storage = Storage::kAwq}, false, 0, [](const Int4Fixture& m, const std::string& s) { return m.awq(s); }},
+    {"gptq 1",
+     {.storage = Storage::kGptq, .zero_offset = 1},
+     false,
+     1,
+     [](const Int4Fixture& m, const std::string& s) { return m.gptq(s, 1); }},
+    {"gptq 2",
+     {.storage = Storage::kGptq, .zero_offset = 0},
+     false,
+     0,
+     [](const Int4Fixture& m, const std::string& s) { return m.gptq(s, 0); }},
+    {"gptq symmetric",
+     {.storage = Storage::kGptq, .symmetric = true, .zero_offset = 1, .ordered = true},
+     true,
+     8,
+     [](const Int4Fixture& m, const std::string& s) { return m.gptq(s, 1); }},
+    {"gptq symmetric, zero points of version 2 under the name of version 1",
+     {.storage = Storage::kGptq, .symmetric = true, .zero_offset = 1},
+     true,
+     8,
+     [](const Int4Fixture& m, const std::string& s) { return m.gptq(s, 0); }},
     {"packed asymmetric",
      {.storage = Storage::kPackQuantized},
      false,
+     0,
      [](const Int4Fixture& m, const std::string& s) { return m.pack_quantized(s, false); }},
     {"packed symmetric",
      {.storage = Storage::kPackQuantized, .symmetric = true},
      true,
+     8,
      [](const Int4Fixture& m, const std::string& s) { return m.pack_quantized(s, true); }},
 };
 
@@ -57,7 +80,7 @@ TEST(Int4Rows, EveryValueIsExact) {
   for (const Scheme& scheme : kSchemes) {
     for (const auto& [rows, cols, group] : std::vector<std::array<std::int64_t, 3>>{
              {8, 32, 32}, {48, 256, 64}, {64, 128, 128}, {40, 160, 64}, {24, 96, 96}}) {
-      const Int4Fixture matrix(rows, cols, group, scheme.symmetric);
+      const Int4Fixture matrix(rows, cols, group, scheme.symmetric, scheme.lowest_zero);
       StorageRule rule = scheme.rule;
       rule.group_cols = group == cols ? 0 : group;
       const Opened file(scheme.store(matrix, "m"), rule, rows, cols);
@@ -197,6 +220,37 @@ TEST(Int4Rows, RefusesBadPackQuantizedTensorsByName) {
        {"m.weight_scale", "not finite", [](auto& t) { t["m.weight_scale"].template set<std::uint16_t>(0, 0x7c01); }}});
 }
 
+TEST(Int4Rows, RefusesBadGptqTensorsByName) {
+  const StorageRule rule{.storage = Storage::kGptq, .group_cols = 32, .zero_offset = 1, .ordered = true};
+  const FileTensors good = Int4Fixture(16, 64, 32, false, 1).gptq("m", 1);
+  expect_refusals(
+      good, rule,
+      {{"m.qweight", "is missing", [](auto& t) { t.erase("m.qweight"); }},
+       {"m.scales", "is missing", [](auto& t) { t.erase("m.scales"); }},
+       {"m.qzeros", "is missing", [](auto& t) { t.erase("m.qzeros"); }},
+       {"m.g_idx", "is missing", [](auto& t) { t.erase("m.g_idx"); }},
+       {"m.qweight", "shape [16, 8]",
+        [](auto& t) {
+          t["m.qweight"].shape = {16, 8};
+        }},
+       {"m.g_idx", "shape [32, 2]",
+        [](auto& t) {
+          t["m.g_idx"].shape = {32, 2};
+        }},
+       {"m.g_idx", "into group 2 of 2", [](auto& t) { t["m.g_idx"].template set<std::int32_t>(63, 2); }},
+       {"m.g_idx", "into group -1 of 2", [](auto& t) { t["m.g_idx"].template set<std::int32_t>(0, -1); }},
+       {"m.g_idx", "into group 2147483647", [](auto& t) { t["m.g_idx"].template set<std::int32_t>(5, INT32_MAX); }},
+       {"m.g_idx", "column 7 in another group", [](auto& t) { t["m.g_idx"].template set<std::int32_t>(7, 1); }},
+       {"m.qzeros", "zero point 16 or 0", [](auto& t) { t["m.qzeros"].template set<std::uint32_t>(3, 0x0000f000); }},
+       {"m.scales", "not finite", [](auto& t) { t["m.scales"].template set<std::uint16_t>(31, 0x7c00); }}});
+  StorageRule symmetric = rule;
+  symmetric.symmetric = true;
+  expect_refusals(
+      Int4Fixture(16, 64, 32, true).gptq("m", 1), symmetric,
+      {{"m.qzeros", "holds 8 where", [](auto& t) { t["m.qzeros"].template set<std::uint32_t>(2, 0x77787777); }},
+       {"m.qzeros", "holds 6 where", [](auto& t) { t["m.qzeros"].template set<std::uint32_t>(0, 0x66666666); }}});
+}
+
 TEST(Int4Rows, RefusesSizesThatFillNoBlocks) {
   const FileTensors tensors = Int4Fixture(16, 64, 32, false).awq("m");
   const auto columns = Opened(tensors, {Storage::kAwq, 32, false}, 16, 40).open();
@@ -209,7 +263,7 @@ TEST(Int4Rows, ReportsEveryFailedRead) {
   for (const Scheme& scheme : kSchemes) {
     StorageRule rule = scheme.rule;
     rule.group_cols = 32;
-    Opened file(scheme.store(Int4Fixture(32, 64, 32, scheme.symmetric), "m"), rule, 32, 64);
+    Opened file(scheme.store(Int4Fixture(32, 64, 32, scheme.symmetric, scheme.lowest_zero), "m"), rule, 32, 64);
     std::vector<std::byte> blocks(static_cast<std::size_t>(16 * dtype_row_bytes(DType::kQ5_0, 64)));
     int failures = 0;
     for (std::uint64_t n = 1;; ++n) {

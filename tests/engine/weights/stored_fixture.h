@@ -18,13 +18,13 @@ struct Int4Fixture {
   std::vector<std::uint8_t> zeros;    // [rows][groups]
   std::vector<std::uint16_t> scales;  // f16, [rows][groups]
 
-  // Every code and zero point, and scales of both signs down to subnormal ones.
-  Int4Fixture(std::int64_t n, std::int64_t k, std::int64_t group_cols, bool symmetric)
+  // Every code and zero point (from `lowest` on), and scales of both signs down to subnormal ones.
+  Int4Fixture(std::int64_t n, std::int64_t k, std::int64_t group_cols, bool symmetric, std::uint8_t lowest = 0)
       : rows(n), cols(k), group(group_cols) {
     std::minstd_rand random(static_cast<unsigned>(n * 31 + k));
     for (std::int64_t i = 0; i < rows * cols; ++i) codes.push_back(static_cast<std::uint8_t>(random() >> 8 & 15));
     for (std::int64_t i = 0; i < rows * groups(); ++i) {
-      zeros.push_back(symmetric ? 8 : static_cast<std::uint8_t>(random() >> 8 & 15));
+      zeros.push_back(symmetric ? 8 : static_cast<std::uint8_t>(lowest + (random() >> 8) % (16u - lowest)));
       scales.push_back(static_cast<std::uint16_t>((random() >> 8) % 0x7800 | (random() >> 8 & 1) << 15));
     }
   }
@@ -64,6 +64,27 @@ struct Int4Fixture {
         "I32", {groups(), rows / 8},
         words(groups(), rows, kOrder, [&](std::int64_t g, std::int64_t r) { return zeros[group_at(r, g)]; }));
     tensors[stem + ".scales"] = file_tensor("F16", {groups(), rows}, turned_scales());
+    return tensors;
+  }
+
+  // Zero points are stored less `offset`, and so lie in offset .. 15.
+  FileTensors gptq(const std::string& stem, std::uint8_t offset) const {
+    constexpr int kOrder[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    FileTensors tensors;
+    std::vector<std::uint32_t> by_row =
+        words(rows, cols, kOrder, [&](std::int64_t r, std::int64_t c) { return codes[at(r, c)]; });
+    std::vector<std::uint32_t> by_word;
+    for (std::int64_t w = 0; w < cols / 8; ++w) {
+      for (std::int64_t r = 0; r < rows; ++r) by_word.push_back(by_row[static_cast<std::size_t>(r * (cols / 8) + w)]);
+    }
+    tensors[stem + ".qweight"] = file_tensor("I32", {cols / 8, rows}, by_word);
+    tensors[stem + ".qzeros"] = file_tensor(
+        "I32", {groups(), rows / 8},
+        words(groups(), rows, kOrder, [&](std::int64_t g, std::int64_t r) { return zeros[group_at(r, g)] - offset; }));
+    tensors[stem + ".scales"] = file_tensor("F16", {groups(), rows}, turned_scales());
+    std::vector<std::int32_t> order;
+    for (std::int64_t c = 0; c < cols; ++c) order.push_back(static_cast<std::int32_t>(c / group));
+    tensors[stem + ".g_idx"] = file_tensor("I32", {cols}, order);
     return tensors;
   }
 
