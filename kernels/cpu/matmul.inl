@@ -150,11 +150,13 @@ constexpr std::int64_t kPanelSteps = 128;
 constexpr std::int64_t kNarrowChunk = 4;
 
 // Blocks of one item. A few rows: four, the weights stream by. Many rows: wide items, so that packed
-// rows fetched from the outer caches are used often, but enough items for all threads.
+// rows fetched from the outer caches are used often, but enough items for all threads. A small matrix goes in
+// smaller pieces, as long as each has sums enough to hide the latency of one.
 inline std::int64_t chunk_blocks(std::int64_t rows, std::int64_t blocks, std::int64_t threads) {
-  if (rows <= kMaxRows) return kNarrowChunk;
-  std::int64_t chunk = kWideChunk;
+  constexpr std::int64_t kEnoughSums = 8;
+  std::int64_t chunk = rows <= kMaxRows ? kNarrowChunk : kWideChunk;
   while (chunk > kNarrowChunk && ceil_div(blocks, chunk) < 4 * threads) chunk /= 2;
+  while (chunk > 1 && rows * chunk / 2 >= kEnoughSums && ceil_div(blocks, chunk) < 2 * threads) chunk /= 2;
   return chunk;
 }
 
@@ -194,9 +196,13 @@ Ahead next_panel(const Blocks<W>& w, std::int64_t first_block, std::int64_t k0, 
   return ahead;
 }
 
+// Tiles up to which widening the weights anew for each costs less than a panel, which is written and read back.
+constexpr std::int64_t kStreamedTiles = 2;
+
 // All tiles times w: acc[row * acc_stride + b * 16 + lane] = the sums. `packed` holds the tiles one
-// after the other, w.k columns each; `panel` has panel_floats(w.count). With several tiles the steps
-// of k go in panels; a few blocks of a panel stay in the L1 cache while all tiles pass by.
+// after the other, w.k columns each; `panel` has panel_floats(w.count). One or two tiles take the weights
+// as they stream by, the second one from the cache. With more the steps of k go in panels; a few blocks of a panel
+// stay in the L1 cache while all tiles pass by.
 template <class W>
 void multiply_rows(const float* packed, const RowTiles& tiles, const Blocks<W>& w, float* acc, std::int64_t acc_stride,
                    float* panel) {
@@ -205,6 +211,18 @@ void multiply_rows(const float* packed, const RowTiles& tiles, const Blocks<W>& 
     return;
   }
   constexpr std::int64_t kTogether = wide_blocks(kMaxRows);
+  if (tiles.count <= kStreamedTiles) {
+    for (std::int64_t b = 0; b < w.count; b += kTogether) {
+      const Blocks<W> part{w.data + b * w.block_stride, w.block_stride, smaller(kTogether, w.count - b), w.k};
+      for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+        const std::int64_t first = tiles.first(tile);
+        const Ahead ahead = tile == 0 ? ahead_in(part, kPrefetchBytes) : nothing_ahead(packed);
+        multiply<W, 0>(packed + first * w.k, tiles.height(tile), part, acc + first * acc_stride + b * kLanes,
+                       acc_stride, false, ahead);
+      }
+    }
+    return;
+  }
   for (std::int64_t k0 = 0; k0 < w.k; k0 += kPanelSteps) {
     const Blocks<float> wide = panel_of(w, k0, smaller(kPanelSteps, w.k - k0), panel);
     for (std::int64_t b = 0; b < w.count; b += kTogether) {
