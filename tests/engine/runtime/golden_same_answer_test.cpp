@@ -1,11 +1,13 @@
-// The same promise as same_answer_test.cpp over real transformers: the tiny golden models, with the
-// CPU tables, batch widths, chunk sizes, block sizes, thread counts and preemption. Byte for byte.
+// The same promise as same_answer_test.cpp over real transformers: the tiny golden models and GGUF models of
+// quantized blocks, with the CPU tables, batch widths, chunk sizes, block sizes, thread counts and preemption. Byte for
+// byte.
 #include <gtest/gtest.h>
 
 #include <string>
 
 #include "engine/runtime/boot.h"
 #include "kernels/registry/registry.h"
+#include "tests/engine/model/made_gguf.h"
 #include "tests/engine/runtime/same_answer.h"
 
 namespace foregate {
@@ -27,9 +29,18 @@ class BorrowedModel final : public Model {
   Model& model_;
 };
 
+// A directory of tests/golden, or "made-<type>": a random GGUF model of that type.
+std::string path_of(const std::string& name) {
+  if (!name.starts_with("made-")) return std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/" + name;
+  MadeModel model{.arch = "olmoe", .hidden = 256, .kv_heads = 4, .head_dim = 64, .width = 256};
+  model.matrices = name == "made-q4_0" ? DType::kQ4_0 : DType::kQ4_K;
+  model.down = name == "made-q4_0" ? DType::kQ8_0 : DType::kQ6_K;
+  return write_gguf(made_gguf(model), name + ".gguf");
+}
+
 std::unique_ptr<BootedModel> load(const std::string& name, int threads, const std::string& isa = "auto") {
   BootOptions options;
-  options.model = std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/" + name;
+  options.model = path_of(name);
   options.threads = threads;
   options.isa = isa;
   options.max_num_batched_tokens = 256;
@@ -145,7 +156,8 @@ TEST_P(GoldenModel, EveryIsa) {
 
 INSTANTIATE_TEST_SUITE_P(SameAnswer, GoldenModel,
                          ::testing::Values("mixtral-gqa-top2", "olmoe-mha-top8", "qwen2-moe-shared-top4",
-                                           "qwen3-moe-top4-norm", "mixtral-window-top1-tied", "qwen3-dense-tied"),
+                                           "qwen3-moe-top4-norm", "mixtral-window-top1-tied", "qwen3-dense-tied",
+                                           "made-q4_0", "made-q4_k_m"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

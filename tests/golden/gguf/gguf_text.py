@@ -40,9 +40,8 @@ def template_ids(tokenizer):
     return before, after
 
 
-def add_tokenizer(writer, tokenizer, pre, size=None, eos=None, chat_template=None):
-    """`pre` names the pre-tokenizer of a byte-level tokenizer; None: a SentencePiece one, whose pieces are taken to be in
-    the order of their scores, as its BPE trainer leaves them."""
+def add_tokenizer(writer, tokenizer, pre, scores=None, size=None, eos=None, chat_template=None):
+    """`pre` names the pre-tokenizer of a byte-level tokenizer; None: a SentencePiece one, with the scores of its pieces."""
     vocab = tokenizer["model"]["vocab"]
     ids = list(vocab.values()) + [token["id"] for token in tokenizer["added_tokens"]]
     texts, types = tokens_and_types(tokenizer, size or max(ids) + 1)
@@ -55,7 +54,7 @@ def add_tokenizer(writer, tokenizer, pre, size=None, eos=None, chat_template=Non
         merges = [m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]]
         writer.add_token_merges(merges)
     else:
-        writer.add_token_scores([-float(i) for i in range(len(texts))])
+        writer.add_token_scores(scores)
         writer.add_unk_token_id(vocab[tokenizer["model"]["unk_token"]])
     if before:
         writer.add_bos_token_id(before[0])

@@ -3,7 +3,8 @@
 
     python3 make_gguf_vocab.py TOKENIZER.json PRE OUT.gguf
 
-PRE is the name of the pre-tokenizer (tokenizer.ggml.pre), or "sentencepiece". Needs gguf.
+PRE is the name of the pre-tokenizer (tokenizer.ggml.pre), or "sentencepiece": then TOKENIZER.scores.json holds the
+scores of the pieces. Needs gguf.
 """
 import json
 import pathlib
@@ -14,8 +15,10 @@ import gguf_text
 
 
 def write_vocab(tokenizer_json, pre, out):
+    path = pathlib.Path(tokenizer_json)
+    scores = None if pre else json.loads(path.with_suffix(".scores.json").read_text(encoding="utf-8"))
     writer = gguf.GGUFWriter(out, "llama")
-    gguf_text.add_tokenizer(writer, json.loads(pathlib.Path(tokenizer_json).read_text(encoding="utf-8")), pre)
+    gguf_text.add_tokenizer(writer, json.loads(path.read_text(encoding="utf-8")), pre, scores)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()

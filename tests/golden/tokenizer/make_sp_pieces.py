@@ -36,6 +36,8 @@ def main():
     file = fetch_tokenizers.sentencepiece_file(model, metaspace=False)
     path = out / "sp_pieces.json"
     path.write_text(json.dumps(file, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    scores = fetch_tokenizers.sentencepiece_scores(model)
+    (out / "sp_pieces.scores.json").write_text(json.dumps(scores, separators=(",", ":")) + "\n", encoding="utf-8")
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     tokenizer = Tokenizer.from_file(str(path))
     rng = random.Random(17)
