@@ -4,11 +4,12 @@
 
 #include "engine/io/gguf_files.h"
 #include "engine/model/config_gguf.h"
+#include "engine/weights/packed_format.h"
 
 namespace foregate {
 namespace {
 
-constexpr const char* kWeightFiles[] = {"model.safetensors", "model.safetensors.index.json"};
+constexpr const char* kWeightFiles[] = {"model.safetensors", "model.safetensors.index.json", kPackedIndexName};
 
 std::string without_trailing_slashes(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();

@@ -19,8 +19,9 @@ struct ModelSource {
   std::string path;  // the directory, or the (first) GGUF file
 };
 
-// A file must be a GGUF file. A directory is taken for a Hugging Face model unless it has no safetensors but one GGUF
-// model. kNotFound, or kInvalidArgument when several GGUF models are there.
+// A file must be a GGUF file. A directory is taken for a Hugging Face model (or one that `foregate pack` wrote, which
+// is laid out like it) unless it has no weights of that kind but one GGUF model. kNotFound, or kInvalidArgument when
+// several GGUF models are there.
 Result<ModelSource> find_model(const FileSystem& files, const std::string& path);
 
 // A model of which nothing but headers is read.

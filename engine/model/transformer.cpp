@@ -105,9 +105,8 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   if (options.max_batched_tokens <= 0 || options.max_batched_tokens > kMaxBatchedTokens) {
     return invalid_argument("must lie between 1 and " + std::to_string(kMaxBatchedTokens), "max_batched_tokens");
   }
-  ASSIGN_OR_RETURN(auto weights,
-                   load_weights(model.config, model.index, device, ops, stream, options.weights, options.progress,
-                                options.verify_weights));
+  ASSIGN_OR_RETURN(auto weights, load_weights(model.config, model.index, device, ops, stream, options.weights,
+                                              options.progress, options.verify_weights));
   ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(model.config, options.max_batched_tokens, device));
   return std::make_unique<Transformer>(model.config, std::move(weights), std::move(scratch), options.max_batched_tokens,
                                        ops, stream);

@@ -22,8 +22,8 @@ class WeightPacker {
 
   // Turns to an item, which must stay where it is while it is packed.
   Status open(const WeightItem& item);
-  // Rows of one piece of it, the last one may have fewer: whole blocks of 16, and whole heads where rows are paired, of at
-  // most 16 MiB of source where one such fits.
+  // Rows of one piece of it, the last one may have fewer: whole blocks of 16, and whole heads where rows are paired, of
+  // at most 16 MiB of source where one such fits.
   std::int64_t piece_rows() const;
   // Packs rows [row, row + rows), a piece, to `packed`: packed_bytes(item.format, rows, item.cols) bytes.
   Status pack(std::int64_t row, std::int64_t rows, std::byte* packed);

@@ -1,6 +1,6 @@
 // All tensors of a model by name: of model.safetensors, of the shards that model.safetensors.index.json
-// lists, of a packed model (packed_format.h), or of a GGUF model's files. Every count, offset and length is checked against the real
-// files at open; data is read on demand by explicit reads. Immutable after open, safe to share.
+// lists, of a packed model (packed_format.h), or of a GGUF model's files. Every count, offset and length is checked
+// against the real files at open; data is read on demand by explicit reads. Immutable after open, safe to share.
 #pragma once
 
 #include <cstddef>

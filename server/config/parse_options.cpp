@@ -114,7 +114,7 @@ Result<ParsedOptions> parse_serve_options(int argc, const char* const* argv, con
   bool help = false;
   app.add_flag("--help,-h", help);
   std::string positional;
-  app.add_option("model_directory", positional);
+  app.add_option("model_path", positional);
   std::vector<std::unique_ptr<Given>> given;
   for (const OptionRow& row : option_rows()) {
     given.push_back(std::make_unique<Given>());

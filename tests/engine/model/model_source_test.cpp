@@ -17,6 +17,8 @@ TEST(ModelSource, KindsByWhatIsThere) {
   disk.contents["hf/model.safetensors"] = "";
   disk.contents["both/model.safetensors.index.json"] = "{}";
   disk.contents["both/x.gguf"] = "GGUF";
+  disk.contents["packed/model.fgw.index.json"] = "{}";
+  disk.contents["packed/x.gguf"] = "GGUF";
   disk.contents["one/x.gguf"] = "GGUF";
   disk.contents["one/config.json"] = "{}";
   disk.contents["split/x-00001-of-00002.gguf"] = "GGUF";
@@ -31,6 +33,7 @@ TEST(ModelSource, KindsByWhatIsThere) {
   expect("hf", ModelKind::kHuggingFace, "hf");
   expect("hf///", ModelKind::kHuggingFace, "hf");
   expect("both", ModelKind::kHuggingFace, "both");
+  expect("packed", ModelKind::kHuggingFace, "packed");
   expect("one", ModelKind::kGguf, "one/x.gguf");
   expect("one/x.gguf", ModelKind::kGguf, "one/x.gguf");
   expect("split/", ModelKind::kGguf, "split/x-00001-of-00002.gguf");
