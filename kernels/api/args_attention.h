@@ -8,17 +8,34 @@
 
 namespace foregate {
 
-// Key and value pages of one layer (PagedAttention, arXiv 2309.06180).
-// Layout of each of k and v: [num_blocks][kv_heads][block_size][head_dim] of `type`.
+// Key and value pages of one layer (PagedAttention, arXiv 2309.06180); elements of `type`.
+// v: [num_blocks][kv_heads][block_size][head_dim].
+// k: [num_blocks][kv_heads][groups][head_dim][positions of the group]: the positions of a block in groups of
+// kKeyGroup, the last one narrower when block_size is no multiple of it. A vector of keys at one dimension is
+// contiguous, so scores need no transposition. A group of keys begins at the same element in k as its values in v.
 struct KvPages {
   void* k = nullptr;
   void* v = nullptr;
   DType type = DType::kF32;  // f32, f16 or bf16
   std::int64_t num_blocks = 0;
-  std::int32_t block_size = 0;  // positions in one block
+  std::int32_t block_size = 0;  // positions in one block; multiples of kKeyGroup are read in place, others are copied
   std::int32_t kv_heads = 0;
   std::int32_t head_dim = 0;
 };
+inline constexpr std::int32_t kKeyGroup = 16;
+
+// Element of the values of (block, head, position in the block) at dimension 0.
+constexpr std::int64_t value_index(const KvPages& p, std::int64_t block, std::int64_t head, std::int64_t position) {
+  return ((block * p.kv_heads + head) * p.block_size + position) * p.head_dim;
+}
+// Element of the same key at dimension 0, and the distance to the next dimension.
+constexpr std::int64_t key_index(const KvPages& p, std::int64_t block, std::int64_t head, std::int64_t position) {
+  return value_index(p, block, head, position / kKeyGroup * kKeyGroup) + position % kKeyGroup;
+}
+constexpr std::int64_t key_step(const KvPages& p, std::int64_t position) {
+  const std::int64_t left = p.block_size - position / kKeyGroup * kKeyGroup;
+  return left < kKeyGroup ? left : kKeyGroup;
+}
 
 // Rows of one sequence in this step. Row first_row + i is at position first_position + i and
 // attends to positions 0 .. first_position + i through block_table.

@@ -10,6 +10,8 @@
 #include "kernels/cpu/quant_ffn.inl"
 #include "kernels/cpu/linear.inl"
 #include "kernels/cpu/expert_ffn.inl"
+#include "kernels/cpu/attention_tile.inl"
+#include "kernels/cpu/attention_worker.inl"
 #include "kernels/cpu/attention.inl"
 #include "kernels/cpu/norm.inl"
 #include "kernels/cpu/rowwise.inl"

@@ -127,33 +127,87 @@ inline void rope(Stream& stream, const RopeArgs& args) {
   OpRun(stream).run(job, args.x.rows, args.x.rows * args.heads * args.rotary_dim);
 }
 
+// One item: one kv head of up to 16 rows. Rows that fill a group of key positions are turned together.
 struct KvWriteJob {
   const KvWriteArgs& args;
-  void item(std::int64_t t, std::byte*) const {
+  static constexpr std::int64_t kRows = kKeyGroup;
+
+  void item(std::int64_t number, std::byte*) const {
+    const std::int64_t head = number % args.pages.kv_heads;
+    const std::int64_t first = number / args.pages.kv_heads * kRows;
+    const std::int64_t rows = smaller(kRows, args.k.rows - first);
     switch (args.pages.type) {
-      case DType::kF16: copy<F16>(t); break;
-      case DType::kBF16: copy<Bf16>(t); break;
-      default: copy<float>(t);
+      case DType::kF16: copy<F16>(head, first, rows); break;
+      case DType::kBF16: copy<Bf16>(head, first, rows); break;
+      default: copy<float>(head, first, rows);
     }
   }
+
   template <class T>
-  void copy(std::int64_t t) const {
+  void copy(std::int64_t head, std::int64_t first, std::int64_t rows) const {
     const KvPages& pages = args.pages;
-    const std::int64_t block = args.slot_mapping[t] / pages.block_size;
-    const std::int64_t offset = args.slot_mapping[t] % pages.block_size;
-    for (std::int64_t h = 0; h < pages.kv_heads; ++h) {
-      const std::int64_t to = ((block * pages.kv_heads + h) * pages.block_size + offset) * pages.head_dim;
-      for (std::int64_t d = 0; d < pages.head_dim; d += kLanes) {
-        const std::int64_t n = pages.head_dim - d;
-        const std::int64_t from = h * pages.head_dim + d;
-        store_part(static_cast<T*>(pages.k) + to + d, load_part(args.k.data + t * args.k.stride + from, n), n);
-        store_part(static_cast<T*>(pages.v) + to + d, load_part(args.v.data + t * args.v.stride + from, n), n);
+    T* keys = static_cast<T*>(pages.k);
+    T* values = static_cast<T*>(pages.v);
+    const bool whole = fills_group(first, rows);
+    for (std::int64_t t = first; t < first + rows; ++t) {
+      const std::int64_t block = args.slot_mapping[t] / pages.block_size;
+      const std::int64_t position = args.slot_mapping[t] % pages.block_size;
+      copy_row(args.v.data + t * args.v.stride + head * pages.head_dim,
+               values + value_index(pages, block, head, position));
+      if (whole) continue;
+      scatter_key(args.k.data + t * args.k.stride + head * pages.head_dim,
+                  keys + key_index(pages, block, head, position), key_step(pages, position));
+    }
+    if (!whole) return;
+    const std::int64_t slot = args.slot_mapping[first];
+    turn_keys(first, head, keys + value_index(pages, slot / pages.block_size, head, slot % pages.block_size));
+  }
+
+  bool fills_group(std::int64_t first, std::int64_t rows) const {
+    if (rows < kRows || args.pages.block_size % kKeyGroup != 0 || args.slot_mapping[first] % kKeyGroup != 0)
+      return false;
+    for (std::int64_t i = 1; i < kRows; ++i) {
+      if (args.slot_mapping[first + i] != args.slot_mapping[first] + i) return false;
+    }
+    return true;
+  }
+
+  template <class T>
+  void copy_row(const float* from, T* to) const {
+    for (std::int64_t d = 0; d < args.pages.head_dim; d += kLanes) {
+      const std::int64_t n = args.pages.head_dim - d;
+      store_part(to + d, load_part(from + d, n), n);
+    }
+  }
+
+  template <class T>
+  void scatter_key(const float* from, T* to, std::int64_t step) const {
+    const std::int64_t dim = args.pages.head_dim;
+    for (std::int64_t d = 0; d < dim; d += kLanes) {
+      T narrow[kLanes];
+      store(narrow, load_part(from + d, dim - d));
+      for (std::int64_t i = 0; i < smaller(kLanes, dim - d); ++i) to[(d + i) * step] = narrow[i];
+    }
+  }
+
+  template <class T>
+  void turn_keys(std::int64_t first, std::int64_t head, T* to) const {
+    const std::int64_t dim = args.pages.head_dim;
+    for (std::int64_t d = 0; d < dim; d += kLanes) {
+      const std::int64_t n = smaller(kLanes, dim - d);
+      V rows[kLanes];
+      for (int lane = 0; lane < kLanes; ++lane) {
+        rows[lane] = load_part(args.k.data + (first + lane) * args.k.stride + head * dim + d, n);
       }
+      float turned[kLanes * kLanes];
+      store_transposed(rows, turned);
+      for (std::int64_t i = 0; i < n; ++i) store(to + (d + i) * kLanes, load(turned + i * kLanes));
     }
   }
 };
 
 inline void kv_write(Stream& stream, const KvWriteArgs& args) {
+  CHECK(args.k.cols == std::int64_t{args.pages.kv_heads} * args.pages.head_dim);
   KvWriteJob job{args};
-  OpRun(stream).run(job, args.k.rows, args.k.rows * args.k.cols * 2);
+  OpRun(stream).run(job, ceil_div(args.k.rows, KvWriteJob::kRows) * args.pages.kv_heads, args.k.rows * args.k.cols * 2);
 }

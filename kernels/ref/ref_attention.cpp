@@ -8,11 +8,6 @@
 namespace foregate::ref {
 namespace {
 
-// Element index of (block, kv head, offset in the block, 0) in the k or v pages.
-std::int64_t page_index(const KvPages& pages, std::int64_t block, std::int64_t head, std::int64_t offset) {
-  return ((block * pages.kv_heads + head) * pages.block_size + offset) * pages.head_dim;
-}
-
 void attend_one(const AttentionArgs& args, const SeqSpan& seq, std::int64_t row, std::int32_t head) {
   const KvPages& pages = args.pages;
   const std::int64_t kv_head = head / (args.heads / pages.kv_heads);
@@ -20,14 +15,14 @@ void attend_one(const AttentionArgs& args, const SeqSpan& seq, std::int64_t row,
   const std::int64_t first = args.window > 0 ? std::max<std::int64_t>(0, position - args.window + 1) : 0;
   const float* q = args.q.data + (seq.first_row + row) * args.q.stride + head * pages.head_dim;
   float* out = args.out.data + (seq.first_row + row) * args.out.stride + head * pages.head_dim;
-  const auto index = [&](std::int64_t p) {
-    return page_index(pages, seq.block_table[p / pages.block_size], kv_head, p % pages.block_size);
-  };
+  const auto block_of = [&](std::int64_t p) { return seq.block_table[p / pages.block_size]; };
   std::vector<double> scores;
   for (std::int64_t p = first; p <= position; ++p) {
+    const std::int64_t key = key_index(pages, block_of(p), kv_head, p % pages.block_size);
+    const std::int64_t step = key_step(pages, p % pages.block_size);
     double dot = 0;
     for (std::int32_t d = 0; d < pages.head_dim; ++d) {
-      dot += static_cast<double>(q[d]) * read_element(pages.k, pages.type, index(p) + d);
+      dot += static_cast<double>(q[d]) * read_element(pages.k, pages.type, key + d * step);
     }
     scores.push_back(dot * args.scale);
   }
@@ -37,7 +32,8 @@ void attend_one(const AttentionArgs& args, const SeqSpan& seq, std::int64_t row,
   for (std::int32_t d = 0; d < pages.head_dim; ++d) {
     double sum = 0;
     for (std::int64_t p = first; p <= position; ++p) {
-      sum += scores[p - first] * read_element(pages.v, pages.type, index(p) + d);
+      const std::int64_t value = value_index(pages, block_of(p), kv_head, p % pages.block_size);
+      sum += scores[p - first] * read_element(pages.v, pages.type, value + d);
     }
     out[d] = static_cast<float>(sum / total);
   }
@@ -65,13 +61,15 @@ void rope(Stream&, const RopeArgs& args) {
 void kv_write(Stream&, const KvWriteArgs& args) {
   const KvPages& pages = args.pages;
   for (std::int64_t t = 0; t < args.k.rows; ++t) {
-    const std::int64_t slot = args.slot_mapping[t];
+    const std::int64_t block = args.slot_mapping[t] / pages.block_size;
+    const std::int64_t position = args.slot_mapping[t] % pages.block_size;
     for (std::int32_t h = 0; h < pages.kv_heads; ++h) {
-      const std::int64_t to = page_index(pages, slot / pages.block_size, h, slot % pages.block_size);
+      const std::int64_t key = key_index(pages, block, h, position);
+      const std::int64_t value = value_index(pages, block, h, position);
       for (std::int32_t d = 0; d < pages.head_dim; ++d) {
         const std::int64_t from = h * pages.head_dim + d;
-        write_element(pages.k, pages.type, to + d, args.k.data[t * args.k.stride + from]);
-        write_element(pages.v, pages.type, to + d, args.v.data[t * args.v.stride + from]);
+        write_element(pages.k, pages.type, key + d * key_step(pages, position), args.k.data[t * args.k.stride + from]);
+        write_element(pages.v, pages.type, value + d, args.v.data[t * args.v.stride + from]);
       }
     }
   }

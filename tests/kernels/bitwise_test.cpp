@@ -195,6 +195,32 @@ TEST_P(BitwiseTest, AttentionSequenceAloneEqualsSequenceInBatch) {
   }
 }
 
+// Long contexts: segments are computed by one thread or several, alone or beside others, as rows of a chunk or one by
+// one.
+TEST_P(BitwiseTest, AttentionSegmentsGiveTheSameBitsHoweverTheyAreShared) {
+  Machine one(GetParam(), 1);
+  Machine four(GetParam(), 4);
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const std::int32_t window : {0, 700}) {
+      PagedSetup setup{4, 1, 32, 16, window, type, 25};
+      const Floats whole = attend(one.ops(), *one.stream, setup, {{0, 1530, 12}});
+      const std::int64_t width = setup.heads * setup.head_dim;
+      for (const std::int32_t row : {0, 5, 6, 11}) {  // position 1536 begins a segment
+        const Floats want = rows_of(whole, width, row, 1);
+        const SpanSpec span{0, 1530 + row, 1};
+        for (Machine* machine : {&one, &four}) {
+          expect_same_bits(attend(machine->ops(), *machine->stream, setup, {span}), want, "alone");
+          const Floats batch = attend(machine->ops(), *machine->stream, setup, {{1, 40, 30}, span, {2, 2000, 1}});
+          expect_same_bits(rows_of(batch, width, 30, 1), want, "in a batch");
+        }
+        setup.block_size = 5;
+        expect_same_bits(attend(four.ops(), *four.stream, setup, {span}), want, "block size 5");
+        setup.block_size = 16;
+      }
+    }
+  }
+}
+
 TEST_P(BitwiseTest, RowsOfTheOtherOpsDoNotSeeEachOther) {
   Random random(15);
   constexpr std::int64_t kCols = 200, kRows = 400;

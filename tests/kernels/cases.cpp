@@ -200,6 +200,10 @@ void add_attention(std::vector<OpCase>& cases) {
       {4, 2, 32, 5, 20, {{0, 90, 30}, {1, 300, 1}}},
       {2, 1, 128, 16, 64, {{0, 0, 150}}},
       {2, 2, 256, 64, 0, {{0, 64, 64}}},
+      {8, 1, 32, 16, 0, {{0, 1299, 1}}},             // split into segments
+      {4, 2, 32, 5, 0, {{0, 1023, 2}, {1, 0, 1}}},   // split, groups copied, at the edge of a segment
+      {4, 2, 24, 16, 600, {{0, 1500, 1}}},           // a window over three segments
+      {2, 1, 32, 32, 0, {{0, 490, 60}, {1, 5, 3}}},  // many rows over an edge
   };
   for (const Shape& s : shapes) {
     for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {

@@ -147,6 +147,35 @@ TEST_P(MeaningTest, SigmoidOverTheWholeRange) {
   EXPECT_TRUE(std::isnan(one_out[0]));
 }
 
+// Rows that fill a group of keys are stored together, others one by one: the very bytes of ref either way.
+TEST_P(MeaningTest, KvWriteFillsThePagesOfRef) {
+  Machine ref("ref", 1);
+  Random random(33);
+  constexpr std::int32_t kHeads = 2, kDim = 24, kPositions = 160;
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const std::int32_t block_size : {1, 5, 16, 24, 32}) {
+      for (const std::int32_t first : {0, 3, 16}) {
+        constexpr std::int32_t kRows = 50, kWidth = kHeads * kDim;
+        const Floats k = random.floats(kRows * kWidth), v = random.floats(kRows * kWidth);
+        std::vector<std::int64_t> slots;
+        for (std::int32_t i = 0; i < kRows; ++i) slots.push_back(first + i + (i < 20 ? 64 : 0));
+        const std::int32_t blocks = (kPositions + block_size - 1) / block_size;
+        const std::size_t bytes = static_cast<std::size_t>(blocks * block_size * kWidth * dtype_bytes(type));
+        const auto written = [&](const OpTable& table, Stream& on) {
+          std::vector<std::byte> pages(2 * bytes, std::byte{7});
+          table.kv_write(on, {view(k, kWidth),
+                              view(v, kWidth),
+                              slots.data(),
+                              {pages.data(), pages.data() + bytes, type, blocks, block_size, kHeads, kDim}});
+          return pages;
+        };
+        EXPECT_TRUE(written(ops(), stream()) == written(ref.ops(), *ref.stream))
+            << dtype_name(type) << ", blocks of " << block_size << ", from " << first;
+      }
+    }
+  }
+}
+
 TEST_P(MeaningTest, AttentionOfOnePositionIsItsValue) {
   const PagedSetup setup{2, 1, 24, 4, 0, DType::kF32, 9};
   const Floats first = attend(ops(), stream(), setup, {{0, 0, 1}});
