@@ -21,6 +21,10 @@ struct SharedNumber {
     value = other.value.load();
     return *this;
   }
+  SharedNumber& operator=(std::uint64_t number) {
+    value = number;
+    return *this;
+  }
   operator std::uint64_t() const { return value; }
 };
 

@@ -7,12 +7,12 @@
 namespace foregate {
 namespace {
 
-constexpr std::uint64_t kSmallFiles = 30'000;  // bytes: the plan takes four files
+constexpr std::uint64_t kSmallFiles = 20'000;  // bytes: the plan takes five files
 
 TEST(PackedWriter, WhatIsWrittenIsRead) {
   for (const std::uint64_t most : {UINT64_MAX, kSmallFiles}) {
     const PackedIndex plan = small_plan(most);
-    EXPECT_EQ(plan.files.size(), most == kSmallFiles ? 4u : 1u);
+    EXPECT_EQ(plan.files.size(), most == kSmallFiles ? 5u : 1u);
     const MemoryFiles disk = small_pack(plan);
     EXPECT_FALSE(disk.exists(std::string("m/") + kPackJournalName));
     EXPECT_EQ(disk.contents.at("m/config.json"), "{}");
