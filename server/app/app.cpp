@@ -122,7 +122,8 @@ class App {
     std::printf("Foregate %s serves %s at %s\n", FOREGATE_VERSION, ready.context.model_names[0].c_str(),
                 url(options_, listener_->port()).c_str());
     for (const auto& [key, value] : ready.facts) {
-      if (key == "device" || key == "isa_reason" || key == "weights") std::printf("  %s: %s\n", key.c_str(), value.c_str());
+      if (key == "device" || key == "isa_reason" || key == "weights")
+        std::printf("  %s: %s\n", key.c_str(), value.c_str());
     }
     std::printf("Try:\n  %s\n", curl_line(options_, ready, listener_->port()).c_str());
     std::fflush(stdout);

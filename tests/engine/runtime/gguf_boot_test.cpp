@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "engine/runtime/boot.h"
 #include "engine/runtime/model_text.h"
