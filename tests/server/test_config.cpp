@@ -75,8 +75,8 @@ TEST(Options, EveryRowIsSetByEveryNameAndByTheEnvironment) {
     ASSERT_TRUE(set_option(expected, row, value, "test").ok()) << row.field;
     ASSERT_NE(value_of(expected, row), value_of(ServeOptions{}, row)) << row.field;
     for (const std::string& name : row.names()) {
-      const std::vector<std::string> words =
-          row.kind == OptionKind::kSwitch ? std::vector<std::string>{name} : std::vector<std::string>{name, value};
+      std::vector<std::string> words = {name, value};
+      if (row.kind == OptionKind::kSwitch) words = {value == "true" ? name : "--no-" + name.substr(2)};
       EXPECT_EQ(value_of(good(words), row), value_of(expected, row)) << name;
     }
     EXPECT_EQ(value_of(good({}, {{row.env_name(), value}}), row), value_of(expected, row)) << row.env_name();
