@@ -88,6 +88,10 @@ def test_bad_flags_exit_2(flags, word):
 def test_missing_model_and_bad_model_exit_2(tmp_path):
     binary = os.environ["FOREGATE_E2E_BINARY"]
     assert subprocess.run([binary, "serve"], capture_output=True, timeout=30).returncode == 2
+    done = subprocess.run([binary, "serve", tmp_path, "--port", "0"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and "config.json" in done.stderr
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(os.path.abspath(os.path.join(os.environ["FOREGATE_E2E_MODEL"], name)))
     (tmp_path / "tokenizer.json").write_text("{}")
     done = subprocess.run([binary, "serve", tmp_path, "--port", "0"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and "tokenizer.json" in done.stderr
