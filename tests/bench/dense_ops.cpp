@@ -68,7 +68,7 @@ void add_lookup(std::vector<OpBench>& benches, const std::string& stem, WeightFo
                          PreparedOp op;
                          op.bytes = static_cast<double>(embed ? lookup.bytes_moved() : gather.bytes_moved());
                          op.call = [=] {
-                           (void)x, (void)ids;
+                           (void)x, (void)out, (void)ids;  // the views lead into these
                            embed ? machine.ops.embed(machine.stream, lookup)
                                  : machine.ops.gather_rows(machine.stream, gather);
                          };
