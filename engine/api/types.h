@@ -94,6 +94,7 @@ struct TokenEvent {
   Token stop_token = -1;           // the id that ended it, if an id did; it is not in `tokens`
   std::int32_t cached_tokens = 0;  // prompt tokens served from the prefix cache
   Status error;                    // set when finish == kError
+  TimeNs decided_at = 0;           // when the step that decided the tokens ended, by the engine's clock; 0: not said
 };
 
 }  // namespace foregate

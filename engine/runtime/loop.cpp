@@ -215,6 +215,7 @@ void EngineLoop::emit(Sequence& seq, TokenEvent event, TimeNs now) {
     stats_.generated_tokens += event.tokens.size();
     metrics_.token(seq, static_cast<std::int32_t>(event.tokens.size()), now);
     seq.last_token_at = now;
+    event.decided_at = now;
   }
   if (!event.finish) return seq.sink->on_event(std::move(event));
   const FinishReason reason = *event.finish;

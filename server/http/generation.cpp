@@ -111,7 +111,8 @@ void Generation::open_choice(std::size_t choice) {
 void Generation::on_event(std::size_t prompt, const TokenEvent& event) {
   if (ended_) return;
   if (!event.tokens.empty() || event.stop_token >= 0) {
-    last_token_at_ = start_.loop.clock().now();
+    // Events may arrive in one burst; the engine knows when it decided.
+    last_token_at_ = event.decided_at != 0 ? event.decided_at : start_.loop.clock().now();
     if (first_token_at_ == 0) first_token_at_ = last_token_at_;
   }
   cached_tokens_[prompt] = std::max(cached_tokens_[prompt], event.cached_tokens);
