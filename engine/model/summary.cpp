@@ -72,12 +72,16 @@ Result<ModelSummary> summarize(const OpenModel& model, const WeightPlanOptions& 
       run.stored.insert(item.stored ? storage_text(item.stored->rule) : dtype_name(source_type(item)));
       run.packed.insert(format_name(item.format));
     }
+    if (item.matrix != nullptr && (is_quantized(item.format) || item.format == WeightFormat::kF16)) {
+      summary.kv_type = DType::kF16;
+    }
     const bool last = i + 1 == items.size() || items[i + 1].group != item.group || items[i + 1].layer != item.layer;
     if (last) close_run(summary.config, item, run, summary);
   }
   for (const GroupSize& group : summary.groups) add(summary.total, group);
   const ModelConfig& config = summary.config;
-  summary.kv_bytes_per_position = static_cast<std::int64_t>(config.layers.size()) * 2 * config.kv_width() * 4;
+  summary.kv_bytes_per_position = static_cast<std::int64_t>(config.layers.size()) * 2 * config.kv_width() *
+                                  static_cast<std::int64_t>(dtype_bytes(summary.kv_type));
   summary.shards = model.index.shards();
   if (model.index.packed() != nullptr) summary.packed = packed_facts(model.index.packed()->index());
   return summary;

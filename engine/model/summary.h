@@ -44,7 +44,9 @@ struct ModelSummary {
   std::array<GroupSize, kWeightGroups> groups;  // by WeightGroup
   GroupSize total;
   std::int64_t expert_packed_bytes = 0;    // the largest single expert
-  std::int64_t kv_bytes_per_position = 0;  // of f32 keys and values, all layers
+  DType kv_type = DType::kF32;             // of cached keys and values unless asked otherwise: f16 beside f16 or
+                                           // quantized matrices, else f32
+  std::int64_t kv_bytes_per_position = 0;  // of keys and values of kv_type, all layers
   std::size_t shards = 0;
   std::optional<PackedFacts> packed;  // of a packed model
 

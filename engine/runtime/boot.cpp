@@ -33,7 +33,7 @@ Status check_boot_options(const BootOptions& o) {
   }
   if (o.num_blocks < 0) return invalid_argument("num_blocks must not be negative", "num_blocks");
   if (o.kv_cache_bytes < 0) return invalid_argument("kv_cache_bytes must not be negative", "kv_cache_bytes");
-  if (o.kv_type != DType::kF32 && o.kv_type != DType::kF16 && o.kv_type != DType::kBF16) {
+  if (o.kv_type && *o.kv_type != DType::kF32 && *o.kv_type != DType::kF16 && *o.kv_type != DType::kBF16) {
     return invalid_argument("the KV cache is f32, f16 or bf16", "kv_cache_dtype");
   }
   return {};
@@ -145,6 +145,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   loaded.ops = std::make_unique<const OpTable>(loaded.backend.ops);
   ASSIGN_OR_RETURN(loaded.model, load_transformer(model, *loaded.backend.device, *loaded.ops, *loaded.stream, load));
   describe(summary, loaded);
+  loaded.report.kv_type = options.kv_type.value_or(summary.kv_type);
   loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
   loaded.report.load_seconds = seconds_between(start, clock.now());
   report_load(options, loaded);
@@ -199,7 +200,7 @@ EngineOptions engine_options(const BootOptions& options, const BootReport& repor
 
 Status BootedEngineImpl::start(const BootOptions& options) {
   tell(options, "kv cache", 0.0);
-  const KvLayout layout = model_.kv_layout(options.kv_type, options.block_size);
+  const KvLayout layout = model_.kv_layout(loaded_.report.kv_type, options.block_size);
   BootReport& report = loaded_.report;
   KvBudget budget;
   budget.num_blocks = options.num_blocks;

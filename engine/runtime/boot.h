@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +37,7 @@ struct BootOptions {
   std::int64_t kv_cache_bytes = 0;            // 0: enough for max_num_seqs, within available memory
   std::string quantization = "none";          // none, or a word of quantization_named()
   bool verify_weights = true;                 // compare the checksums of a packed model while it is read
-  DType kv_type = DType::kF32;                // f32, f16 or bf16
+  std::optional<DType> kv_type;               // f32, f16 or bf16; none: ModelSummary::kv_type
   std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
   double step_limit_seconds = 60.0;           // a longer step makes healthy() false
   Metrics* metrics = nullptr;                 // may be null; must outlive the engine
@@ -52,6 +53,7 @@ struct BootReport {
   std::string isa;
   int threads = 1;
   std::string device;                  // Device::describe()
+  DType kv_type = DType::kF32;         // of the KV cache
   std::string backend_reason;          // why this backend was chosen
   std::vector<std::string> fallbacks;  // ops taken from kernels/ref
   std::int64_t num_blocks = 0;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "engine/base/log.h"
@@ -8,10 +9,11 @@
 namespace foregate {
 namespace {
 
-Result<DType> kv_type(const std::string& word) {
-  if (word == "auto" || word == "f32") return DType::kF32;
-  if (word == "f16") return DType::kF16;
-  if (word == "bf16") return DType::kBF16;
+Result<std::optional<DType>> kv_type(const std::string& word) {
+  if (word == "auto") return std::optional<DType>();
+  if (word == "f32") return std::optional(DType::kF32);
+  if (word == "f16") return std::optional(DType::kF16);
+  if (word == "bf16") return std::optional(DType::kBF16);
   return invalid_argument("--kv-cache-dtype: " + word + " is not known", "--kv-cache-dtype");
 }
 
@@ -72,6 +74,7 @@ void add_facts(const BootReport& report, Engine& engine, ServedModel& served) {
                   {"isa", report.isa},
                   {"isa_reason", report.backend_reason},
                   {"threads", std::to_string(report.threads)},
+                  {"kv_cache_dtype", dtype_name(report.kv_type)},
                   {"kv_blocks", std::to_string(report.num_blocks)},
                   {"kv_block_bytes", std::to_string(report.block_bytes)}};
   for (const std::string& op : report.fallbacks) log_warn("op " + op + " runs on the reference kernels");

@@ -132,9 +132,10 @@ void print_text(const ModelSummary& summary, const MemoryPlan& plan, const Damag
   }
   row("total", summary.total, "");
   if (summary.expert_packed_bytes > 0) std::printf("one expert     %s\n", human(summary.expert_packed_bytes).c_str());
-  std::printf("\nmemory plan    weights %s + KV cache %s (%lld sequences x %lld positions x %s) = %s\n",
+  std::printf("\nmemory plan    weights %s + KV cache %s (%lld sequences x %lld positions x %s in %s) = %s\n",
               human(plan.weights).c_str(), human(plan.kv).c_str(), static_cast<long long>(plan.sequences),
-              static_cast<long long>(plan.context), human(plan.kv_per_position).c_str(), human(plan.total()).c_str());
+              static_cast<long long>(plan.context), human(plan.kv_per_position).c_str(), dtype_name(summary.kv_type),
+              human(plan.total()).c_str());
 }
 
 nlohmann::ordered_json packed_json(const PackedFacts& packed, const Damage& damage) {

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   for (const Command& command : kCommands) {
     if (name == command.name) return command.run(argc - 1, argv + 1);
   }
+  if (name == "--version" || name == "version") return std::printf("foregate %s\n", FOREGATE_VERSION), 0;
   if (name == "--help" || name == "-h" || name == "help") return print_usage(stdout), 0;
   if (!name.empty()) std::fprintf(stderr, "foregate: there is no command \"%s\"\n\n", name.c_str());
   print_usage(stderr);

@@ -95,6 +95,19 @@ TEST_F(Boot, FromDirectoryToTokens) {
   EXPECT_EQ(sink->log().tokens.size(), 6u);
 }
 
+TEST_F(Boot, CacheTypeFollowsTheMatrices) {
+  const auto type = [this] { return (*boot_engine(options_))->report().kv_type; };
+  options_.model = (fs::path(FOREGATE_SOURCE_DIR) / "models/demo").string();  // rows of whole blocks
+  EXPECT_EQ(type(), DType::kF32);
+  options_.quantization = "q8_0";
+  EXPECT_EQ(type(), DType::kF16);
+  options_.kv_type = DType::kF32;
+  EXPECT_EQ(type(), DType::kF32);
+  options_.quantization = "none";
+  options_.kv_type = DType::kBF16;
+  EXPECT_EQ(type(), DType::kBF16);
+}
+
 TEST_F(Boot, BlocksFollowBytesAndCounts) {
   options_.num_blocks = 7;
   EXPECT_EQ((*boot_engine(options_))->report().num_blocks, 7);
