@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "engine/sample/logit_row.h"
 #include "engine/sample/logprobs.h"
 
 namespace foregate {
@@ -45,7 +46,6 @@ Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const Log
   if (seq.wants_prompt_logprobs()) RETURN_IF_ERROR(score_prompt(range, runner, seq));
   if (!entry.samples) return std::optional<TokenEvent>();
   const auto logits = runner.logits(range.first + range.rows - 1);
-  if (!all_finite(logits)) return not_finite();
   ASSIGN_OR_RETURN(SampledToken sampled, sampler.sample(sample_input(seq, logits, eos_ids)));
 
   TokenEvent event;

@@ -7,10 +7,6 @@
 
 namespace foregate {
 
-bool all_finite(std::span<const float> logits) {
-  return std::all_of(logits.begin(), logits.end(), [](float value) { return std::isfinite(value); });
-}
-
 double log_sum_exp(std::span<const float> logits) {
   const double highest = *std::max_element(logits.begin(), logits.end());
   double sum = 0.0;

@@ -9,9 +9,6 @@
 
 namespace foregate {
 
-// True when every logit is a finite number.
-bool all_finite(std::span<const float> logits);
-
 // log(sum(exp(logits))).
 double log_sum_exp(std::span<const float> logits);
 

@@ -1,9 +1,11 @@
 #include "engine/sample/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "engine/base/rng.h"
+#include "engine/sample/logit_row.h"
 #include "engine/sample/logprobs.h"
 
 namespace foregate {
@@ -15,97 +17,145 @@ bool contains(std::span<const Token> ids, Token id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
-}  // namespace
-
-Sampler::Sampler(std::int32_t vocab_size) : counts_(vocab_size) {
-  row_.reserve(static_cast<std::size_t>(vocab_size));
+double uniform_draw(const SampleInput& input) {
+  const auto position = static_cast<std::uint64_t>(input.prompt.size() + input.output.size());
+  return uniform01(input.seed, static_cast<std::uint64_t>(input.index), position);
 }
 
+// Weights lie in [0, 1]: the upper half of their bits orders them, 128 classes to each power of two.
+constexpr std::size_t kWeightClasses = 0x3f80 + 1;
+std::size_t weight_class(float weight) {
+  return std::bit_cast<std::uint32_t>(weight) >> 16;
+}
+
+// One token of all, `share` of the way through their weights: a block by its sum, then a token of it.
+Token pick_of_all(std::span<const float> weights, std::span<const double> sums, double share) {
+  double total = 0.0;
+  for (const double sum : sums) total += sum;
+  double left = share * total;
+  Token last = 0;
+  for (std::size_t b = 0; b < sums.size(); ++b) {
+    if (sums[b] == 0.0) continue;
+    const std::size_t first = b * kLogitBlock;
+    const std::size_t end = std::min(weights.size(), first + kLogitBlock);
+    if (left < sums[b]) {
+      for (std::size_t i = first; i < end; ++i) {
+        left -= static_cast<double>(weights[i]);
+        if (left < 0.0) return static_cast<Token>(i);
+      }
+      left = 0.0;  // rounding between a block and its tokens: the next block begins
+    } else {
+      left -= sums[b];
+    }
+    for (std::size_t i = first; i < end; ++i) last = weights[i] > 0.0f ? static_cast<Token>(i) : last;
+  }
+  return last;  // rounding at the very end of the range
+}
+
+}  // namespace
+
+Sampler::Sampler(std::int32_t vocab_size) : counts_(vocab_size) {}
+
 Result<SampledToken> Sampler::sample(const SampleInput& input) {
-  if (!all_finite(input.logits)) return internal_error("the model gave logits that are not finite numbers");
-  row_.assign(input.logits.begin(), input.logits.end());
+  if (!all_finite(input.logits)) return data_loss("the model gave logits that are not finite numbers");
   const SamplingParams& params = *input.params;
+  const std::span<const float> row = change_row(input) ? std::span<const float>(row_) : input.logits;
+  block_maxima(row, maxima_);
+  const std::size_t best = first_greatest(row, maxima_);
+  if (!std::isfinite(row[best])) {
+    return invalid_argument("min_tokens, logit_bias and penalties leave no token to choose", "min_tokens");
+  }
   SampledToken result;
-  ASSIGN_OR_RETURN(result.token, choose(input));
+  result.token = params.temperature < kGreedyBelow ? static_cast<Token>(best) : draw(input, row, row[best]);
   result.stops =
       contains(params.stop_token_ids, result.token) || (!params.ignore_eos && contains(input.eos_ids, result.token));
   if (params.logprobs) result.logprobs = position_logprobs(input.logits, result.token, *params.logprobs);
   return result;
 }
 
-Result<Token> Sampler::choose(const SampleInput& input) {
+// False when the parameters leave every row as it is; else row_ holds the changed one.
+bool Sampler::change_row(const SampleInput& input) {
   const SamplingParams& params = *input.params;
-  if (static_cast<std::int64_t>(input.output.size()) < params.min_tokens) {
+  const bool ends_wait = static_cast<std::int64_t>(input.output.size()) < params.min_tokens;
+  if (!ends_wait && params.logit_bias.empty() && params.repetition_penalty == 1.0f && params.presence_penalty == 0.0f &&
+      params.frequency_penalty == 0.0f) {
+    return false;
+  }
+  row_.assign(input.logits.begin(), input.logits.end());
+  if (ends_wait) {
     mask_tokens(row_, params.stop_token_ids);
     if (!params.ignore_eos) mask_tokens(row_, input.eos_ids);
   }
   apply_logit_bias(row_, params.logit_bias);
   apply_repetition_penalty(row_, input.prompt, input.output, params.repetition_penalty, counts_);
   apply_count_penalties(row_, input.output, params.presence_penalty, params.frequency_penalty, counts_);
-  const auto best = std::max_element(row_.begin(), row_.end());  // the first of equals
-  if (!std::isfinite(*best)) {
-    return invalid_argument("min_tokens, logit_bias and penalties leave no token to choose", "min_tokens");
-  }
-  if (params.temperature < kGreedyBelow) return static_cast<Token>(best - row_.begin());
-  return draw(input, *best);
+  return true;
 }
 
-Result<Token> Sampler::draw(const SampleInput& input, float highest) {
+Token Sampler::draw(const SampleInput& input, std::span<const float> row, float highest) {
   const SamplingParams& params = *input.params;
-  const double scale = 1.0 / static_cast<double>(params.temperature);
-  candidates_.clear();
-  for (std::size_t i = 0; i < row_.size(); ++i) {
-    const double weight = std::exp((static_cast<double>(row_[i]) - static_cast<double>(highest)) * scale);
-    // The likeliest token has weight 1, so min_p compares with the weight itself.
-    if (weight > 0.0 && weight >= static_cast<double>(params.min_p)) {
-      candidates_.push_back({weight, static_cast<Token>(i)});
+  const bool few = params.top_k > 0 && static_cast<std::size_t>(params.top_k) < row.size();
+  if (few) {  // tokens that tie with the k-th stay, as in vLLM
+    greatest_with_ties(row, maxima_, static_cast<std::size_t>(params.top_k), indices_);
+    weigh(params, row, highest);
+  } else if (params.min_p > 0.0f) {
+    at_least(row, maxima_, highest + params.temperature * (std::log(params.min_p) - 0.01f), indices_);
+    weigh(params, row, highest);
+  } else {
+    exp_weights(row, highest, 1.0f / params.temperature, weights_, sums_);
+    if (params.top_p >= 1.0f) return pick_of_all(weights_, sums_, uniform_draw(input));
+    candidates_.clear();
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      if (weights_[i] > 0.0f) candidates_.push_back({weights_[i], static_cast<Token>(i)});
     }
   }
-  if (params.top_k > 0) keep_top_k(params.top_k);
   if (params.top_p < 1.0f) keep_top_p(static_cast<double>(params.top_p));
   double total = 0.0;
-  for (const Candidate& candidate : candidates_) total += candidate.weight;
-  const auto position = static_cast<std::uint64_t>(input.prompt.size() + input.output.size());
-  double left = uniform01(input.seed, static_cast<std::uint64_t>(input.index), position) * total;
+  for (const Candidate& candidate : candidates_) total += static_cast<double>(candidate.weight);
+  double left = uniform_draw(input) * total;
   for (const Candidate& candidate : candidates_) {
-    left -= candidate.weight;
+    left -= static_cast<double>(candidate.weight);
     if (left < 0.0) return candidate.id;
   }
   return candidates_.back().id;  // rounding at the very end of the range
 }
 
-// Tokens that tie with the k-th stay, as in vLLM. The order by id is kept.
-void Sampler::keep_top_k(std::int32_t top_k) {
-  const auto k = static_cast<std::size_t>(top_k);
-  if (k >= candidates_.size()) return;
-  std::vector<double> weights(candidates_.size());
-  std::transform(candidates_.begin(), candidates_.end(), weights.begin(), [](const Candidate& c) { return c.weight; });
-  std::nth_element(weights.begin(), weights.begin() + static_cast<std::ptrdiff_t>(k - 1), weights.end(),
-                   [](double a, double b) { return a > b; });
-  const double smallest = weights[k - 1];
-  std::erase_if(candidates_, [smallest](const Candidate& c) { return c.weight < smallest; });
+// Weights of the tokens in indices_; the likeliest has weight 1, so min_p compares with the weight itself.
+void Sampler::weigh(const SamplingParams& params, std::span<const float> row, float highest) {
+  chosen_.clear();
+  for (const std::int32_t id : indices_) chosen_.push_back(row[static_cast<std::size_t>(id)]);
+  exp_weights(chosen_, highest, 1.0f / params.temperature, weights_, sums_);
+  candidates_.clear();
+  for (std::size_t i = 0; i < indices_.size(); ++i) {
+    if (weights_[i] > 0.0f && weights_[i] >= params.min_p) candidates_.push_back({weights_[i], indices_[i]});
+  }
 }
 
-// Keeps the likeliest tokens (ties to the lower id) until their share reaches top_p; at least one.
+// Keeps the likeliest tokens (ties to the lower id) until their share reaches top_p; at least one. The mass of each
+// class of weights tells in which class that is; only its tokens need sorting.
 void Sampler::keep_top_p(double top_p) {
+  mass_.assign(kWeightClasses, 0.0);
   double total = 0.0;
-  for (const Candidate& candidate : candidates_) total += candidate.weight;
-  const auto better = [](const Candidate& a, const Candidate& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
-  };
+  for (const Candidate& candidate : candidates_)
+    mass_[weight_class(candidate.weight)] += static_cast<double>(candidate.weight);
+  for (const double mass : mass_) total += mass;
   const double wanted = top_p * total;
   double mass = 0.0;
-  std::size_t kept = 0;
-  // A vocabulary is far larger than what top_p keeps: sort it piece by piece until there is enough.
-  for (std::size_t sorted = 0; sorted < candidates_.size();) {
-    const std::size_t end = std::min(candidates_.size(), std::max<std::size_t>(64, sorted * 4));
-    std::partial_sort(candidates_.begin() + static_cast<std::ptrdiff_t>(sorted),
-                      candidates_.begin() + static_cast<std::ptrdiff_t>(end), candidates_.end(), better);
-    sorted = end;
-    while (kept < sorted && (kept == 0 || mass < wanted)) mass += candidates_[kept++].weight;
-    if (kept < sorted || mass >= wanted) break;
+  std::size_t last = kWeightClasses - 1;
+  while (last > 0 && (mass_[last] == 0.0 || mass + mass_[last] < wanted)) mass += mass_[last--];
+
+  edge_.clear();
+  for (const Candidate& candidate : candidates_) {
+    if (weight_class(candidate.weight) == last) edge_.push_back(candidate);
   }
-  candidates_.resize(kept);
+  std::stable_sort(edge_.begin(), edge_.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.weight > b.weight; });
+  std::size_t kept = 0;
+  while (kept < edge_.size() && (kept == 0 || mass < wanted)) mass += static_cast<double>(edge_[kept++].weight);
+  const Candidate least = edge_[kept - 1];
+  std::erase_if(candidates_, [&least](const Candidate& c) {
+    return c.weight < least.weight || (c.weight == least.weight && c.id > least.id);
+  });
 }
 
 }  // namespace foregate

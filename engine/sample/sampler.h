@@ -34,23 +34,31 @@ class Sampler {
  public:
   explicit Sampler(std::int32_t vocab_size);
   // Order of vLLM: min_tokens mask, logit_bias, repetition, frequency and presence penalty, then
-  // argmax (temperature < 1e-5; ties to the lowest id) or temperature, min_p, top_k, top_p and one draw.
-  // kInternal when the row is not finite, kInvalidArgument when no token is left to choose.
+  // argmax (temperature < 1e-5; ties to the lowest id) or temperature, min_p, top_k, top_p and one draw
+  // among the tokens left, in order of their ids.
+  // kDataLoss when the row is not finite, kInvalidArgument when no token is left to choose.
   Result<SampledToken> sample(const SampleInput& input);
 
  private:
   struct Candidate {
-    double weight;  // exp((logit - highest) / temperature)
+    float weight;  // exp((logit - highest) / temperature)
     Token id;
   };
-  Result<Token> choose(const SampleInput& input);
-  Result<Token> draw(const SampleInput& input, float highest);
-  void keep_top_k(std::int32_t top_k);
+  bool change_row(const SampleInput& input);
+  Token draw(const SampleInput& input, std::span<const float> row, float highest);
+  void weigh(const SamplingParams& params, std::span<const float> row, float highest);
   void keep_top_p(double top_p);
 
   TokenCounts counts_;
-  std::vector<float> row_;
-  std::vector<Candidate> candidates_;
+  std::vector<float> row_;  // the row as masks, biases and penalties leave it
+  std::vector<float> maxima_;
+  std::vector<std::int32_t> indices_;
+  std::vector<float> chosen_;
+  std::vector<float> weights_;
+  std::vector<double> sums_;
+  std::vector<Candidate> candidates_;  // in order of their ids
+  std::vector<double> mass_;           // by weight class
+  std::vector<Candidate> edge_;
 };
 
 }  // namespace foregate
