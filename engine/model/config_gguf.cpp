@@ -19,8 +19,10 @@ constexpr std::int64_t kControlType = 3;
 
 class Reader {
  public:
-  Reader(const GgufHeader& header, const TensorIndex& index, const std::string& path, const GgufArch& arch)
+  Reader(const GgufHeader& header, const TensorIndex& index, const TensorIndex& numbers, const std::string& path,
+         const GgufArch& arch)
       : index_(index),
+        numbers_(numbers),
         arch_(arch),
         general_(header, path),
         keys_(header, path, std::string(arch.name) + "."),
@@ -32,14 +34,15 @@ class Reader {
   std::int32_t size(const char* key, std::int64_t high) {
     return static_cast<std::int32_t>(keys_.integer(key, 1, high));
   }
-  const TensorEntry* layer_tensor(std::size_t layer, const char* name) const;
+  const TensorEntry* layer_tensor(std::size_t layer, const std::string& name) const;
   void refuse_unsupported();
   void refuse_unknown_tensors();
   void read_vocab_size();
   void read_attention();
   void read_router();
   void read_layers();
-  std::int32_t width(const char* key, const char* tensor, std::size_t dimension, std::size_t layer);
+  std::int32_t width(const char* key, const std::string& tensor, std::size_t dimension, std::size_t layer);
+  std::int32_t expert_width(std::size_t layer);
   void read_window();
   void read_special_tokens();
   void add_end(std::optional<Token> id);
@@ -47,6 +50,7 @@ class Reader {
   void describe_types();
 
   const TensorIndex& index_;
+  const TensorIndex& numbers_;
   const GgufArch& arch_;
   MetadataReader general_;  // keys by their full names
   MetadataReader keys_;     // keys of the architecture
@@ -54,7 +58,7 @@ class Reader {
   ModelConfig model_;
 };
 
-const TensorEntry* Reader::layer_tensor(std::size_t layer, const char* name) const {
+const TensorEntry* Reader::layer_tensor(std::size_t layer, const std::string& name) const {
   return index_.find(numbered(kGgufNames.layer, static_cast<std::int64_t>(layer)) + name);
 }
 
@@ -118,9 +122,7 @@ void Reader::read_attention() {
   if (model_.arch->qk_norm == QkNorm::kFullWidth && model_.q_width() != model_.hidden_size) {
     keys_.reject("attention.key_length", "times the head count must equal embedding_length in this architecture");
   }
-  const auto has_bias = [&](const char* name) {
-    return layer_tensor(0, (std::string(name) + ".bias").c_str()) != nullptr;
-  };
+  const auto has_bias = [&](const char* name) { return layer_tensor(0, std::string(name) + ".bias") != nullptr; };
   model_.qkv_bias = has_bias(kGgufNames.q);
   model_.output_bias = has_bias(kGgufNames.o);
   model_.paired_rope_rows = arch_.paired_rope_rows;
@@ -146,7 +148,7 @@ void Reader::read_router() {
 }
 
 // A width from its key, or from the tensor whose `dimension` it is.
-std::int32_t Reader::width(const char* key, const char* tensor, std::size_t dimension, std::size_t layer) {
+std::int32_t Reader::width(const char* key, const std::string& tensor, std::size_t dimension, std::size_t layer) {
   if (!keys_.has(key)) {
     const TensorEntry* entry = layer_tensor(layer, tensor);
     if (entry != nullptr && dimension < entry->shape.size() && entry->shape[dimension] >= 1 &&
@@ -155,6 +157,15 @@ std::int32_t Reader::width(const char* key, const char* tensor, std::size_t dime
     }
   }
   return size(key, kMaxWidth);
+}
+
+// Experts lie one by one in old files and in packs, else in one tensor.
+std::int32_t Reader::expert_width(std::size_t layer) {
+  const MoeNames& names = *kGgufNames.moe;
+  if (layer_tensor(layer, names.stacked_gate) != nullptr) {
+    return width(arch_.expert_width_key, names.stacked_gate, 1, layer);
+  }
+  return width(arch_.expert_width_key, numbered(names.gate, 0), 0, layer);
 }
 
 // A layer is sparse when it has a router.
@@ -166,7 +177,7 @@ void Reader::read_layers() {
       keys_.merge(
           unimplemented(keys_.file() + ": architecture \"" + arch_.name + "\" has no experts here", "expert_count"));
     } else if (layer.sparse) {
-      layer.ffn_intermediate = width(arch_.expert_width_key, kGgufNames.moe->stacked_gate, 1, i);
+      layer.ffn_intermediate = expert_width(i);
     } else {
       layer.ffn_intermediate = width("feed_forward_length", kGgufNames.dense.gate, 0, i);
     }
@@ -248,7 +259,7 @@ Result<ModelConfig> Reader::read() {
   read_layers();
   read_window();
   RETURN_IF_ERROR(keys_.status());
-  ASSIGN_OR_RETURN(RopeConfig rope, read_gguf_rope(keys_, index_, model_));
+  ASSIGN_OR_RETURN(RopeConfig rope, read_gguf_rope(keys_, numbers_, model_));
   model_.ropes.push_back(std::move(rope));
   read_special_tokens();
   read_sampling();
@@ -259,13 +270,14 @@ Result<ModelConfig> Reader::read() {
 
 }  // namespace
 
-Result<ModelConfig> read_gguf_config(const GgufHeader& header, const TensorIndex& index, const std::string& path) {
+Result<ModelConfig> read_gguf_config(const GgufHeader& header, const TensorIndex& index, const TensorIndex& numbers,
+                                     const std::string& path) {
   MetadataReader general(header, path);
   const std::string name = general.text_or("general.architecture", "");
   RETURN_IF_ERROR(general.status());
   const GgufArch* arch = find_gguf_arch(name);
   const bool dense_llama = name == "llama" && header.find("llama.expert_count") == nullptr;
-  if (arch != nullptr && !dense_llama) return Reader(header, index, path, *arch).read();
+  if (arch != nullptr && !dense_llama) return Reader(header, index, numbers, path, *arch).read();
   std::string known;
   for (const GgufArch& each : all_gguf_archs()) known += std::string(known.empty() ? "" : ", ") + each.name;
   return unimplemented(path + ": general.architecture \"" + printable(name) + "\"" +

@@ -11,8 +11,11 @@
 
 namespace foregate {
 
-// `path` names the file in errors, which name the key (Status::field): kInvalidArgument for a value out of bounds,
-// kUnimplemented for an architecture, key or tensor that means something we do not compute.
-Result<ModelConfig> read_gguf_config(const GgufHeader& header, const TensorIndex& index, const std::string& path);
+// `index` has the weights, under the names of the file or of a pack of it; `numbers` the tensors that are part of the
+// configuration (is_gguf_config_tensor()): the same index, unless the model is packed. `path` names the file in errors,
+// which name the key (Status::field): kInvalidArgument for a value out of bounds, kUnimplemented for an architecture,
+// key or tensor that means something we do not compute.
+Result<ModelConfig> read_gguf_config(const GgufHeader& header, const TensorIndex& index, const TensorIndex& numbers,
+                                     const std::string& path);
 
 }  // namespace foregate

@@ -62,7 +62,7 @@ constexpr std::string_view kLayerTensors[] = {
     "ffn_down_shexp.weight",
 };
 constexpr std::string_view kOtherTensors[] = {"token_embd.weight", "output_norm.weight", "output.weight",
-                                              "rope_freqs.weight"};
+                                              kGgufRopeDivisors};
 
 // A number at the start of `text` is cut off; false when there is none.
 bool skip_number(std::string_view& text) {
@@ -110,6 +110,10 @@ const GgufArch* find_gguf_arch(std::string_view name) {
     if (name == known.name) return &known;
   }
   return nullptr;
+}
+
+bool is_gguf_config_tensor(std::string_view name) {
+  return name == kGgufRopeDivisors;
 }
 
 bool is_known_gguf_tensor(std::string_view name) {

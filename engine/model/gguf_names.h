@@ -24,6 +24,12 @@ std::span<const GgufArch> all_gguf_archs();
 // Null when not known.
 const GgufArch* find_gguf_arch(std::string_view name);
 
+// The divisors of rope's frequencies.
+inline constexpr const char* kGgufRopeDivisors = "rope_freqs.weight";
+
+// Whether a tensor of this name is part of the configuration, not a weight.
+bool is_gguf_config_tensor(std::string_view name);
+
 // Whether the transformer makes use of a tensor of this name.
 bool is_known_gguf_tensor(std::string_view name);
 

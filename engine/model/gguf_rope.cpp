@@ -4,14 +4,13 @@
 #include <span>
 
 #include "engine/model/config_limits.h"
+#include "engine/model/gguf_names.h"
 #include "engine/model/metadata_reader.h"
 #include "engine/model/model_config.h"
 #include "engine/weights/checked_json.h"
 
 namespace foregate {
 namespace {
-
-constexpr const char* kDivisors = "rope_freqs.weight";
 
 void read_yarn(MetadataReader& keys, const ModelConfig& model, RopeConfig& rope) {
   rope.scaling = RopeScaling::kYarn;
@@ -50,18 +49,19 @@ void read_scaling(MetadataReader& keys, const ModelConfig& model, RopeConfig& ro
 
 // Llama 3.1's scaling comes as one divisor per rotary pair.
 Status read_divisors(const TensorIndex& index, RopeConfig& rope) {
-  const TensorEntry* entry = index.find(kDivisors);
+  const TensorEntry* entry = index.find(kGgufRopeDivisors);
   if (entry == nullptr) return {};
   const auto pairs = static_cast<std::size_t>(rope.rotary_dim / 2);
   const auto refuse = [&](const std::string& what) {
-    return data_loss(index.path_of(*entry) + ": tensor \"" + kDivisors + "\" " + what, kDivisors);
+    return data_loss(index.path_of(*entry) + ": tensor \"" + kGgufRopeDivisors + "\" " + what, kGgufRopeDivisors);
   };
   if (entry->dtype != DType::kF32 || entry->bytes != pairs * sizeof(float)) {
     return refuse("is not " + std::to_string(pairs) + " numbers of type F32, one per rotary pair");
   }
   if (rope.scaling != RopeScaling::kNone) {
-    return unimplemented(index.path_of(*entry) + ": " + kDivisors + " together with rope.scaling is not supported",
-                         kDivisors);
+    return unimplemented(
+        index.path_of(*entry) + ": " + kGgufRopeDivisors + " together with rope.scaling is not supported",
+        kGgufRopeDivisors);
   }
   rope.scaling = RopeScaling::kDivisors;
   rope.divisors.resize(pairs);

@@ -1,5 +1,6 @@
-// What a path given by the user leads to, decided in one place: a Hugging Face directory or a GGUF model. A new kind of
-// source is a value here, a rule in find_model() and a case in open_model(); its text is found in runtime/model_text.
+// What a path given by the user leads to, decided in one place: a Hugging Face directory, a GGUF model, or a directory
+// that `foregate pack` made of either. A new kind of source is a value here, a rule in find_model() and a case in
+// open_model(); its text is found in runtime/model_text.
 #pragma once
 
 #include <string>
@@ -12,15 +13,16 @@
 
 namespace foregate {
 
-enum class ModelKind { kHuggingFace, kGguf };
+// A packed Hugging Face model is laid out like the original; a packed GGUF model has its metadata in a file of its own.
+enum class ModelKind { kHuggingFace, kGguf, kPackedGguf };
 
 struct ModelSource {
   ModelKind kind = ModelKind::kHuggingFace;
   std::string path;  // the directory, or the (first) GGUF file
 };
 
-// A file must be a GGUF file. A directory is taken for a Hugging Face model (or one that `foregate pack` wrote, which
-// is laid out like it) unless it has no weights of that kind but one GGUF model. kNotFound, or kInvalidArgument when
+// A file must be a GGUF file. A directory is taken for a Hugging Face model unless it is a packed GGUF model, or has no
+// weights of that kind but one GGUF model. kNotFound, kDataLoss for an unfinished pack, or kInvalidArgument when
 // several GGUF models are there.
 Result<ModelSource> find_model(const FileSystem& files, const std::string& path);
 
@@ -29,8 +31,11 @@ struct OpenModel {
   ModelSource source;
   ModelConfig config;
   TensorIndex index;
-  GgufHeader gguf;  // kGguf: the metadata, for the tokenizer
+  GgufHeader gguf;  // kGguf, kPackedGguf: the metadata, for the tokenizer
 };
+
+// The file that holds a model's GGUF metadata; not for kHuggingFace.
+std::string gguf_metadata_path(const ModelSource& source);
 
 // Errors of find_model(), read_model_config(), read_gguf_config() and TensorIndex.
 Result<OpenModel> open_model(const FileSystem& files, const std::string& path);

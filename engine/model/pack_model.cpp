@@ -5,6 +5,9 @@
 #include <tuple>
 
 #include "engine/base/checksum.h"
+#include "engine/io/gguf_write.h"
+#include "engine/model/gguf_names.h"
+#include "engine/model/model_source.h"
 #include "engine/model/weight_packer.h"
 
 namespace foregate {
@@ -25,6 +28,23 @@ Result<std::vector<SmallFile>> read_small_files(const FileSystem& files, const s
     small.push_back({name, std::move(text)});
   }
   return small;
+}
+
+// The metadata of a GGUF model with the tensors of its configuration.
+Result<std::vector<SmallFile>> make_metadata(const GgufHeader& header, const TensorIndex& index) {
+  std::vector<GgufNumbers> tensors;
+  for (const TensorEntry& entry : index.tensors()) {
+    if (!is_gguf_config_tensor(entry.name)) continue;
+    std::vector<float> values(entry.bytes / sizeof(float));  // of this type and size: read_gguf_config() saw to it
+    RETURN_IF_ERROR(index.read(entry, 0, std::as_writable_bytes(std::span(values))));
+    tensors.push_back({entry.name, std::move(values)});
+  }
+  return std::vector{SmallFile{kPackedMetadataName, write_gguf_metadata(header, tensors)}};
+}
+
+Result<std::vector<SmallFile>> small_files_of(const FileSystem& files, const OpenModel& model) {
+  if (model.source.kind == ModelKind::kGguf) return make_metadata(model.gguf, model.index);
+  return read_small_files(files, model.source.path);
 }
 
 // The unit that an item belongs to.
@@ -127,16 +147,17 @@ class UnitPacker {
 
 }  // namespace
 
-Result<PackPlan> plan_pack(const FileSystem& files, const std::string& model_dir, const PackOptions& options) {
+Result<PackPlan> plan_pack(const FileSystem& files, const std::string& path, const PackOptions& options) {
   PackPlan plan;
-  ASSIGN_OR_RETURN(plan.config, read_model_config(files, model_dir));
-  ASSIGN_OR_RETURN(plan.source, TensorIndex::open(files, model_dir));
-  if (plan.source.packed() != nullptr) {
-    return invalid_argument(model_dir + " is packed already; pack the original", "MODEL");
+  ASSIGN_OR_RETURN(OpenModel model, open_model(files, path));
+  if (model.index.packed() != nullptr) {
+    return invalid_argument(path + " is packed already; pack the original", "MODEL");
   }
+  ASSIGN_OR_RETURN(plan.small_files, small_files_of(files, model));
+  plan.config = std::move(model.config);
+  plan.source = std::move(model.index);
   plan.unused = std::make_unique<ModelWeights>();
   ASSIGN_OR_RETURN(plan.items, plan_weights(plan.config, plan.source, options.weights, *plan.unused));
-  ASSIGN_OR_RETURN(plan.small_files, read_small_files(files, model_dir));
   if (options.weights.quantization) plan.index.quantization = format_name(*options.weights.quantization);
   make_units(plan);
   RETURN_IF_ERROR(lay_out(plan.index, options.max_file_bytes));

@@ -37,8 +37,9 @@ struct PackPlan {
   std::unique_ptr<ModelWeights> unused;  // what the items point into
 };
 
-// Errors as load_weights() has them; kInvalidArgument when the model is packed already.
-Result<PackPlan> plan_pack(const FileSystem& files, const std::string& model_dir, const PackOptions& options);
+// `path` leads to a model as find_model() takes it. Errors as open_model() and load_weights() have them;
+// kInvalidArgument when the model is packed already.
+Result<PackPlan> plan_pack(const FileSystem& files, const std::string& path, const PackOptions& options);
 
 struct PackReport {
   PackedIndex index;

@@ -190,7 +190,9 @@ void Planner::ffn(const FfnNames& names, std::int64_t width, WeightGroup group, 
 // A projection whose rows rope turns.
 void Planner::roped(const char* name, std::int64_t rows, LinearWeights& out) {
   matrix(stem_ + name + ".weight", rows, config_.hidden_size, WeightGroup::kAttention, out.weight);
-  if (status_.ok() && config_.paired_rope_rows) items_.back().paired_rows = config_.head_dim;
+  // In a packed model they are in order already.
+  const bool paired = config_.paired_rope_rows && index_.packed() == nullptr;
+  if (status_.ok() && paired) items_.back().paired_rows = config_.head_dim;
   if (config_.qkv_bias) vector(stem_ + name + ".bias", rows, WeightGroup::kAttention, out.bias);
 }
 

@@ -130,8 +130,8 @@ Result<GgufVocab> take_gguf_vocab(GgufHeader& header, const std::string& path) {
 }
 
 Result<ModelText> load_model_text(const FileSystem& files, OpenModel& model) {
-  if (model.source.kind == ModelKind::kGguf) return load_gguf_text(model.gguf, model.source.path);
-  return load_directory_text(files, model.source.path);
+  if (model.source.kind == ModelKind::kHuggingFace) return load_directory_text(files, model.source.path);
+  return load_gguf_text(model.gguf, gguf_metadata_path(model.source));
 }
 
 }  // namespace foregate

@@ -1,9 +1,11 @@
 // A packed model directory, version 1: weights in the layout that the kernels compute with, so that loading is reading.
 // `foregate pack` writes it.
 //
-//   model.fgw.index.json            what lies where (packed_index.h); it is written last: with it, the directory is
-//   whole model-00001-of-0000M.fgw ...    data files config.json, tokenizer.json ... the model's small files, unchanged
-//   pack.journal                    only while a pack is unfinished: what is already written (packed_writer.h)
+//   - model.fgw.index.json: what lies where (packed_index.h). It is written last: with it, the directory is whole.
+//   - model-00001-of-0000M.fgw and so on: data files.
+//   - config.json, tokenizer.json and so on: the small files of a Hugging Face model, unchanged. Or, of a GGUF model,
+//     metadata.gguf: its keys, and of its tensors rope_freqs.weight alone, which belongs to the configuration.
+//   - pack.journal: only while a pack is unfinished: what is already written (packed_writer.h).
 //
 // A data file is a header page and then units, one after another; each begins and ends at a multiple of 4096 bytes, so
 // that one unit is one O_DIRECT read into page-aligned memory. A unit is what is loaded, kept or dropped as one:
@@ -45,6 +47,7 @@ inline constexpr std::uint64_t kPackedPiece = std::uint64_t{4} << 20;
 inline constexpr std::uint64_t kPackedTensorAlignment = 64;
 inline constexpr const char* kPackedIndexName = "model.fgw.index.json";
 inline constexpr const char* kPackJournalName = "pack.journal";
+inline constexpr const char* kPackedMetadataName = "metadata.gguf";
 inline constexpr std::size_t kMaxPackedFiles = 99'999;  // five digits in a name
 
 enum class PackedKind : std::uint8_t { kEmbedding, kLayer, kExpert, kHead };

@@ -8,6 +8,11 @@ bool is_packed(const FileSystem& files, const std::string& dir) {
   return files.exists(dir + "/" + kPackedIndexName);
 }
 
+Status check_no_unfinished_pack(const FileSystem& files, const std::string& dir) {
+  if (is_packed(files, dir) || !files.exists(dir + "/" + kPackJournalName)) return {};
+  return data_loss(dir + " holds an unfinished pack: give `foregate pack` the same arguments again to finish it");
+}
+
 Result<PackedModel> PackedModel::open(const FileSystem& files, const std::string& dir) {
   const std::string path = dir + "/" + kPackedIndexName;
   ASSIGN_OR_RETURN(const std::string text, read_text(files, path, kMaxPackedIndexBytes));

@@ -13,6 +13,8 @@ namespace foregate {
 
 // Whether `dir` holds an index of packed weights.
 bool is_packed(const FileSystem& files, const std::string& dir);
+// kDataLoss when `dir` holds a pack that was not finished.
+Status check_no_unfinished_pack(const FileSystem& files, const std::string& dir);
 
 class PackedModel {
  public:

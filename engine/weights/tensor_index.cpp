@@ -60,9 +60,7 @@ Result<TensorIndex> TensorIndex::open(const FileSystem& files, const std::string
   }
   if (files.exists(single)) return open_file(files, single);
   if (!files.exists(index_path)) {
-    if (files.exists(dir + "/" + kPackJournalName)) {
-      return data_loss(dir + " holds an unfinished pack: give `foregate pack` the same arguments again to finish it");
-    }
+    RETURN_IF_ERROR(check_no_unfinished_pack(files, dir));
     return not_found(dir + " holds neither " + kSingleName + " nor " + kIndexName);
   }
   RETURN_IF_ERROR(index.add_listed_shards(files, dir, index_path));

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/model/model_source.h"
 #include "engine/model/weight_loader.h"
 #include "kernels/registry/registry.h"
 
@@ -111,9 +112,9 @@ void run(const Options& options) {
     }));
     std::unique_ptr<ModelWeights> weights;
     load.push_back(seconds_of([&] {
-      const ModelConfig config = must(read_model_config(local_files(), options.dir));
-      const TensorIndex index = must(TensorIndex::open(local_files(), options.dir));
-      weights = must(load_weights(config, index, *backend.device, backend.ops, *stream, {}, {}, options.verify));
+      const OpenModel model = must(open_model(local_files(), options.dir));
+      weights =
+          must(load_weights(model.config, model.index, *backend.device, backend.ops, *stream, {}, {}, options.verify));
     }));
     ratio.push_back(load.back() / raw.back());
     std::printf("round %d: raw %.2f s (%.3f GB/s), load %.2f s (%.3f GB/s), %.3fx\n", round, raw.back(),

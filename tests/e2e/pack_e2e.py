@@ -19,6 +19,7 @@ import unittest
 from pathlib import Path
 
 INDEX, JOURNAL, JOURNAL_HEAD = "model.fgw.index.json", "pack.journal", 33
+GGUF = Path(__file__).resolve().parents[1] / "golden" / "gguf"
 OPTIONS = argparse.Namespace()
 
 
@@ -138,6 +139,21 @@ class Pack(unittest.TestCase):
             self.assertEqual(foregate("pack", OPTIONS.model, out, "-q", quantization).returncode, 0)
             self.assertEqual(chat(out), chat(OPTIONS.model, "-q", quantization), quantization)
 
+    def test_gguf_models_are_packed(self):
+        for name, model in (("whole", GGUF / "olmoe-gqa-top3-norm.gguf"),
+                            ("split", GGUF / "qwen2-moe-shared-top4-00001-of-00004.gguf")):
+            out = OPTIONS.work / f"gguf-{name}"
+            done = foregate("pack", model, out, "--verify")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual({path.suffix for path in out.iterdir()}, {".fgw", ".gguf", ".json"})
+            facts = [json.loads(foregate("inspect", where, "--json").stdout) for where in (model, out)]
+            packed = facts[1].pop("packed")
+            self.assertEqual(packed["quantization"], "none")
+            self.assertEqual(facts[0]["memory_plan"], facts[1]["memory_plan"])
+            self.assertEqual(facts[0]["architecture"], facts[1]["architecture"])
+            self.assertEqual(foregate("inspect", out, "--verify").returncode, 0)
+            self.assertIn("packed already", foregate("pack", model, out).stdout)
+
     def test_server_answers_as_with_the_original(self):
         body = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 48, "temperature": 0, "logprobs": 3}
         answers = []
@@ -225,7 +241,8 @@ class Pack(unittest.TestCase):
         for model, out, says in ((OPTIONS.model, OPTIONS.model, "the model itself"), (OPTIONS.model, link, "the model itself"),
                                  (OPTIONS.model, foreign, "not empty"), (self.whole, OPTIONS.work / "x", "packed already"),
                                  (OPTIONS.work / "none", OPTIONS.work / "x", "not a directory"),
-                                 (OPTIONS.model, foreign / "notes.txt", "not a directory")):
+                                 (OPTIONS.model, foreign / "notes.txt", "not a directory"),
+                                 (foreign / "notes.txt", OPTIONS.work / "x", "neither a directory nor a GGUF file")):
             before = contents(foreign), contents(OPTIONS.model)
             done = foregate("pack", model, out)
             self.assertEqual(done.returncode, 2, done.stderr)

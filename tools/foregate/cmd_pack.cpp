@@ -16,7 +16,7 @@ namespace foregate {
 namespace {
 
 struct PackArguments {
-  std::string model_dir;
+  std::string model;
   std::string out_dir;
   std::string quantization = "none";
   std::uint64_t max_file_bytes = kMaxDataFileBytes;
@@ -27,7 +27,7 @@ struct PackArguments {
 // The exit status of a wrong or help-only command line, or -1 to go on.
 int parse_arguments(int argc, char** argv, PackArguments& arguments) {
   CLI::App app("Write a model in the layout that the kernels compute with: loading it is reading it", "foregate pack");
-  app.add_option("model", arguments.model_dir, "model directory")->required();
+  app.add_option("model", arguments.model, "model directory or GGUF file")->required();
   app.add_option("out", arguments.out_dir, "directory to write: new, empty, or with an unfinished pack to go on with")
       ->required();
   app.add_option("-q,--quantization", arguments.quantization,
@@ -49,10 +49,10 @@ int parse_arguments(int argc, char** argv, PackArguments& arguments) {
 
 Status check_directories(const PackArguments& arguments) {
   std::error_code ignored;
-  if (!std::filesystem::is_directory(arguments.model_dir, ignored)) {
-    return invalid_argument(arguments.model_dir + " is not a directory", "MODEL");
+  if (!std::filesystem::exists(arguments.model, ignored)) {
+    return invalid_argument(arguments.model + " is not a directory, nor a GGUF file", "MODEL");
   }
-  if (std::filesystem::equivalent(arguments.model_dir, arguments.out_dir, ignored)) {
+  if (std::filesystem::equivalent(arguments.model, arguments.out_dir, ignored)) {
     return invalid_argument(arguments.out_dir + " is the model itself; name another directory", "OUT");
   }
   return {};
@@ -64,7 +64,7 @@ Result<PackReport> pack(const PackArguments& arguments, ProgressBar& bar) {
   PackOptions options;
   options.weights.quantization = quantization_named(arguments.quantization);
   options.max_file_bytes = arguments.max_file_bytes;
-  ASSIGN_OR_RETURN(const PackPlan plan, plan_pack(files, arguments.model_dir, options));
+  ASSIGN_OR_RETURN(const PackPlan plan, plan_pack(files, arguments.model, options));
   std::string error;
   const Backend backend = make_backend({.isa = "auto", .threads = arguments.threads}, &error);
   if (backend.device == nullptr) return invalid_argument(error);

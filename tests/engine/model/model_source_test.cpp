@@ -19,6 +19,8 @@ TEST(ModelSource, KindsByWhatIsThere) {
   disk.contents["both/x.gguf"] = "GGUF";
   disk.contents["packed/model.fgw.index.json"] = "{}";
   disk.contents["packed/x.gguf"] = "GGUF";
+  disk.contents["packed-gguf/model.fgw.index.json"] = "{}";
+  disk.contents["packed-gguf/metadata.gguf"] = "GGUF";
   disk.contents["one/x.gguf"] = "GGUF";
   disk.contents["one/config.json"] = "{}";
   disk.contents["split/x-00001-of-00002.gguf"] = "GGUF";
@@ -34,6 +36,7 @@ TEST(ModelSource, KindsByWhatIsThere) {
   expect("hf///", ModelKind::kHuggingFace, "hf");
   expect("both", ModelKind::kHuggingFace, "both");
   expect("packed", ModelKind::kHuggingFace, "packed");
+  expect("packed-gguf/", ModelKind::kPackedGguf, "packed-gguf");
   expect("one", ModelKind::kGguf, "one/x.gguf");
   expect("one/x.gguf", ModelKind::kGguf, "one/x.gguf");
   expect("split/", ModelKind::kGguf, "split/x-00001-of-00002.gguf");
@@ -46,10 +49,13 @@ TEST(ModelSource, RefusalsSayWhatIsThere) {
   disk.contents["two/b.gguf"] = "GGUF";
   disk.contents["text.txt"] = "hello, this is a text";
   disk.contents["short"] = "GG";
+  disk.contents["unfinished/metadata.gguf"] = "GGUF";
+  disk.contents["unfinished/pack.journal"] = "";
   const auto message = [&](const char* path) { return find_model(disk, path).status().to_string(); };
   EXPECT_NE(message("two").find("several GGUF models; give the path of one, such as two/a.gguf"), std::string::npos);
   EXPECT_NE(message("text.txt").find("neither a directory nor a GGUF file"), std::string::npos);
   EXPECT_NE(message("short").find("neither a directory nor a GGUF file"), std::string::npos);
+  EXPECT_NE(message("unfinished").find("holds an unfinished pack"), std::string::npos);
   EXPECT_EQ(find_model(disk, "nowhere").status().code(), Code::kNotFound);
 }
 

@@ -1,11 +1,15 @@
 // Booting from a GGUF file: text, names and defaults from its metadata, and refusals by key.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "engine/io/output.h"
+#include "engine/model/pack_model.h"
 #include "engine/runtime/boot.h"
 #include "engine/runtime/model_text.h"
+#include "kernels/registry/registry.h"
 #include "tests/engine/model/made_gguf.h"
 #include "tests/engine/runtime/harness.h"
 
@@ -72,6 +76,47 @@ TEST(GgufBoot, NamedTemplates) {
   const auto booted = boot_engine(options_for(file, "tools.gguf"));
   ASSERT_TRUE(booted.ok()) << booted.status().to_string();
   EXPECT_EQ(booted.value()->chat_template()->render({{"tools", nlohmann::ordered_json::array()}})->text, "tools");
+}
+
+std::vector<Token> tokens_of(BootedEngine& booted) {
+  auto sink = std::make_shared<CollectSink>();
+  Request request = make_request(1, {94, 0, 95}, 12);
+  request.sampling.ignore_eos = true;
+  EXPECT_TRUE(booted.engine().submit(request, sink).ok());
+  EXPECT_TRUE(sink->wait_finished(1));
+  return sink->log().tokens;
+}
+
+// A packed GGUF model brings text, defaults and tokens of the file.
+TEST(GgufBoot, PackedModelsBootAsTheFileDoes) {
+  const BootOptions options = options_for(speaking(), "packed-too.gguf");
+  BootOptions packed = options;
+  packed.model = ::testing::TempDir() + "/foregate_boot_packed";
+  std::filesystem::remove_all(packed.model);
+  const auto plan = plan_pack(local_files(), options.model, {});
+  ASSERT_TRUE(plan.ok()) << plan.status().to_string();
+  std::string error;
+  const Backend backend = make_backend({.isa = "auto", .threads = 1}, &error);
+  const auto stream = backend.device->create_stream();
+  {
+    auto out = open_output_directory(packed.model);
+    ASSERT_TRUE(run_pack(plan.value(), local_files(), **out, backend.ops, *stream, {}).ok());
+  }
+  const auto original = boot_engine(options);
+  const auto copy = boot_engine(packed);
+  ASSERT_TRUE(original.ok() && copy.ok()) << copy.status().to_string();
+  BootedEngine& a = *original.value();
+  BootedEngine& b = *copy.value();
+  EXPECT_EQ(b.report().model_name, "foregate_boot_packed");
+  EXPECT_EQ(b.report().weights.find("packed interleave16"), 0u);
+  EXPECT_EQ(b.generation_defaults().temperature, 0.7f);
+  EXPECT_EQ(a.engine().model().eos_token_ids, b.engine().model().eos_token_ids);
+  EXPECT_EQ(a.eos_token(), b.eos_token());
+  const nlohmann::ordered_json chat = {{"messages", {{{"role", "user"}, {"content", "ab!"}}}}};
+  EXPECT_EQ(a.chat_template()->render(chat)->text, b.chat_template()->render(chat)->text);
+  EXPECT_EQ(a.tokenizer()->encode("ab!").value(), b.tokenizer()->encode("ab!").value());
+  EXPECT_EQ(tokens_of(a), tokens_of(b));
+  std::filesystem::remove_all(packed.model);
 }
 
 struct Refusal {
