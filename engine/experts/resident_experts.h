@@ -4,16 +4,10 @@
 
 #include <vector>
 
-#include "engine/base/ids.h"
+#include "engine/experts/expert_key.h"
 #include "kernels/api/args_moe.h"
 
 namespace foregate {
-
-struct ExpertKey {
-  LayerId layer;
-  ExpertId expert;
-  auto operator<=>(const ExpertKey&) const = default;
-};
 
 class ResidentExperts {
  public:
