@@ -1,0 +1,29 @@
+#include "engine/experts/trace.h"
+
+#include <algorithm>
+
+namespace foregate {
+
+void find_distinct(std::span<const std::int32_t> ids, DistinctExperts& out) {
+  out.experts.assign(ids.begin(), ids.end());
+  out.rows.clear();
+  std::sort(out.experts.begin(), out.experts.end());
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < out.experts.size(); ++i) {
+    if (kept > 0 && out.experts[kept - 1] == out.experts[i]) {
+      ++out.rows.back();
+      continue;
+    }
+    out.experts[kept++] = out.experts[i];
+    out.rows.push_back(1);
+  }
+  out.experts.resize(kept);
+}
+
+UsePhase phase_of(std::span<const std::uint64_t> requests) {
+  // Rows of one request lie together in a step.
+  return std::adjacent_find(requests.begin(), requests.end()) == requests.end() ? UsePhase::kDecode
+                                                                                : UsePhase::kPrefill;
+}
+
+}  // namespace foregate

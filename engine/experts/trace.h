@@ -1,0 +1,100 @@
+// What a model routed: for every layer of every step the rows, their experts and weights, and what was in memory.
+// Written while a model runs (trace_writer.h), read by the replay (trace_reader.h).
+//
+// The file, version 1; integers and floats little-endian:
+//
+//   header
+//     0   "FGROUTES"
+//     8   u32 version     12  u32 bytes of the header, with its checksum
+//     16  u64 weights_id of the packed model, 0 when it is not packed
+//     24  u64 slots of the tier that ran, 0 when all experts were in memory
+//     32  u32 layers      36  u32 top_k
+//     40  u32 bytes of the model's name, u32 bytes of the policy's name; both names, UTF-8
+//         per layer: u32 experts (0: dense), u64 bytes of one expert in memory
+//         per layer with experts: (experts + 7) / 8 bytes, bit e % 8 of byte e / 8 set: expert e was in memory at start
+//         u64 XXH3-64 of all before
+//   frames, one per step, then one that ends the file
+//     0   u32 kind: 1 step, 2 end      4  u32 bytes of the payload
+//     8   u64 XXH3-64 of the payload
+//     16  payload
+//   payload of a step
+//     i64 step, ascending       u32 phase: 0 decode, 1 prefill     u32 rows     u32 layers that follow
+//     per row: u64 request, i32 position
+//     per layer, ascending: u32 layer, u32 flags (bit 0: streamed), rows * top_k times u16 expert, rows * top_k times
+//     f32
+//       weight, (rows * top_k + 7) / 8 bytes with a bit per expert: it was in memory when the step asked for it
+//   payload of the end: u64 number of steps
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/experts/eviction.h"
+#include "engine/experts/expert_key.h"
+
+namespace foregate {
+
+inline constexpr std::uint32_t kTraceVersion = 1;
+inline constexpr std::uint32_t kMaxTraceRows = 1 << 18;  // of one step
+
+// What does not change from step to step.
+struct TraceInfo {
+  std::string model;             // its name
+  std::uint64_t weights_id = 0;  // PackedIndex::weights_id(); 0: not packed
+  std::int32_t top_k = 1;
+  std::vector<std::int32_t> experts;        // of each layer; 0: a dense one
+  std::vector<std::uint64_t> expert_bytes;  // of one expert of each layer, in memory
+  std::uint64_t slots = 0;                  // of the tier; 0: all experts in memory
+  std::string policy;                       // of the tier; empty when there is none
+  std::vector<ExpertKey> resident;          // in memory before the first step, ascending; not used when slots is 0
+};
+
+// One layer of one step, after routing. Spans are valid during the call.
+struct LayerRoutes {
+  std::int64_t step = 0;  // counts steps; ascending
+  UsePhase phase = UsePhase::kDecode;
+  LayerId layer;
+  std::span<const std::uint64_t> requests;  // [rows] whose row it is; the same in all layers of a step
+  std::span<const std::int32_t> positions;  // [rows]
+  std::span<const std::int32_t> ids;        // [rows, top_k]
+  std::span<const float> weights;           // [rows, top_k]
+  std::span<const std::uint8_t> resident;   // [rows, top_k] 1: in memory when the step asked for it; empty: all were
+  bool streamed = false;                    // its missing experts passed by the slots of the tier
+};
+
+// Where the MoE layers tell what they routed. Called on the thread that runs the step; layers ascend within a step.
+class RouteSink {
+ public:
+  virtual ~RouteSink() = default;
+  virtual void on_routes(const LayerRoutes& routes) = 0;
+};
+
+// One step as it comes out of a file.
+struct TraceLayer {
+  LayerId layer;
+  bool streamed = false;
+  std::vector<std::int32_t> ids;
+  std::vector<float> weights;
+  std::vector<std::uint8_t> resident;
+};
+struct TraceStep {
+  std::int64_t step = 0;
+  UsePhase phase = UsePhase::kDecode;
+  std::vector<std::uint64_t> requests;
+  std::vector<std::int32_t> positions;
+  std::vector<TraceLayer> layers;
+};
+
+// The distinct experts of [rows, top_k] ids, ascending, and how many rows chose each: what LayerUse wants.
+struct DistinctExperts {
+  std::vector<std::int32_t> experts;
+  std::vector<std::int32_t> rows;
+};
+void find_distinct(std::span<const std::int32_t> ids, DistinctExperts& out);
+
+// Ids of requests that have more than one row in the step: a prompt is being read.
+UsePhase phase_of(std::span<const std::uint64_t> requests);
+
+}  // namespace foregate
