@@ -70,7 +70,8 @@ Status Loader::load(const std::vector<WeightItem>& items, Device& device, ModelW
   return {};
 }
 
-// What a step reads, for the bandwidth figures.
+}  // namespace
+
 void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& items, ModelWeights& weights) {
   weights.expert_bytes.assign(config.layers.size(), 0);
   for (const WeightItem& item : items) {
@@ -83,8 +84,6 @@ void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& 
   }
   for (std::int64_t& bytes : weights.expert_bytes) bytes /= std::max(config.router.experts, 1);
 }
-
-}  // namespace
 
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,

@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "engine/base/status.h"
 #include "engine/model/model_config.h"
 #include "engine/model/model_weights.h"
-#include "engine/model/weight_format.h"
+#include "engine/model/weight_plan.h"
 #include "engine/weights/tensor_index.h"
 #include "kernels/api/op_table.h"
 
@@ -23,5 +24,8 @@ using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
                                                    const WeightProgress& progress, bool verify = true);
+
+// Sets what a step reads, for the bandwidth figures, from the plan that `weights` was filled by.
+void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& items, ModelWeights& weights);
 
 }  // namespace foregate

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
+#include <vector>
 
 namespace foregate {
 
@@ -17,8 +19,11 @@ struct LimitOptions {
   std::string isa = "generic";                    // as kernels/registry names it; decides the instructions
   int threads = 1;                                // that share the work
   std::size_t read_bytes = std::size_t{1} << 30;  // far beyond the caches; in huge pages
-  int rounds = 9;                                 // the median counts
-  double round_seconds = 0.01;                    // of one round of multiply-adds
+  // Memory to read instead of a buffer of its own, each span 64-byte aligned: the weights themselves. Taken when it is
+  // at least read_bytes in all, of which one round then reads read_bytes.
+  std::vector<std::span<const std::byte>> read_from;
+  int rounds = 9;               // the median counts
+  double round_seconds = 0.01;  // of one round of multiply-adds
 };
 
 // A figure is 0 when it cannot be taken, for want of memory.

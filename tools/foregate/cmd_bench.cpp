@@ -1,184 +1,180 @@
-// foregate bench MODEL: prefill and decode tokens per second, and how near they come to what the
-// memory allows.
-#include <CLI/CLI.hpp>
+// foregate bench MODEL or --shape NAME: prefill and decode tokens per second, and how near they come to what memory
+// and arithmetic of this machine allow.
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
-#include <nlohmann/json.hpp>
+#include <ctime>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/base/log.h"
+#include "engine/model/transformer.h"
 #include "engine/runtime/boot.h"
-#include "tools/bench/machine_limits.h"
-#include "tools/foregate/bench_run.h"
+#include "tools/bench/bench_format.h"
+#include "tools/bench/bench_options.h"
+#include "tools/bench/model_work.h"
+#include "tools/bench/process_memory.h"
+#include "tools/bench/shape_model.h"
+#include "tools/bench/shapes.h"
 #include "tools/foregate/commands.h"
 #include "tools/foregate/progress.h"
 
 namespace foregate {
 namespace {
 
-struct BenchOptions {
-  BootOptions boot;
-  std::vector<std::int32_t> batches = {1, 4, 16};
-  std::int32_t prompt_tokens = 512;
-  std::int32_t generated_tokens = 128;
-  std::int32_t repetitions = 5;
-  std::string format = "md";
-};
-
-// One line of the table: `tokens` per repetition, medians over the repetitions.
-struct BenchLine {
-  std::string test;
-  std::int32_t batch = 1;
-  double tokens_per_second = 0.0;
-  double slowest = 0.0;
-  double fastest = 0.0;
-  double bytes_per_token = 0.0;
-  double limit_tokens_per_second = 0.0;
-};
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
+std::string utc_now() {
+  const std::time_t now = system_clock().wall_seconds();
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
 }
 
-BenchLine make_line(const std::string& test, std::int32_t batch, double tokens, const std::vector<double>& seconds,
-                    double bytes, double bandwidth) {
-  BenchLine line;
-  line.test = test;
-  line.batch = batch;
-  line.tokens_per_second = tokens / median(seconds);
-  line.slowest = tokens / *std::max_element(seconds.begin(), seconds.end());
-  line.fastest = tokens / *std::min_element(seconds.begin(), seconds.end());
-  line.bytes_per_token = bytes / tokens;
-  line.limit_tokens_per_second = bandwidth / line.bytes_per_token;
-  return line;
-}
-
-Status bench_batch(BootedModel& booted, const BenchOptions& options, std::int32_t batch, double bandwidth,
-                   ProgressBar& bar, std::vector<BenchLine>& lines) {
-  const BenchShape shape{batch, options.prompt_tokens, options.generated_tokens, options.boot.max_num_batched_tokens};
-  ASSIGN_OR_RETURN(BenchRun run, BenchRun::create(booted.model(), booted.device(), shape));
-  std::vector<double> prefill_seconds;
-  std::vector<double> decode_seconds;
-  BenchSample last;
-  for (std::int32_t i = -1; i < options.repetitions; ++i) {  // the first one warms up
-    ASSIGN_OR_RETURN(last, run.repeat(static_cast<std::uint64_t>(i + 1)));
-    bar.show("batch " + std::to_string(batch), (i + 2.0) / (options.repetitions + 1.0));
-    if (i < 0) continue;
-    prefill_seconds.push_back(last.prefill_seconds);
-    decode_seconds.push_back(last.decode_seconds);
+Result<std::unique_ptr<BootedModel>> boot(const BenchOptions& options, int threads, ProgressBar& bar) {
+  const auto show = [&bar](std::string_view stage, double fraction) { bar.show(stage, fraction); };
+  if (!options.shape.empty()) {
+    return boot_shape({.shape = options.shape,
+                       .quantization = options.quantization,
+                       .layers = options.layers,
+                       .routing = options.routing,
+                       .isa = options.isa,
+                       .threads = threads,
+                       .max_num_batched_tokens = most_rows(options),
+                       .progress = show});
   }
-  const double prompt = static_cast<double>(batch) * options.prompt_tokens;
-  const double generated = static_cast<double>(batch) * options.generated_tokens;
-  lines.push_back(make_line("pp" + std::to_string(options.prompt_tokens), batch, prompt, prefill_seconds,
-                            last.prefill_bytes, bandwidth));
-  lines.push_back(make_line("tg" + std::to_string(options.generated_tokens), batch, generated, decode_seconds,
-                            last.decode_bytes, bandwidth));
+  BootOptions boot;
+  boot.model = options.model;
+  boot.quantization = options.quantization;
+  boot.isa = options.isa;
+  boot.threads = threads;
+  boot.max_num_batched_tokens = most_rows(options);
+  boot.progress = show;
+  return boot_model(boot);
+}
+
+// Everything about one loaded model, and the peak of memory so far.
+class ModelBench {
+ public:
+  ModelBench(BootedModel& booted, const BenchOptions& options, ProgressBar& bar);
+  const BenchModelFacts& facts() const { return facts_; }
+  Result<BenchLine> measure(const BenchTest& test);
+
+ private:
+  Status take_limits(BenchLine& line);
+  Status take_samples(const BenchTest& test, BenchLine& line);
+
+  BootedModel& booted_;
+  const Transformer& transformer_;
+  const BenchOptions& options_;
+  ProgressBar& bar_;
+  ModelWork work_;
+  BenchModelFacts facts_;
+  std::int64_t peak_rss_bytes_ = 0;
+};
+
+ModelBench::ModelBench(BootedModel& booted, const BenchOptions& options, ProgressBar& bar)
+    : booted_(booted),
+      transformer_(dynamic_cast<const Transformer&>(booted.model())),
+      options_(options),
+      bar_(bar),
+      work_(model_work(transformer_.config())) {
+  const WeightFormat format = main_format(transformer_);
+  char type[160];
+  std::snprintf(type, sizeof type, "%s %.2f B %s", transformer_.config().arch->model_type,
+                static_cast<double>(booted.info().parameters) * 1e-9, format_name(format));
+  const ModelShape* shape = find_shape(options.shape);
+  facts_.model_filename = shape != nullptr ? std::string("shape:") + shape->name : options.model;
+  facts_.model_type = type;
+  facts_.model_size = transformer_.weight_bytes();
+  facts_.model_n_params = booted.info().parameters;
+  facts_.isa = booted.report().isa;
+  facts_.threads = booted.report().threads;
+  facts_.integer_products = is_quantized(format);
+  facts_.load_seconds = booted.report().load_seconds;
+  facts_.huge_page_bytes = process_memory().huge_page_bytes;
+  facts_.note = shape != nullptr ? shape->note : "";
+}
+
+// The buffer that a small model's limit is measured with is not the model's: the peak begins anew after it.
+Status ModelBench::take_limits(BenchLine& line) {
+  LimitOptions limits;
+  limits.isa = facts_.isa;
+  limits.threads = facts_.threads;
+  limits.read_from = weight_spans(transformer_);
+  peak_rss_bytes_ = std::max(peak_rss_bytes_, process_memory().peak_rss_bytes);
+  line.limits = measure_limits(limits);
+  if (line.limits.read_bytes_per_second <= 0.0) return resource_exhausted("no memory to measure the bandwidth with");
+  reset_peak_rss();
   return {};
 }
 
-double percent_of_limit(const BenchLine& line) {
-  return 100.0 * line.tokens_per_second / line.limit_tokens_per_second;
-}
-
-void print_markdown(const BootedModel& booted, const BenchOptions& options, double bandwidth,
-                    const std::vector<BenchLine>& lines) {
-  std::printf("%s, %s, %d threads, %d repetitions, memory read %.1f GB/s\n\n", options.boot.model.c_str(),
-              booted.report().isa.c_str(), booted.report().threads, options.repetitions, bandwidth * 1e-9);
-  std::printf("| test | batch | tokens/s | min - max | MB read per token | memory limit tokens/s | of the limit |\n");
-  std::printf("|---|---|---|---|---|---|---|\n");
-  for (const BenchLine& line : lines) {
-    std::printf("| %s | %d | %.1f | %.1f - %.1f | %.3f | %.1f | %.0f %% |\n", line.test.c_str(), line.batch,
-                line.tokens_per_second, line.slowest, line.fastest, line.bytes_per_token * 1e-6,
-                line.limit_tokens_per_second, percent_of_limit(line));
+Status ModelBench::take_samples(const BenchTest& test, BenchLine& line) {
+  const std::uint64_t seed = options_.routing.seed;
+  ASSIGN_OR_RETURN(BenchRun run, BenchRun::create(booted_.model(), booted_.device(), test));
+  RETURN_IF_ERROR(run.prepare(seed, options_.warm_up));
+  RETURN_IF_ERROR(take_limits(line));
+  BenchSample sum;
+  for (std::int32_t i = 0; i < options_.repetitions; ++i) {
+    bar_.show(test_name(test), static_cast<double>(i) / options_.repetitions);
+    ASSIGN_OR_RETURN(const BenchSample sample, run.repeat(seed + 1 + static_cast<std::uint64_t>(i)));
+    line.samples_seconds.push_back(sample.seconds);
+    sum.bytes += sample.bytes;
+    sum.rows += sample.rows;
+    sum.logits += sample.logits;
   }
+  const auto rows = static_cast<double>(sum.rows);
+  line.bytes_per_token = sum.bytes / rows;
+  line.ops_per_token = work_.row_macs + work_.logits_macs * static_cast<double>(sum.logits) / rows;
+  return {};
 }
 
-void print_json(const BootedModel& booted, const BenchOptions& options, double bandwidth,
-                const std::vector<BenchLine>& lines) {
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-  for (const BenchLine& line : lines) {
-    rows.push_back({{"test", line.test},
-                    {"batch", line.batch},
-                    {"tokens_per_second", line.tokens_per_second},
-                    {"min", line.slowest},
-                    {"max", line.fastest},
-                    {"bytes_per_token", line.bytes_per_token},
-                    {"percent_of_memory_limit", percent_of_limit(line)}});
+Result<BenchLine> ModelBench::measure(const BenchTest& test) {
+  BenchLine line;
+  line.test = test;
+  line.test_time = utc_now();
+  RETURN_IF_ERROR(take_samples(test, line));
+  peak_rss_bytes_ = std::max(peak_rss_bytes_, process_memory().peak_rss_bytes);
+  line.peak_rss_bytes = peak_rss_bytes_;
+  return line;
+}
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+Status bench_threads(const BenchOptions& options, int threads, BenchFormat& format, ProgressBar& bar) {
+  auto booted = boot(options, threads, bar);
+  bar.clear();
+  if (!booted.ok()) return booted.status();
+  ModelBench bench(**booted, options, bar);
+  print(format.begin(bench.facts()));
+  for (const BenchTest& test : bench_tests(options)) {
+    const auto line = bench.measure(test);
+    bar.clear();
+    if (!line.ok()) return line.status();
+    print(format.line(bench.facts(), line.value()));
   }
-  const nlohmann::ordered_json report = {{"model", options.boot.model},
-                                         {"isa", booted.report().isa},
-                                         {"threads", booted.report().threads},
-                                         {"repetitions", options.repetitions},
-                                         {"memory_read_bytes_per_second", bandwidth},
-                                         {"results", rows}};
-  std::printf("%s\n", report.dump(2).c_str());
-}
-
-void print_csv(const std::vector<BenchLine>& lines) {
-  std::printf("test,batch,tokens_per_second,min,max,bytes_per_token,percent_of_memory_limit\n");
-  for (const BenchLine& line : lines) {
-    std::printf("%s,%d,%.3f,%.3f,%.3f,%.0f,%.1f\n", line.test.c_str(), line.batch, line.tokens_per_second, line.slowest,
-                line.fastest, line.bytes_per_token, percent_of_limit(line));
-  }
-}
-
-// The exit status of a wrong or help-only command line, or -1 to go on.
-int parse_options(int argc, char** argv, BenchOptions& options) {
-  CLI::App app("Tokens per second of a model on this machine", "foregate bench");
-  app.add_option("model", options.boot.model, "model directory or GGUF file")->required();
-  app.add_option("-p,--prompt", options.prompt_tokens, "prompt tokens of each sequence")->check(CLI::Range(1, 1 << 20));
-  app.add_option("-n,--generate", options.generated_tokens, "generated tokens of each sequence")
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--batch", options.batches, "batch sizes")->delimiter(',')->check(CLI::Range(1, 1024));
-  app.add_option("-r,--repetitions", options.repetitions, "timed repetitions; the median is shown")
-      ->check(CLI::Range(1, 1000));
-  app.add_option("-b,--max-num-batched-tokens", options.boot.max_num_batched_tokens, "rows of one prefill step")
-      ->check(CLI::Range(1, 1 << 16));
-  app.add_option("-q,--quantization", options.boot.quantization, "pack scalar matrices in this format")
-      ->check(CLI::IsMember({"none", "q8_0", "q4_0", "q4_k"}));
-  app.add_option("-t,--threads", options.boot.threads, "compute threads; 0 chooses")->check(CLI::Range(0, 1024));
-  app.add_option("--isa", options.boot.isa, "auto | generic | avx2 | avx512 | ref");
-  app.add_option("-o,--output", options.format, "md | json | csv")->check(CLI::IsMember({"md", "json", "csv"}));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int shown = app.exit(error);
-    return shown == 0 ? 0 : 2;
-  }
-  return -1;
-}
-
-int fail(const Status& status) {
-  std::fprintf(stderr, "foregate bench: %s\n", status.to_string().c_str());
-  return 1;
+  return {};
 }
 
 }  // namespace
 
 int bench_command(int argc, char** argv) {
   BenchOptions options;
-  if (const int done = parse_options(argc, argv, options); done >= 0) return done;
+  if (const int done = parse_bench_options(argc, argv, options); done >= 0) return done;
   set_log_level(LogLevel::kWarn);
+  const auto format = make_bench_format(options.format);
   ProgressBar bar;
-  options.boot.progress = [&bar](std::string_view stage, double fraction) { bar.show(stage, fraction); };
-  auto booted = boot_model(options.boot);
-  bar.clear();
-  if (!booted.ok()) return fail(booted.status());
-  LimitOptions limit_options;
-  limit_options.threads = booted.value()->report().threads;
-  const double bandwidth = measure_limits(limit_options).read_bytes_per_second;
-  if (bandwidth <= 0.0) return fail(resource_exhausted("no memory to measure the bandwidth with"));
-  std::vector<BenchLine> lines;
-  for (const std::int32_t batch : options.batches) {
-    const Status status = bench_batch(*booted.value(), options, batch, bandwidth, bar, lines);
-    bar.clear();
-    if (!status.ok()) return fail(status);
+  for (const std::int32_t threads : options.threads) {
+    const Status status = bench_threads(options, threads, *format, bar);
+    if (status.ok()) continue;
+    std::fprintf(stderr, "foregate bench: %s\n", status.to_string().c_str());
+    return 1;
   }
-  if (options.format == "json") print_json(*booted.value(), options, bandwidth, lines);
-  if (options.format == "csv") print_csv(lines);
-  if (options.format == "md") print_markdown(*booted.value(), options, bandwidth, lines);
+  print(format->end());
   return 0;
 }
 

@@ -1,0 +1,42 @@
+// The command line of `foregate bench`, with the habits of llama-bench: lists by commas, -p and -n each a test of its
+// own. Pure apart from the help and error texts that parsing prints.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tools/bench/bench_run.h"
+#include "tools/bench/planted_routing.h"
+
+namespace foregate {
+
+struct BenchOptions {
+  std::string model;  // this or shape
+  std::string shape;
+  std::int32_t layers = 0;  // of a shape; 0: its own number
+  RoutingPlan routing;      // of a shape; the seed is that of the tokens too
+  std::string quantization = "none";
+  std::string isa = "auto";
+  std::vector<std::int32_t> prompts = {512};
+  std::vector<std::int32_t> generated = {128};
+  std::vector<std::int32_t> batches = {1};
+  std::vector<std::int32_t> depths = {0};
+  std::vector<std::int32_t> threads = {0};
+  std::vector<std::int32_t> chunks = {512};
+  std::vector<std::string> kv_types = {"f32"};
+  std::int32_t repetitions = 5;
+  bool warm_up = true;
+  std::string format = "md";
+};
+
+// The exit status of a wrong or help-only command line, or -1 to go on. argv[0] is the subcommand's name.
+int parse_bench_options(int argc, const char* const* argv, BenchOptions& options);
+
+// Every combination, in the order that llama-bench takes: prompts before generation, each 0 leaving its test out.
+std::vector<BenchTest> bench_tests(const BenchOptions& options);
+
+// The most rows of a step that any test takes.
+std::int32_t most_rows(const BenchOptions& options);
+
+}  // namespace foregate

@@ -1,0 +1,58 @@
+// One line of `foregate bench`: what ran, how long each repetition took, and what the machine would allow. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tools/bench/bench_run.h"
+#include "tools/bench/machine_limits.h"
+
+namespace foregate {
+
+// The same for every line of a run. Field names are llama-bench's where it has the figure.
+struct BenchModelFacts {
+  std::string model_filename;   // path, or "shape:NAME"
+  std::string model_type;       // architecture, size and main format, e.g. "olmoe 6.92 B q4_0"
+  std::int64_t model_size = 0;  // bytes of packed weights
+  std::int64_t model_n_params = 0;
+  std::string isa;
+  int threads = 1;
+  bool integer_products = false;  // the main format is computed in int8
+  double load_seconds = 0.0;
+  std::int64_t huge_page_bytes = 0;  // of the process, once the weights were loaded
+  std::string note;                  // what the figures do not stand for; may be empty
+};
+
+// What the tokens of a test needed, over the repetitions.
+struct BenchLine {
+  BenchTest test;
+  std::string test_time;  // UTC, ISO 8601
+  std::vector<double> samples_seconds;
+  double bytes_per_token = 0.0;  // weights, keys and values read
+  double ops_per_token = 0.0;    // multiply-adds with weights
+  MachineLimits limits;          // measured just before
+  std::int64_t peak_rss_bytes = 0;
+};
+
+struct Spread {
+  double mean = 0.0;
+  double deviation = 0.0;  // of a sample: n - 1; 0 for one value
+  double median = 0.0;
+};
+Spread spread_of(std::vector<double> values);  // of at least one value
+
+// Tokens per second of each repetition, all sequences together.
+std::vector<double> tokens_per_second(const BenchLine& line);
+
+// The tokens per second that memory or arithmetic allows, whichever allows less.
+struct BenchLimit {
+  double tokens_per_second = 0.0;
+  const char* by = "memory";  // memory | int8 | f32
+};
+BenchLimit limit_of(const BenchLine& line, bool integer_products);
+
+// "pp512", "tg128 @ d1024", with " x 8" for eight sequences.
+std::string test_name(const BenchTest& test);
+
+}  // namespace foregate
