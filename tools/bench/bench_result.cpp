@@ -35,6 +35,13 @@ BenchLimit limit_of(const BenchLine& line, bool integer_products) {
   return compute.tokens_per_second < memory.tokens_per_second ? compute : memory;
 }
 
+std::string bench_note(std::string_view shape_note, std::int64_t model_size) {
+  std::string note(shape_note);
+  if (model_size >= kCacheableBytes) return note;
+  if (!note.empty()) note += "; ";
+  return note + "the weights may stay in the caches, where the memory limit does not hold";
+}
+
 std::string test_name(const BenchTest& test) {
   std::string name;
   if (test.prompt_tokens > 0) name = "pp" + std::to_string(test.prompt_tokens);

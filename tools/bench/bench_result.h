@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/bench/bench_run.h"
@@ -51,6 +52,11 @@ struct BenchLimit {
   const char* by = "memory";  // memory | int8 | f32
 };
 BenchLimit limit_of(const BenchLine& line, bool integer_products);
+
+// What memory gives is no limit for weights that stay in the caches: said of models smaller than this.
+inline constexpr std::int64_t kCacheableBytes = std::int64_t{512} << 20;
+// What the figures of a model do not stand for, as one text: `shape_note`, and that its weights fit the caches.
+std::string bench_note(std::string_view shape_note, std::int64_t model_size);
 
 // "pp512", "tg128 @ d1024", with " x 8" for eight sequences.
 std::string test_name(const BenchTest& test);

@@ -38,10 +38,6 @@ Result<BenchRun> BenchRun::create(Model& model, Device& device, const BenchTest&
   return BenchRun(model, std::move(cache), test);
 }
 
-std::int64_t BenchRun::cache_bytes() const {
-  return cache_.layout().block_bytes() * cache_.num_blocks();
-}
-
 // Of one sequence's rows from `position` on. A layer with a window reads no further back than that.
 double BenchRun::kv_bytes(std::int32_t position, std::int32_t rows) const {
   const KvLayout& layout = cache_.layout();

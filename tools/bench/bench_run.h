@@ -41,7 +41,8 @@ class BenchRun {
   // Fills the cache up to the test's depth; a part of what follows, untimed, warms up.
   Status prepare(std::uint64_t seed, bool warm_up);
   Result<BenchSample> repeat(std::uint64_t seed);
-  std::int64_t cache_bytes() const;
+  // Of the last step that computed any: [sequences of that step, vocab].
+  const std::vector<float>& logits() const { return logits_; }
 
  private:
   BenchRun(Model& model, KvCache cache, const BenchTest& test);

@@ -19,11 +19,11 @@ struct ShapeOptions {
   std::string shape;                  // of all_shapes()
   std::string quantization = "none";  // as shape_format() takes it
   std::int32_t layers = 0;            // 0: the shape's own
-  RoutingPlan routing;                // its seed is that of all weights
+  RoutingPlan routing = {};           // its seed is that of all weights
   std::string isa = "auto";
   int threads = 0;                            // 0: one per physical core this process may use
   std::int32_t max_num_batched_tokens = 512;  // rows of one step
-  std::function<void(std::string_view stage, double fraction)> progress;  // on the calling thread; may be empty
+  std::function<void(std::string_view stage, double fraction)> progress = {};  // on the calling thread; may be empty
 };
 
 // The weights of a model that open_shape() made; `threads` share the work. kResourceExhausted when the device has too

@@ -94,7 +94,7 @@ ModelBench::ModelBench(BootedModel& booted, const BenchOptions& options, Progres
   facts_.integer_products = is_quantized(format);
   facts_.load_seconds = booted.report().load_seconds;
   facts_.huge_page_bytes = process_memory().huge_page_bytes;
-  facts_.note = shape != nullptr ? shape->note : "";
+  facts_.note = bench_note(shape != nullptr ? shape->note : "", facts_.model_size);
 }
 
 // The buffer that a small model's limit is measured with is not the model's: the peak begins anew after it.
