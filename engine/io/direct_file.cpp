@@ -24,6 +24,7 @@ class DirectFile final : public File {
   const std::string& path() const override { return file_.path; }
   std::int64_t modified_ns() const override { return file_.modified_ns; }
   bool direct() const override { return direct_.load(std::memory_order_relaxed); }
+  int descriptor() const override { return direct() ? descriptor_.get() : file_.descriptor.get(); }
 
   Status read(std::uint64_t offset, std::span<std::byte> out) const override {
     if (offset > file_.size || out.size() > file_.size - offset) {

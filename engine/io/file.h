@@ -26,6 +26,8 @@ class File {
   virtual std::int64_t modified_ns() const { return 0; }
   // Whether reads of whole pages go past the page cache. May turn false at the first read that is refused.
   virtual bool direct() const { return false; }
+  // The system's descriptor that reads of whole pages should use, for a queue of reads; -1: there is none.
+  virtual int descriptor() const { return -1; }
 };
 
 // Offset, size and memory of a read that goes past the page cache are multiples of this.

@@ -18,6 +18,7 @@ class PreadFile final : public File {
   const std::string& path() const override { return file_.path; }
   std::int64_t modified_ns() const override { return file_.modified_ns; }
   Status read(std::uint64_t offset, std::span<std::byte> out) const override { return read_local(file_, offset, out); }
+  int descriptor() const override { return file_.descriptor.get(); }
 
  private:
   LocalFile file_;

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "engine/experts/expert_store.h"
 #include "engine/experts/resident_experts.h"
 #include "engine/model/router.h"
 #include "kernels/api/args_moe.h"
@@ -44,7 +46,8 @@ struct ModelWeights {
   PackedWeight lm_head;    // [vocab, hidden]; the same copy as embedding when tied
   const float* final_norm = nullptr;
   std::vector<LayerWeights> layers;
-  ResidentExperts experts;
+  ResidentExperts experts;             // empty when `store` has them
+  std::unique_ptr<ExpertStore> store;  // null: all experts are in `memory`
   std::vector<Memory> memory;
   std::string how_loaded;   // a few words for the status page
   bool page_cache = false;  // a packed model whose files could not be read past it

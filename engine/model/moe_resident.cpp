@@ -1,87 +1,17 @@
 #include "engine/model/moe_resident.h"
 
-#include <algorithm>
-
-#include "engine/model/dense_ffn.h"
-#include "kernels/api/check.h"
+#include "engine/model/moe_block.h"
 
 namespace foregate {
-namespace {
-
-// Counting sort of the assignments by expert: x_rows and out_rows hold each expert's rows together,
-// in row order. Rows of one expert keep their order, so the groups depend on the ids alone.
-void group_by_expert(const Step& step, LayerId id, const ResidentExperts& experts) {
-  StepScratch& s = step.scratch;
-  const std::int32_t top_k = step.config.router.top_k;
-  const auto assignments = static_cast<std::int32_t>(step.rows) * top_k;
-  std::fill(s.group_ends.begin(), s.group_ends.end(), 0);
-  for (std::int32_t i = 0; i < assignments; ++i) {
-    CHECK(s.router_ids[i] >= 0 && s.router_ids[i] < step.config.router.experts);
-    ++s.group_ends[static_cast<std::size_t>(s.router_ids[i])];
-  }
-  s.groups.clear();
-  std::int32_t first = 0;
-  for (std::int32_t expert = 0; expert < step.config.router.experts; ++expert) {
-    const std::int32_t rows = s.group_ends[static_cast<std::size_t>(expert)];
-    s.group_ends[static_cast<std::size_t>(expert)] = first;
-    if (rows == 0) continue;
-    s.groups.push_back({.weights = experts.get({id, ExpertId{expert}}),
-                        .x_rows = s.x_rows.data() + first,
-                        .out_rows = s.out_rows.data() + first,
-                        .rows = rows});
-    first += rows;
-  }
-  for (std::int32_t i = 0; i < assignments; ++i) {
-    const auto at = static_cast<std::size_t>(s.group_ends[static_cast<std::size_t>(s.router_ids[i])]++);
-    s.x_rows[at] = i / top_k;
-    s.out_rows[at] = i;
-  }
-}
-
-// The op takes experts of one kind per call (args_moe.h); a checkpoint may quantize some experts of a layer only.
-void run_experts(const Step& step, View2<float> out) {
-  StepScratch& s = step.scratch;
-  const auto quantized = [](const ExpertGroup& group) { return is_quantized(group.weights.gate.format); };
-  const auto middle = std::partition(s.groups.begin(), s.groups.end(), quantized);
-  const auto run = [&](auto first, auto last) {
-    if (first == last) return;
-    step.ops.expert_ffn(step.stream, ExpertFfnArgs{.x = step.block_in(),
-                                                   .y = out,
-                                                   .groups = &*first,
-                                                   .num_groups = static_cast<std::int32_t>(last - first),
-                                                   .activation = step.config.activation,
-                                                   .scratch = s.ffn_inner});
-  };
-  run(s.groups.begin(), middle);
-  run(middle, s.groups.end());
-}
-
-void add_shared_expert(const Step& step, const LayerWeights& weights) {
-  StepScratch& s = step.scratch;
-  const View2<float> gate = step.view(s.shared_gate, 1);
-  run_dense_ffn(step, weights.shared, step.view(s.shared_out, step.config.hidden_size));
-  step.ops.linear(step.stream,
-                  LinearArgs{.weight = weights.shared_gate, .bias = nullptr, .x = step.block_in(), .y = gate});
-  step.ops.sigmoid_gate_add(step.stream, SigmoidGateAddArgs{.gate = step.read(s.shared_gate, 1),
-                                                            .y = step.read(s.shared_out, step.config.hidden_size),
-                                                            .out = step.block_out()});
-}
-
-}  // namespace
 
 int run_moe_resident(const Step& step, LayerId id, const LayerWeights& weights, const ResidentExperts& experts) {
   StepScratch& s = step.scratch;
-  const std::int64_t hidden = step.config.hidden_size;
-  const std::int64_t assignments = step.rows * step.config.router.top_k;
-  weights.router.route(step.ops, step.stream, step.block_in(), s.router_logits, s.router_ids, s.router_weights);
-  step.stream.synchronize();  // the ids are read here, on the host
-  group_by_expert(step, id, experts);
-  run_experts(step, {s.expert_out, assignments, hidden, hidden});
-  step.ops.moe_combine(step.stream, MoeCombineArgs{.y = {s.expert_out, assignments, hidden, hidden},
-                                                   .weights = s.router_weights,
-                                                   .top_k = step.config.router.top_k,
-                                                   .out = step.block_out()});
-  if (weights.shared.gate.data != nullptr) add_shared_expert(step, weights);
+  route_and_group(step, weights);
+  for (std::size_t i = 0; i < s.groups.size(); ++i) {
+    s.groups[i].weights = experts.get({id, ExpertId{s.group_experts[i]}});
+  }
+  run_groups(step, s.groups);
+  combine_groups(step, weights);
   return static_cast<int>(s.groups.size());
 }
 

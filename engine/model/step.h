@@ -16,6 +16,7 @@ struct Step {
   StepScratch& scratch;
   const ForwardInput& input;
   std::int64_t rows = 0;
+  std::int64_t number = 0;  // of the forward() calls so far
 
   View2<float> view(float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }
   View2<const float> read(const float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }

@@ -3,6 +3,7 @@
 #include "engine/model/attention.h"
 #include "engine/model/dense_ffn.h"
 #include "engine/model/forward_check.h"
+#include "engine/model/moe_offload.h"
 #include "engine/model/moe_resident.h"
 #include "engine/model/step.h"
 
@@ -50,7 +51,7 @@ Transformer::Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weigh
 Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
   RETURN_IF_ERROR(check_forward(config_, max_batched_tokens_, input, cache, logits));
   if (input.tokens.empty()) return {};
-  const Step step{config_, ops_, stream_, scratch_, input, static_cast<std::int64_t>(input.tokens.size())};
+  const Step step{config_, ops_, stream_, scratch_, input, static_cast<std::int64_t>(input.tokens.size()), steps_++};
 
   std::int64_t bytes = weights_->dense_step_bytes;
   for (std::size_t i = 0; i < config_.ropes.size(); ++i) {
@@ -66,8 +67,8 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
     run_attention(step, weights.attention, layer, cache.pages(LayerId{i}));
     add_and_norm(step, weights.ffn_norm, false);
     if (layer.sparse) {
-      bytes += run_moe_resident(step, LayerId{i}, weights, weights_->experts) *
-               weights_->expert_bytes[static_cast<std::size_t>(i)];
+      ASSIGN_OR_RETURN(const int experts, run_moe(step, LayerId{i}, weights));
+      bytes += experts * weights_->expert_bytes[static_cast<std::size_t>(i)];
     } else {
       run_dense_ffn(step, weights.dense, step.block_out());
     }
@@ -79,6 +80,11 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   stream_.synchronize();
   bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
+}
+
+Result<int> Transformer::run_moe(const Step& step, LayerId id, const LayerWeights& weights) {
+  if (weights_->store) return run_moe_offload(step, id, weights, *weights_->store);
+  return run_moe_resident(step, id, weights, weights_->experts);
 }
 
 KvLayout Transformer::kv_layout(DType type, std::int32_t block_size) const {
@@ -97,6 +103,7 @@ KvLayout Transformer::kv_layout(DType type, std::int32_t block_size) const {
 std::int64_t Transformer::weight_bytes() const {
   std::int64_t bytes = 0;
   for (const Memory& memory : weights_->memory) bytes += static_cast<std::int64_t>(memory.bytes());
+  if (weights_->store) bytes += static_cast<std::int64_t>(weights_->store->stats().slot_bytes);
   return bytes;
 }
 
@@ -105,8 +112,9 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   if (options.max_batched_tokens <= 0 || options.max_batched_tokens > kMaxBatchedTokens) {
     return invalid_argument("must lie between 1 and " + std::to_string(kMaxBatchedTokens), "max_batched_tokens");
   }
-  ASSIGN_OR_RETURN(auto weights, load_weights(model.config, model.index, device, ops, stream, options.weights,
-                                              options.progress, options.verify_weights));
+  ASSIGN_OR_RETURN(auto weights,
+                   load_weights(model.config, model.index, device, ops, stream, options.weights, options.progress,
+                                options.verify_weights, options.experts ? &*options.experts : nullptr));
   ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(model.config, options.max_batched_tokens, device));
   return std::make_unique<Transformer>(model.config, std::move(weights), std::move(scratch), options.max_batched_tokens,
                                        ops, stream);

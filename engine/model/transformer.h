@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,10 @@ struct LoadOptions {
   WeightPlanOptions weights = {};
   WeightProgress progress = {};  // may be empty
   bool verify_weights = true;    // compare the checksums of a packed model
+  std::optional<StoreOptions> experts = {};  // of a packed model: experts in a store; none: all in memory
 };
+
+struct Step;
 
 class Transformer final : public Model {
  public:
@@ -42,7 +46,11 @@ class Transformer final : public Model {
   std::int64_t weight_bytes() const;  // packed, in device memory
   std::int64_t scratch_bytes() const { return scratch_.bytes(); }
 
+  const ExpertStore* store() const { return weights_->store.get(); }  // null: all experts are in memory
+
  private:
+  Result<int> run_moe(const Step& step, LayerId id, const LayerWeights& weights);
+
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;
   StepScratch scratch_;
@@ -50,6 +58,7 @@ class Transformer final : public Model {
   std::vector<std::vector<float>> rope_frequencies_;  // per rope of the config
   const OpTable& ops_;
   Stream& stream_;
+  std::int64_t steps_ = 0;
   std::atomic<std::uint64_t> bytes_read_{0};  // read by other threads for figures
 };
 

@@ -5,6 +5,7 @@
 
 #include "engine/base/log.h"
 #include "engine/model/packed_loader.h"
+#include "engine/model/store_loader.h"
 #include "engine/model/weight_packer.h"
 #include "engine/model/weight_plan.h"
 
@@ -87,10 +88,13 @@ void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& 
 
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
-                                                   const WeightProgress& progress, bool verify) {
+                                                   const WeightProgress& progress, bool verify,
+                                                   const StoreOptions* experts) {
   auto weights = std::make_unique<ModelWeights>();
   ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, options, *weights));
-  if (index.packed() != nullptr) {
+  if (experts != nullptr) {
+    RETURN_IF_ERROR(load_with_store(config, index, items, device, {.verify = verify}, *experts, progress, *weights));
+  } else if (index.packed() != nullptr) {
     RETURN_IF_ERROR(load_packed(*index.packed(), items, device, {.verify = verify}, progress, *weights));
   } else {
     Loader loader(index, ops, stream, progress);

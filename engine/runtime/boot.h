@@ -37,6 +37,9 @@ struct BootOptions {
   std::int64_t kv_cache_bytes = 0;            // 0: enough for max_num_seqs, within available memory
   std::string quantization = "none";          // none, or a word of quantization_named()
   bool verify_weights = true;                 // compare the checksums of a packed model while it is read
+  std::string expert_memory = "all";          // memory for experts: as parse_expert_memory() takes it
+  std::string expert_policy = "score";        // which of them stay: a name of make_eviction_policy()
+  bool evict_experts_at_release = false;      // for tests: none stays
   std::optional<DType> kv_type;               // f32, f16 or bf16; none: ModelSummary::kv_type
   std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
   double step_limit_seconds = 60.0;           // a longer step makes healthy() false
@@ -61,6 +64,7 @@ struct BootReport {
   std::int64_t available_bytes = 0;  // memory this process could still take before the KV cache
   double load_seconds = 0.0;
   std::string weights;  // how they were loaded
+  std::string experts;  // where they are
 };
 
 // A model in memory without an engine: what benchmarks and inspection use. Owns backend and model.

@@ -105,7 +105,7 @@ Result<TensorIndex> TensorIndex::open_packed(const FileSystem& files, const std:
                                 .unit = static_cast<std::int32_t>(u)});
     }
   }
-  index.packed_ = std::make_unique<const PackedModel>(std::move(packed));
+  index.packed_ = std::make_shared<const PackedModel>(std::move(packed));
   RETURN_IF_ERROR(index.sort_and_check_names());
   return index;
 }

@@ -36,6 +36,7 @@ class TensorIndex {
   const std::string& path_of(const TensorEntry& entry) const { return shard(entry.shard).path(); }
   // The packed model that the tensors are of, or null. Its tensors' bytes are in the layout of kernels/api/quant.h.
   const PackedModel* packed() const { return packed_.get(); }
+  std::shared_ptr<const PackedModel> share_packed() const { return packed_; }
 
   // Fills `out` with the tensor's bytes from `begin`; the range must lie inside the tensor.
   Status read(const TensorEntry& entry, std::uint64_t begin, std::span<std::byte> out) const;
@@ -46,7 +47,7 @@ class TensorIndex {
   Status sort_and_check_names();
 
   std::vector<std::unique_ptr<File>> files_;
-  std::unique_ptr<const PackedModel> packed_;
+  std::shared_ptr<const PackedModel> packed_;
   std::vector<TensorEntry> entries_;
 };
 

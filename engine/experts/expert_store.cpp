@@ -1,0 +1,289 @@
+#include "engine/experts/expert_store.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <string>
+
+#include "kernels/api/check.h"
+
+namespace foregate {
+namespace {
+
+constexpr std::size_t kHintShare = 8;  // of the slots, at most one in so many holds a hint that is not used yet
+
+std::size_t least_slots(const ExpertTable& table) {
+  return static_cast<std::size_t>(table.top_k) + 1;
+}
+
+Status too_small(std::uint64_t budget, std::size_t slots, std::uint64_t bytes, std::size_t least,
+                 std::uint64_t wanted) {
+  return invalid_argument(std::to_string(budget) + " bytes hold " + std::to_string(slots) + " experts of " +
+                              std::to_string(bytes) + " bytes; a layer needs " + std::to_string(least) +
+                              " at a time, that is at least " + std::to_string(wanted) + " bytes",
+                          "expert_memory");
+}
+
+}  // namespace
+
+Lease& Lease::operator=(Lease&& other) noexcept {
+  std::swap(store_, other.store_);
+  std::swap(pool_, other.pool_);
+  std::swap(slot_, other.slot_);
+  std::swap(generation_, other.generation_);
+  std::swap(key_, other.key_);
+  return *this;
+}
+
+void Lease::release() {
+  if (store_ == nullptr) return;
+  ExpertStore* store = std::exchange(store_, nullptr);
+  store->release(*this);
+}
+
+ExpertWeights Lease::weights() const {
+  CHECK(store_ != nullptr);
+  const SlotPool& pool = store_->pools_[pool_];
+  const Slot& slot = pool.slot(slot_);
+  CHECK(slot.generation == generation_ && slot.state == SlotState::kReady && slot.pins > 0);
+  return store_->table_.extents[store_->numbers_.at(key_)].at(pool.data(slot_));
+}
+
+ExpertStore::ExpertStore(ExpertTable table, const StoreOptions& options)
+    : table_(std::move(table)), options_(options), numbers_(table_.experts), places_(numbers_.size()) {}
+
+ExpertStore::~ExpertStore() = default;
+
+Result<std::unique_ptr<ExpertStore>> ExpertStore::create(ExpertTable table, const StoreOptions& options, Device& device,
+                                                         std::unique_ptr<ReadQueue> queue) {
+  std::unique_ptr<ExpertStore> store(new ExpertStore(std::move(table), options));
+  EvictionOptions policy;
+  policy.experts = store->table_.experts;
+  policy.top_k = store->table_.top_k;
+  ASSIGN_OR_RETURN(store->policy_, make_eviction_policy(options.policy, policy));
+  RETURN_IF_ERROR(store->make_pools(device));
+  store->transfer_ = std::make_unique<Transfer>(std::move(queue), options.transfer);
+  return store;
+}
+
+// One pool for each size of experts; the budget is shared in the proportion of their bytes.
+Status ExpertStore::make_pools(Device& device) {
+  std::map<std::uint64_t, std::size_t> sizes;  // bytes -> experts
+  for (const ExpertExtent& extent : table_.extents) ++sizes[extent.bytes];
+  const auto all = static_cast<double>(table_.bytes());
+  std::map<std::uint64_t, std::size_t> pool_of;
+  for (const auto& [bytes, experts] : sizes) {
+    const double share = static_cast<double>(bytes) * static_cast<double>(experts) / all;
+    auto slots =
+        static_cast<std::size_t>(static_cast<double>(options_.budget_bytes) * share / static_cast<double>(bytes));
+    slots = std::min(slots, experts);
+    const std::size_t least = std::min(least_slots(table_), experts);
+    if (slots < least) {
+      const auto wanted = static_cast<std::uint64_t>(static_cast<double>(least * bytes) / share) + bytes;
+      return too_small(options_.budget_bytes, slots, bytes, least, wanted);
+    }
+    Memory memory = device.allocate(slots * bytes + kDirectPage);
+    if (!memory) return resource_exhausted("no memory for " + std::to_string(slots * bytes) + " bytes of experts");
+    pool_of[bytes] = pools_.size();
+    pools_.emplace_back(std::move(memory), bytes, slots);
+    stats_.slots += slots;
+    stats_.slot_bytes += slots * bytes;
+    max_hints_ += slots / kHintShare;
+  }
+  for (std::size_t i = 0; i < places_.size(); ++i) places_[i].pool = pool_of[table_.extents[i].bytes];
+  return {};
+}
+
+void ExpertStore::begin(const LayerUse& use) {
+  BUG_IF(!ready_.empty() || !awaited_.empty() || !pending_.empty());
+  collect(false);
+  policy_->used(use);
+  settle_hints(use);
+  for (auto expert = use.experts.rbegin(); expert != use.experts.rend(); ++expert) {
+    const ExpertKey key{use.layer, ExpertId{*expert}};
+    const Place& place = places_[numbers_.at(key)];
+    if (place.slot < 0) {
+      ++stats_.misses;
+      pending_.push_back(key);
+      continue;
+    }
+    SlotPool& pool = pools_[place.pool];
+    const auto slot = static_cast<std::size_t>(place.slot);
+    pool.pin(slot);
+    if (pool.slot(slot).state == SlotState::kReady) {
+      ++stats_.hits;
+      ready_.push_back(key);
+    } else {
+      ++stats_.misses;
+      ++stats_.late;
+      awaited_.push_back(key);
+      transfer_->promote(numbers_.at(key));
+    }
+  }
+  start_pending();
+}
+
+// What was loaded ahead for this layer is used now or was loaded in vain.
+void ExpertStore::settle_hints(const LayerUse& use) {
+  std::erase_if(hinted_, [&](const ExpertKey& key) {
+    if (key.layer != use.layer) return false;
+    const bool useful = std::binary_search(use.experts.begin(), use.experts.end(), key.expert.value);
+    ++(useful ? stats_.hints_useful : stats_.hints_wasted);
+    const Place& place = places_[numbers_.at(key)];
+    if (place.slot >= 0) pools_[place.pool].used(static_cast<std::size_t>(place.slot));
+    return true;
+  });
+}
+
+void ExpertStore::start_pending() {
+  jobs_.clear();
+  std::vector<ExpertKey> left;
+  for (auto key = pending_.rbegin(); key != pending_.rend(); ++key) {
+    if (!start_load(*key, false)) {
+      left.push_back(*key);
+      continue;
+    }
+    const Place& place = places_[numbers_.at(*key)];
+    pools_[place.pool].pin(static_cast<std::size_t>(place.slot));
+    awaited_.push_back(*key);
+  }
+  std::reverse(left.begin(), left.end());
+  pending_ = std::move(left);
+  if (!jobs_.empty()) transfer_->submit(jobs_);
+}
+
+void ExpertStore::prefetch(std::span<const ExpertKey> keys) {
+  jobs_.clear();
+  for (const ExpertKey& key : keys) {
+    if (hinted_.size() >= max_hints_) break;
+    if (places_[numbers_.at(key)].slot >= 0 || !start_load(key, true)) continue;
+    hinted_.push_back(key);
+    ++stats_.hints;
+  }
+  if (!jobs_.empty()) transfer_->submit(jobs_);
+}
+
+// False when no slot may be given up for it now.
+bool ExpertStore::start_load(ExpertKey key, bool hint) {
+  const std::size_t number = numbers_.at(key);
+  Place& place = places_[number];
+  SlotPool& pool = pools_[place.pool];
+  std::optional<std::size_t> slot = pool.take_empty();
+  if (!slot) {
+    const std::optional<std::size_t> victim = least_valuable(pool);
+    if (!victim) return false;
+    evict(place.pool, *victim);
+    slot = pool.take_empty();
+  }
+  pool.begin(*slot, key, hint);
+  place.slot = static_cast<std::int64_t>(*slot);
+  jobs_.push_back({.extent = &table_.extents[number], .key = key, .to = pool.data(*slot), .tag = number, .hint = hint});
+  return true;
+}
+
+std::optional<std::size_t> ExpertStore::least_valuable(const SlotPool& pool) const {
+  std::optional<std::size_t> least;
+  double least_value = 0;
+  for (std::size_t i = 0; i < pool.count(); ++i) {
+    const Slot& slot = pool.slot(i);
+    if (slot.state != SlotState::kReady || slot.pins > 0 || slot.hinted) continue;
+    const double value = policy_->keep_value(slot.key);
+    if (!least || value < least_value || (value == least_value && slot.key < pool.slot(*least).key)) {
+      least = i;
+      least_value = value;
+    }
+  }
+  return least;
+}
+
+void ExpertStore::evict(std::size_t pool, std::size_t slot) {
+  places_[numbers_.at(pools_[pool].slot(slot).key)].slot = -1;
+  pools_[pool].clear(slot);
+  ++stats_.evictions;
+}
+
+void ExpertStore::collect(bool wait) {
+  ends_.clear();
+  transfer_->collect(ends_, wait);
+  for (const LoadEnd& end : ends_) arrived(end);
+}
+
+void ExpertStore::arrived(const LoadEnd& end) {
+  const Place& place = places_[end.tag];
+  SlotPool& pool = pools_[place.pool];
+  const auto number = static_cast<std::size_t>(place.slot);
+  const ExpertKey key = pool.slot(number).key;
+  const auto at = std::find(awaited_.begin(), awaited_.end(), key);
+  const bool awaited = at != awaited_.end();
+  if (awaited) awaited_.erase(at);
+  pool.ready(number);
+  if (end.status.ok()) {
+    if (awaited) ready_.push_back(key);
+    return;
+  }
+  if (awaited) pool.unpin(number);
+  if (awaited && fault_.ok()) fault_ = end.status;
+  std::erase(hinted_, key);
+  places_[end.tag].slot = -1;
+  pool.clear(number);
+}
+
+Result<std::vector<Lease>> ExpertStore::next() {
+  collect(false);
+  const auto start = std::chrono::steady_clock::now();
+  bool stalled = false;
+  while (ready_.empty() && fault_.ok() && !(awaited_.empty() && pending_.empty())) {
+    CHECK(!awaited_.empty());  // else every slot is leased: leases must be given back before more are asked for
+    stalled = true;
+    collect(true);
+  }
+  if (stalled) stats_.stall_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (!fault_.ok()) {
+    drop_layer();
+    return std::exchange(fault_, Status());
+  }
+  std::vector<Lease> leases;
+  for (const ExpertKey& key : ready_) leases.push_back(lease(key));
+  ready_.clear();
+  return leases;
+}
+
+// Loads under way go on and make their experts resident.
+void ExpertStore::drop_layer() {
+  for (const std::vector<ExpertKey>* keys : {&ready_, &awaited_}) {
+    for (const ExpertKey& key : *keys) {
+      const Place& place = places_[numbers_.at(key)];
+      pools_[place.pool].unpin(static_cast<std::size_t>(place.slot));
+    }
+  }
+  ready_.clear();
+  awaited_.clear();
+  pending_.clear();
+}
+
+Lease ExpertStore::lease(ExpertKey key) {
+  const Place& place = places_[numbers_.at(key)];
+  const auto slot = static_cast<std::size_t>(place.slot);
+  return Lease(this, place.pool, slot, pools_[place.pool].slot(slot).generation, key);
+}
+
+void ExpertStore::release(const Lease& lease) {
+  SlotPool& pool = pools_[lease.pool_];
+  pool.unpin(lease.slot_);
+  if (options_.evict_at_release && pool.slot(lease.slot_).pins == 0) evict(lease.pool_, lease.slot_);
+  if (!pending_.empty()) start_pending();
+}
+
+bool ExpertStore::resident(ExpertKey key) const {
+  const Place& place = places_[numbers_.at(key)];
+  return place.slot >= 0 && pools_[place.pool].slot(static_cast<std::size_t>(place.slot)).state == SlotState::kReady;
+}
+
+StoreStats ExpertStore::stats() const {
+  StoreStats stats = stats_;
+  for (const SlotPool& pool : pools_) stats.slots_used += pool.used_slots();
+  stats.transfer = transfer_->stats();
+  return stats;
+}
+
+}  // namespace foregate

@@ -1,0 +1,135 @@
+// Experts that need not all be in memory: the engine asks for those of a layer and gets leases, the ones that are there
+// first, each of the others when it has arrived. Which stay is the policy's choice (eviction.h). All of it belongs to
+// the engine thread but the reads, which go on beside it (transfer.h).
+//
+// Invariants (engine/README.md): a leased or awaited expert is never evicted (INV-14); what a lease shows passed its
+// checksum, unless that was switched off (INV-15); after a failed layer nothing is pinned and the store serves on
+// (INV-16).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/experts/eviction.h"
+#include "engine/experts/expert_table.h"
+#include "engine/experts/slot_pool.h"
+#include "engine/experts/transfer.h"
+#include "kernels/api/device.h"
+
+namespace foregate {
+
+struct StoreOptions {
+  std::uint64_t budget_bytes = 0;  // of slots
+  std::string policy = "score";    // as make_eviction_policy() takes it
+  TransferOptions transfer = {};
+  bool evict_at_release = false;  // nothing stays: finds every use after release
+};
+
+struct StoreStats {
+  std::uint64_t hits = 0;    // experts of layers that were in memory when asked for
+  std::uint64_t misses = 0;  // that were not, on their way by a hint or not
+  std::uint64_t late = 0;    // of the misses: hinted but not there yet
+  std::uint64_t evictions = 0;
+  std::uint64_t hints = 0;         // loads begun ahead of use
+  std::uint64_t hints_useful = 0;  // used before they were evicted
+  std::uint64_t hints_wasted = 0;  // evicted unused
+  double stall_seconds = 0.0;      // the engine thread waited with nothing ready
+  std::uint64_t slots = 0;
+  std::uint64_t slots_used = 0;  // not empty
+  std::uint64_t slot_bytes = 0;  // of all slots
+  TransferStats transfer;
+};
+
+class ExpertStore;
+
+// One expert in memory, pinned until the lease is given back. Move-only; of the engine thread.
+class Lease {
+ public:
+  Lease() = default;
+  Lease(Lease&& other) noexcept { *this = std::move(other); }
+  Lease& operator=(Lease&& other) noexcept;
+  ~Lease() { release(); }
+  void release();
+  explicit operator bool() const { return store_ != nullptr; }
+  ExpertId expert() const { return key_.expert; }
+  ExpertWeights weights() const;  // BUG_IF the slot holds something else by now
+
+ private:
+  friend class ExpertStore;
+  Lease(ExpertStore* store, std::size_t pool, std::size_t slot, std::uint64_t generation, ExpertKey key)
+      : store_(store), pool_(pool), slot_(slot), generation_(generation), key_(key) {}
+  ExpertStore* store_ = nullptr;
+  std::size_t pool_ = 0;
+  std::size_t slot_ = 0;
+  std::uint64_t generation_ = 0;
+  ExpertKey key_{};
+};
+
+class ExpertStore {
+ public:
+  // kInvalidArgument (field expert_memory) with the numbers when the budget holds less than top_k + 1 experts of a
+  // size, kResourceExhausted when the device has too little memory.
+  static Result<std::unique_ptr<ExpertStore>> create(ExpertTable table, const StoreOptions& options, Device& device,
+                                                     std::unique_ptr<ReadQueue> queue);
+  ~ExpertStore();
+
+  // Begins a layer of a step: pins the experts that are there, starts to load the others, as many as find a slot; the
+  // rest follow as leases are released. One layer at a time.
+  void begin(const LayerUse& use);
+  // Leases of experts of the layer that are ready and were not handed out yet, in falling order of arrival; waits when
+  // none is. Empty when all were handed out. An error is the first failed load; what is left of the layer is dropped.
+  Result<std::vector<Lease>> next();
+  // Starts to load experts that may be used soon, into slots of the least value; those there or on their way are passed
+  // over. At most max_hints() are unused at a time.
+  void prefetch(std::span<const ExpertKey> keys);
+  std::size_t max_hints() const { return max_hints_; }
+  bool resident(ExpertKey key) const;
+
+  StoreStats stats() const;
+  const EvictionPolicy& policy() const { return *policy_; }
+  const ExpertTable& table() const { return table_; }
+  std::string_view queue_name() const { return transfer_->queue_name(); }
+
+ private:
+  friend class Lease;
+  struct Place {
+    std::size_t pool = 0;
+    std::int64_t slot = -1;
+  };
+  ExpertStore(ExpertTable table, const StoreOptions& options);
+  Status make_pools(Device& device);
+  void settle_hints(const LayerUse& use);
+  bool start_load(ExpertKey key, bool hint);
+  std::optional<std::size_t> least_valuable(const SlotPool& pool) const;
+  void evict(std::size_t pool, std::size_t slot);
+  void start_pending();
+  void collect(bool wait);
+  void arrived(const LoadEnd& end);
+  void drop_layer();
+  Lease lease(ExpertKey key);
+  void release(const Lease& lease);
+
+  ExpertTable table_;
+  StoreOptions options_;
+  ExpertNumbers numbers_;
+  std::unique_ptr<EvictionPolicy> policy_;
+  std::vector<SlotPool> pools_;
+  std::vector<Place> places_;  // by expert number
+  std::unique_ptr<Transfer> transfer_;
+  std::size_t max_hints_ = 0;
+  std::vector<ExpertKey> hinted_;  // loaded or loading ahead, their layer has not run since
+
+  // The layer that runs.
+  std::vector<ExpertKey> ready_;    // pinned, to be handed out
+  std::vector<ExpertKey> awaited_;  // pinned, loading
+  std::vector<ExpertKey> pending_;  // found no slot yet; the last one is next
+  Status fault_;
+  std::vector<LoadEnd> ends_;
+  std::vector<LoadJob> jobs_;
+  StoreStats stats_;
+};
+
+}  // namespace foregate

@@ -1,0 +1,178 @@
+#include "engine/experts/transfer.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "engine/base/checksum.h"
+
+namespace foregate {
+namespace {
+
+// New demands are taken at the next end of a chunk, or after this when the disk is slow.
+constexpr auto kLongestWait = std::chrono::milliseconds(2);
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string expert_text(ExpertKey key) {
+  return "expert " + std::to_string(key.expert.value) + " of layer " + std::to_string(key.layer.value);
+}
+
+}  // namespace
+
+struct Transfer::Load {
+  LoadJob job;
+  std::uint64_t submitted = 0;  // bytes
+  std::uint64_t read = 0;
+  Status status;
+  bool retried = false;
+  std::size_t in_flight = 0;  // chunks
+};
+
+Transfer::Transfer(std::unique_ptr<ReadQueue> queue, const TransferOptions& options)
+    : options_(options), queue_(std::move(queue)), thread_([this] { run(); }) {}
+
+Transfer::~Transfer() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  work_.notify_one();
+  thread_.join();
+}
+
+void Transfer::submit(std::span<const LoadJob> jobs) {
+  {
+    std::lock_guard lock(mutex_);
+    new_jobs_.insert(new_jobs_.end(), jobs.begin(), jobs.end());
+  }
+  work_.notify_one();
+}
+
+void Transfer::promote(std::uint64_t tag) {
+  std::lock_guard lock(mutex_);
+  promoted_.push_back(tag);
+}
+
+void Transfer::collect(std::vector<LoadEnd>& ends, bool wait) {
+  std::unique_lock lock(mutex_);
+  if (wait) ended_.wait(lock, [this] { return !ends_.empty(); });
+  ends.insert(ends.end(), std::make_move_iterator(ends_.begin()), std::make_move_iterator(ends_.end()));
+  ends_.clear();
+}
+
+TransferStats Transfer::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+void Transfer::run() {
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      const bool idle = queue_->in_flight() == 0 && demands_.empty() && hints_.empty();
+      if (idle) work_.wait(lock, [this] { return stop_ || !new_jobs_.empty(); });
+      if (stop_) break;
+      take_new();
+    }
+    fill_queue();
+    const auto start = std::chrono::steady_clock::now();
+    read_ends_.clear();
+    queue_->wait(read_ends_, kLongestWait);
+    {
+      std::lock_guard lock(mutex_);
+      stats_.busy_seconds += seconds_since(start);
+    }
+    for (const ReadEnd& end : read_ends_) chunk_ended(end);
+  }
+  while (queue_->in_flight() > 0) queue_->wait(read_ends_, kLongestWait);
+}
+
+// With mutex_ held.
+void Transfer::take_new() {
+  for (const LoadJob& job : new_jobs_) {
+    std::size_t slot = loads_.size();
+    if (free_loads_.empty()) {
+      loads_.emplace_back();
+    } else {
+      slot = free_loads_.back();
+      free_loads_.pop_back();
+    }
+    loads_[slot] = Load{.job = job, .status = {}};
+    (job.hint ? hints_ : demands_).push_back(slot);
+  }
+  new_jobs_.clear();
+  for (const std::uint64_t tag : promoted_) {
+    const auto at = std::find_if(hints_.begin(), hints_.end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
+    if (at == hints_.end()) continue;
+    demands_.push_back(*at);
+    hints_.erase(at);
+  }
+  promoted_.clear();
+}
+
+void Transfer::fill_queue() {
+  std::vector<ReadOp> ops;
+  while (queue_->in_flight() + ops.size() < queue_->depth()) {
+    std::deque<std::size_t>& from = demands_.empty() ? hints_ : demands_;
+    if (from.empty()) break;
+    const std::size_t slot = from.front();
+    Load& load = loads_[slot];
+    const std::uint64_t bytes = std::min(options_.chunk_bytes, load.job.extent->bytes - load.submitted);
+    ops.push_back({.file = load.job.extent->file,
+                   .offset = load.job.extent->offset + load.submitted,
+                   .out = {load.job.to + load.submitted, static_cast<std::size_t>(bytes)},
+                   .tag = slot});
+    load.submitted += bytes;
+    ++load.in_flight;
+    if (load.submitted == load.job.extent->bytes) from.pop_front();
+  }
+  if (!ops.empty()) queue_->submit(ops);
+}
+
+// A load ends when all its chunks have: their memory may be given away only then.
+void Transfer::chunk_ended(const ReadEnd& end) {
+  const auto slot = static_cast<std::size_t>(end.tag);
+  Load& load = loads_[slot];
+  --load.in_flight;
+  if (!end.status.ok() && load.status.ok()) load.status = end.status;
+  if (load.in_flight > 0 || load.submitted < load.job.extent->bytes) return;
+  if (load.status.ok() && options_.verify) load.status = check(load);
+  if (!load.status.ok() && !load.retried) {
+    load = Load{.job = load.job, .status = {}, .retried = true};
+    demands_.push_front(slot);
+    std::lock_guard lock(mutex_);
+    ++stats_.retries;
+    return;
+  }
+  finish(slot, load.status);
+}
+
+Status Transfer::check(const Load& load) const {
+  const ExpertExtent& extent = *load.job.extent;
+  std::vector<std::uint64_t> pieces;
+  for (std::uint64_t begin = 0; begin < extent.bytes; begin += extent.piece) {
+    const auto bytes = static_cast<std::size_t>(std::min(extent.piece, extent.bytes - begin));
+    pieces.push_back(checksum(std::span<const std::byte>(load.job.to + begin, bytes)));
+  }
+  if (checksum_of(pieces) == extent.checksum) return {};
+  return data_loss("its " + std::to_string(extent.bytes) + " bytes from byte " + std::to_string(extent.offset) +
+                   " do not have the checksum " + checksum_text(extent.checksum) + ": the file is damaged");
+}
+
+void Transfer::finish(std::size_t slot, Status status) {
+  const LoadJob& job = loads_[slot].job;
+  if (!status.ok()) {
+    status = Status(status.code(), job.extent->file->path() + ": " + expert_text(job.key) + ": " + status.message(),
+                    expert_text(job.key));
+  }
+  free_loads_.push_back(slot);
+  std::lock_guard lock(mutex_);
+  ++(status.ok() ? stats_.loads : stats_.failures);
+  if (status.ok()) stats_.bytes += job.extent->bytes;
+  ends_.push_back({job.tag, std::move(status)});
+  ended_.notify_one();
+}
+
+}  // namespace foregate

@@ -1,0 +1,23 @@
+// What every way of running a MoE block shares: route, group the rows by expert, run groups, combine in slot order, add
+// the shared expert. Groups may run in any order and at any time: each writes rows of its own, and the combination
+// reads them in slot order, so the bits are the same.
+#pragma once
+
+#include <span>
+
+#include "engine/model/model_weights.h"
+#include "engine/model/step.h"
+
+namespace foregate {
+
+// Routes the rows of scratch.normed and fills scratch.groups, one group per chosen expert, ascending, without weights
+// yet; scratch.group_experts and scratch.group_rows say which and how many.
+void route_and_group(const Step& step, const LayerWeights& weights);
+
+// The FFN of some of the groups, whose weights are set by now. May reorder them.
+void run_groups(const Step& step, std::span<ExpertGroup> groups);
+
+// scratch.delta = what all groups gave, and the shared expert's part.
+void combine_groups(const Step& step, const LayerWeights& weights);
+
+}  // namespace foregate

@@ -1,0 +1,39 @@
+#include "engine/model/moe_offload.h"
+
+#include <algorithm>
+
+#include "engine/model/moe_block.h"
+
+namespace foregate {
+namespace {
+
+UsePhase phase_of(const Step& step) {
+  const auto prompt = [](const SeqSpan& seq) { return seq.rows > 1; };
+  return std::any_of(step.input.seqs.begin(), step.input.seqs.end(), prompt) ? UsePhase::kPrefill : UsePhase::kDecode;
+}
+
+}  // namespace
+
+Result<int> run_moe_offload(const Step& step, LayerId id, const LayerWeights& weights, ExpertStore& store) {
+  StepScratch& s = step.scratch;
+  route_and_group(step, weights);
+  store.begin(
+      {.step = step.number, .layer = id, .phase = phase_of(step), .experts = s.group_experts, .rows = s.group_rows});
+  while (true) {
+    ASSIGN_OR_RETURN(const std::vector<Lease> leases, store.next());
+    if (leases.empty()) break;
+    s.arrived_groups.clear();
+    for (const Lease& lease : leases) {
+      const auto at = std::lower_bound(s.group_experts.begin(), s.group_experts.end(), lease.expert().value);
+      ExpertGroup& group = s.groups[static_cast<std::size_t>(at - s.group_experts.begin())];
+      s.arrived_groups.push_back(group);
+      s.arrived_groups.back().weights = lease.weights();
+    }
+    run_groups(step, s.arrived_groups);
+    step.stream.synchronize();  // the leases end here
+  }
+  combine_groups(step, weights);
+  return static_cast<int>(s.groups.size());
+}
+
+}  // namespace foregate
