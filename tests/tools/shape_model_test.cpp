@@ -214,10 +214,10 @@ TEST(ShapeModel, SkewWakesFewerExpertsOfABatch) {
 TEST(BootShape, GivesAModelAndSaysWhatItIs) {
   std::vector<double> fractions;
   auto booted = boot_shape({.shape = "tiny",
-                                  .quantization = "q4_0",
-                                  .layers = 2,
-                                  .threads = 1,
-                                  .progress = [&](std::string_view, double done) { fractions.push_back(done); }});
+                            .quantization = "q4_0",
+                            .layers = 2,
+                            .threads = 1,
+                            .progress = [&](std::string_view, double done) { fractions.push_back(done); }});
   ASSERT_TRUE(booted.ok()) << booted.status().to_string();
   EXPECT_EQ((*booted)->report().threads, 1);
   EXPECT_EQ((*booted)->report().model_name, "shape:tiny");

@@ -46,7 +46,7 @@ void add_model_options(CLI::App& app, BenchOptions& options) {
 void add_test_options(CLI::App& app, BenchOptions& options) {
   const auto list = [&app](const char* names, std::vector<std::int32_t>& values, const char* help, std::int32_t least,
                            std::int32_t most) {
-    app.add_option(names, values, help)->delimiter(',')->check(CLI::Range(least, most));
+    app.add_option(names, values, help)->delimiter(',')->allow_extra_args(false)->check(CLI::Range(least, most));
   };
   list("-p,--n-prompt,--prompt", options.prompts, "prompt tokens of each sequence: one test each; 0: none", 0,
        kMostTokens);
@@ -58,6 +58,7 @@ void add_test_options(CLI::App& app, BenchOptions& options) {
   list("--ubatch-size,--max-num-batched-tokens", options.chunks, "rows of one prefill step; also -ub", 1, kMostRows);
   app.add_option("--kv-cache-dtype,--cache-type-k", options.kv_types, "type of cached keys and values; also -ctk")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
   app.add_option("-r,--repetitions", options.repetitions, "timed repetitions")->check(CLI::Range(1, 1000));
   app.add_flag("!--no-warmup", options.warm_up, "time the first tokens of a test too");
