@@ -57,10 +57,10 @@ def run_measured(command, timeout):
 
 
 def test_name(row):
-    prompt, generated = row["n_prompt"], row["n_gen"]
-    if prompt and generated:
-        return f"pp{prompt}+tg{generated}"
-    return f"pp{prompt}" if prompt else f"tg{generated}"
+    prompt, generated, depth = row["n_prompt"], row["n_gen"], row.get("n_depth", 0)
+    parts = [f"pp{prompt}"] if prompt else []
+    parts += [f"tg{generated}"] if generated else []
+    return "+".join(parts) + (f" @ d{depth}" if depth else "")
 
 
 def read_rows(text):

@@ -146,6 +146,7 @@ class Scripts(unittest.TestCase):
 
     def test_names_and_percentiles(self):
         self.assertEqual(compare_peers.test_name({"n_prompt": 64, "n_gen": 32}), "pp64+tg32")
+        self.assertEqual(compare_peers.test_name({"n_prompt": 0, "n_gen": 32, "n_depth": 8}), "tg32 @ d8")
         self.assertEqual(compare_servers.percentile(list(range(100)), 0.95), 95)
         options = argparse.Namespace(prompt=64, generate=128, threads=2, llama_server="s", llama_args="--cache-ram 0")
         command = compare_servers.server_command(compare_servers.PEER, "m", 1, 8, options)
