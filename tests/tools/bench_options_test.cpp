@@ -13,7 +13,7 @@ int parse(std::vector<const char*> words, BenchOptions& options) {
 
 std::vector<std::string> names_of(const BenchOptions& options) {
   std::vector<std::string> names;
-  for (const BenchTest& test : bench_tests(options)) {
+  for (const BenchTest& test : bench_tests(options, DType::kF32)) {
     names.push_back(std::to_string(test.batch) + "/" + std::to_string(test.depth) + "/" +
                     std::to_string(test.prompt_tokens) + "+" + std::to_string(test.generated_tokens));
   }
@@ -28,7 +28,7 @@ TEST(BenchOptions, DefaultsAreThoseOfLlamaBench) {
   EXPECT_TRUE(options.warm_up);
   EXPECT_EQ(options.format, "md");
   EXPECT_EQ(names_of(options), (std::vector<std::string>{"1/0/512+0", "1/0/0+128"}));
-  EXPECT_EQ(bench_tests(options)[0].chunk_tokens, 512);
+  EXPECT_EQ(bench_tests(options, DType::kF32)[0].chunk_tokens, 512);
 }
 
 TEST(BenchOptions, ListsTakeCommasAndEveryCombinationIsATest) {
@@ -39,7 +39,7 @@ TEST(BenchOptions, ListsTakeCommasAndEveryCombinationIsATest) {
             -1);
   EXPECT_EQ(options.threads, (std::vector<std::int32_t>{1, 2}));
   EXPECT_FALSE(options.warm_up);
-  const auto tests = bench_tests(options);
+  const auto tests = bench_tests(options, DType::kF32);
   ASSERT_EQ(tests.size(), 3u * 2 * 2 * 2 * 2);
   EXPECT_EQ(tests[0].kv_type, DType::kF16);
   EXPECT_EQ(tests[0].chunk_tokens, 64);
@@ -58,6 +58,15 @@ TEST(BenchOptions, AModelMayStandBehindAList) {
   EXPECT_EQ(parse({"-p", "8,9", "-ctk", "f16", "-b", "2", "x"}, options), -1);
   EXPECT_EQ(options.model, "x");
   EXPECT_EQ(options.prompts, (std::vector<std::int32_t>{8, 9}));
+}
+
+TEST(BenchOptions, TheCacheTypeIsTheModelsUnlessNamed) {
+  BenchOptions options;
+  EXPECT_EQ(parse({"x", "-n", "0", "-ctk", "auto,f32"}, options), -1);
+  const auto tests = bench_tests(options, DType::kF16);
+  EXPECT_EQ(tests[0].kv_type, DType::kF16);
+  EXPECT_EQ(tests[1].kv_type, DType::kF32);
+  EXPECT_EQ(bench_tests({}, DType::kBF16)[0].kv_type, DType::kBF16);
 }
 
 TEST(BenchOptions, NoughtLeavesATestOut) {

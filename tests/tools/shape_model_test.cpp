@@ -222,6 +222,7 @@ TEST(BootShape, GivesAModelAndSaysWhatItIs) {
   EXPECT_EQ((*booted)->report().threads, 1);
   EXPECT_EQ((*booted)->report().model_name, "shape:tiny");
   EXPECT_EQ((*booted)->info().vocab_size, 4096);
+  EXPECT_EQ((*booted)->report().kv_type, DType::kF16);
   EXPECT_EQ((*booted)->model().kv_layout(DType::kF32, 16).layers.size(), 2u);
   EXPECT_EQ(fractions.size(), 4u);  // before, two layers, after
   EXPECT_EQ(fractions.back(), 1.0);

@@ -56,7 +56,8 @@ void add_test_options(CLI::App& app, BenchOptions& options) {
   list("-b,--batch", options.batches, "sequences that decode together", 1, kMostBatch);
   list("-t,--threads", options.threads, "compute threads; 0 chooses", 0, 1024);
   list("--ubatch-size,--max-num-batched-tokens", options.chunks, "rows of one prefill step; also -ub", 1, kMostRows);
-  app.add_option("--kv-cache-dtype,--cache-type-k", options.kv_types, "type of cached keys and values; also -ctk")
+  app.add_option("--kv-cache-dtype,--cache-type-k", options.kv_types,
+                 "type of cached keys and values; auto is what `foregate serve` takes; also -ctk")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
@@ -71,9 +72,10 @@ int wrong(const char* message) {
   return 2;
 }
 
-DType kv_type_named(const std::string& word) {
+DType kv_type_named(const std::string& word, DType auto_type) {
+  if (word == "f32") return DType::kF32;
   if (word == "f16") return DType::kF16;
-  return word == "bf16" ? DType::kBF16 : DType::kF32;
+  return word == "bf16" ? DType::kBF16 : auto_type;
 }
 
 }  // namespace
@@ -95,11 +97,11 @@ int parse_bench_options(int argc, const char* const* argv, BenchOptions& options
     return shown == 0 ? 0 : 2;
   }
   if (options.model.empty() == options.shape.empty()) return wrong("give a model, or a shape with --shape");
-  if (bench_tests(options).empty()) return wrong("-p and -n are 0: there is nothing to measure");
+  if (bench_tests(options, DType::kF32).empty()) return wrong("-p and -n are 0: there is nothing to measure");
   return -1;
 }
 
-std::vector<BenchTest> bench_tests(const BenchOptions& options) {
+std::vector<BenchTest> bench_tests(const BenchOptions& options, DType auto_kv_type) {
   std::vector<BenchTest> tests;
   const auto add = [&](std::int32_t prompt, std::int32_t generated, BenchTest test) {
     if (prompt + generated == 0) return;
@@ -111,7 +113,7 @@ std::vector<BenchTest> bench_tests(const BenchOptions& options) {
     for (const std::int32_t chunk : options.chunks) {
       for (const std::int32_t depth : options.depths) {
         for (const std::int32_t batch : options.batches) {
-          const BenchTest test{0, 0, batch, depth, chunk, kv_type_named(kv_type)};
+          const BenchTest test{0, 0, batch, depth, chunk, kv_type_named(kv_type, auto_kv_type)};
           for (const std::int32_t prompt : options.prompts) add(prompt, 0, test);
           for (const std::int32_t generated : options.generated) add(0, generated, test);
         }

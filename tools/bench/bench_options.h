@@ -24,7 +24,7 @@ struct BenchOptions {
   std::vector<std::int32_t> depths = {0};
   std::vector<std::int32_t> threads = {0};
   std::vector<std::int32_t> chunks = {512};
-  std::vector<std::string> kv_types = {"f32"};
+  std::vector<std::string> kv_types = {"auto"};
   std::int32_t repetitions = 5;
   bool warm_up = true;
   std::string format = "md";
@@ -33,8 +33,9 @@ struct BenchOptions {
 // The exit status of a wrong or help-only command line, or -1 to go on. argv[0] is the subcommand's name.
 int parse_bench_options(int argc, const char* const* argv, BenchOptions& options);
 
-// Every combination, in the order that llama-bench takes: prompts before generation, each 0 leaving its test out.
-std::vector<BenchTest> bench_tests(const BenchOptions& options);
+// Every combination, in the order that llama-bench takes: prompts before generation, each 0 leaving its test out. A
+// cache type that is left to the model is `auto_kv_type`.
+std::vector<BenchTest> bench_tests(const BenchOptions& options, DType auto_kv_type);
 
 // The most rows of a step that any test takes.
 std::int32_t most_rows(const BenchOptions& options);

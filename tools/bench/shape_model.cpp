@@ -179,6 +179,7 @@ void describe(const OpenModel& opened, const ModelSummary& summary, double secon
   model.boot_report.isa = model.backend.isa;
   model.boot_report.threads = model.backend.threads;
   model.boot_report.device = model.model_info.device;
+  model.boot_report.kv_type = summary.kv_type;
   model.boot_report.backend_reason = model.backend.reason;
   model.boot_report.fallbacks = model.backend.fallbacks;
   model.boot_report.load_seconds = seconds;

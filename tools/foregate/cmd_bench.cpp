@@ -151,7 +151,7 @@ Status bench_threads(const BenchOptions& options, int threads, BenchFormat& form
   if (!booted.ok()) return booted.status();
   ModelBench bench(**booted, options, bar);
   print(format.begin(bench.facts()));
-  for (const BenchTest& test : bench_tests(options)) {
+  for (const BenchTest& test : bench_tests(options, (*booted)->report().kv_type)) {
     const auto line = bench.measure(test);
     bar.clear();
     if (!line.ok()) return line.status();
