@@ -85,6 +85,8 @@ def run_engine(engine, model, timeout, samples, peaks):
             kept.tokens_per_second += row.get("samples_ts") or [row["avg_ts"]]
             if LIMIT_FIELD in row:
                 kept.limits.append(row[LIMIT_FIELD])
+            # Ours may have begun its peak anew after measuring a limit; the row knows the one before.
+            peak = max(peak, row.get("peak_rss_bytes", 0) / 2**20)
     except (ValueError, KeyError, TypeError) as error:
         engine.failure = f"unreadable output: {error!r}"
         return

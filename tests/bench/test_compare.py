@@ -24,6 +24,7 @@ rows = [dict(n_prompt=int(value["-p"]), n_gen=0, avg_ts={rate}, samples_ts=[{rat
         dict(n_prompt=0, n_gen=int(value["-n"]), avg_ts={rate} / 10, samples_ts=[{rate} / 10])]
 if {limit}:
     rows[1]["limit_ts"] = {limit}
+    rows[0]["peak_rss_bytes"] = 3 * 2**30
 print(json.dumps(rows))
 """
 
@@ -92,7 +93,8 @@ class Scripts(unittest.TestCase):
         self.assertEqual(prefill["engines"]["foregate"]["n"], 3)
         self.assertAlmostEqual(decode["engines"]["foregate"]["of_limit"], 0.75)
         self.assertNotIn("of_limit", decode["engines"]["llama.cpp"])
-        self.assertGreater(report["models"][0]["peak_rss_mib"]["foregate"], 1.0)
+        self.assertEqual(report["models"][0]["peak_rss_mib"]["foregate"], 3 * 1024)
+        self.assertGreater(report["models"][0]["peak_rss_mib"]["llama.cpp"], 1.0)
 
     def test_a_peer_that_fails_is_named_and_the_others_go_on(self):
         ours = self.program("ours", BENCH, rate=300.0, limit=40.0)

@@ -84,6 +84,7 @@ TEST(MeasureLimits, ReadsTheMemoryItIsGivenOrItsOwn) {
   for (const bool given : {false, true}) {
     // Three unequal spans, of which the last is not needed whole.
     if (given) options.read_from = {{data, 1 << 20}, {data + (1 << 20), 2 << 20}, {data + (3 << 20), 5 << 20}};
+    EXPECT_EQ(reads_given_memory(options), given);
     const MachineLimits limits = measure_limits(options);
     EXPECT_GT(limits.read_bytes_per_second, 1e6);
     EXPECT_GT(limits.int8_macs_per_second, 1e6);

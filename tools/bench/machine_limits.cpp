@@ -87,9 +87,7 @@ double read_shares(const std::vector<Pieces>& shares, int rounds) {
 // A buffer of its own is the kind of memory that weights live in; each thread touches its part first.
 double measure_read(const LimitOptions& options) {
   const auto threads = static_cast<std::size_t>(options.threads);
-  std::size_t given = 0;
-  for (const auto& span : options.read_from) given += span.size();
-  if (given >= options.read_bytes) {
+  if (reads_given_memory(options)) {
     return read_shares(share_out(options.read_from, options.read_bytes, threads), options.rounds);
   }
   const std::size_t part = options.read_bytes / threads / kReadUnit * kReadUnit;
@@ -114,6 +112,12 @@ double measure_peak(const PeakLoop& loop, const LimitOptions& options) {
 }
 
 }  // namespace
+
+bool reads_given_memory(const LimitOptions& options) {
+  std::size_t given = 0;
+  for (const auto& span : options.read_from) given += span.size();
+  return given >= options.read_bytes;
+}
 
 MachineLimits measure_limits(const LimitOptions& options) {
   MachineLimits limits;

@@ -26,6 +26,9 @@ struct LimitOptions {
   double round_seconds = 0.01;  // of one round of multiply-adds
 };
 
+// Whether there is enough in read_from: else measuring takes read_bytes of memory for the time it runs.
+bool reads_given_memory(const LimitOptions& options);
+
 // A figure is 0 when it cannot be taken, for want of memory.
 MachineLimits measure_limits(const LimitOptions& options);
 

@@ -58,18 +58,27 @@ void set_exponents(std::byte* out, std::int64_t bytes, T mantissa, T exponent) {
   }
 }
 
-// d of each lane, and what follows it (m or dmin), with one random sign: so that rows have no mean in common.
-void write_scales(WeightFormat format, float d, std::uint64_t signs, std::byte* unit) {
+// The scales that begin a unit: d of each lane, and where the format has it m or dmin.
+struct Scales {
+  std::uint16_t d;
+  std::uint16_t minimum;
+  bool has_minimum;
+};
+
+Scales make_scales(WeightFormat format, float d) {
   const bool minimum = format == WeightFormat::kQ4_1 || format == WeightFormat::kQ4_K || format == WeightFormat::kQ5_K;
-  const auto scale = narrow_f16(d);
-  const auto floor = narrow_f16(static_cast<float>(d * mean_code(format)));
+  return {narrow_f16(d), narrow_f16(static_cast<float>(d * mean_code(format))), minimum};
+}
+
+// Both get one random sign a lane: so rows have no mean in common.
+void write_scales(const Scales& scales, std::uint64_t signs, std::byte* unit) {
   std::uint16_t bits[2 * kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
     const auto sign = static_cast<std::uint16_t>((signs >> lane & 1) << 15);
-    bits[lane] = scale ^ sign;
-    bits[kLanes + lane] = floor ^ sign;
+    bits[lane] = scales.d ^ sign;
+    bits[kLanes + lane] = scales.minimum ^ sign;
   }
-  std::memcpy(unit, bits, minimum ? sizeof bits : sizeof bits / 2);
+  std::memcpy(unit, bits, scales.has_minimum ? sizeof bits : sizeof bits / 2);
 }
 
 void limit_k_scales(WeightFormat format, std::byte* unit) {
@@ -116,17 +125,21 @@ void fill_random(WeightFormat format, std::int64_t rows, std::int64_t cols, floa
   CHECK(rows % kRowInterleave == 0);
   const std::int64_t bytes = packed_bytes(format, rows, cols);
   FastRandom random(seed);
-  random_bytes(random, packed, bytes);
-  if (!is_quantized(format)) return fill_scalars(format, deviation, bytes, packed);
+  if (!is_quantized(format)) {
+    random_bytes(random, packed, bytes);
+    return fill_scalars(format, deviation, bytes, packed);
+  }
   const int unit_bytes = format_unit(format).bytes;
   const auto d = static_cast<float>(deviation / code_deviation(format));
+  const Scales scales = make_scales(format, d);
   const bool k_scales = format == WeightFormat::kQ4_K || format == WeightFormat::kQ5_K;
-  for (std::byte* unit = packed; unit < packed + bytes; unit += unit_bytes) {
+  for (std::byte* unit = packed; unit < packed + bytes; unit += unit_bytes) {  // once over memory
+    random_bytes(random, unit, unit_bytes);
     if (format == WeightFormat::kMxfp4) {
       std::memset(unit, 127 + nearest_exponent(d), kLanes);
       continue;
     }
-    write_scales(format, d, random.next(), unit);
+    write_scales(scales, random.next(), unit);
     if (k_scales) limit_k_scales(format, unit);
   }
 }

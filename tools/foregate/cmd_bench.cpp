@@ -106,7 +106,7 @@ Status ModelBench::take_limits(BenchLine& line) {
   peak_rss_bytes_ = std::max(peak_rss_bytes_, process_memory().peak_rss_bytes);
   line.limits = measure_limits(limits);
   if (line.limits.read_bytes_per_second <= 0.0) return resource_exhausted("no memory to measure the bandwidth with");
-  reset_peak_rss();
+  if (!reads_given_memory(limits)) reset_peak_rss();
   return {};
 }
 
