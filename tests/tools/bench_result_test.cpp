@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/cpu_device.h"
 #include "tools/bench/process_memory.h"
 
 namespace foregate {
@@ -60,8 +62,9 @@ TEST(ParseKbLine, ReadsTheNamedLineAlone) {
 TEST(ProcessMemory, PeakBeginsAnewAfterAReset) {
   constexpr std::size_t kBytes = std::size_t{64} << 20;
   {
-    const std::vector<char> buffer(kBytes, 1);
-    ASSERT_EQ(buffer.back(), 1);
+    const Memory buffer = allocate_host(kBytes);
+    ASSERT_NE(buffer.data(), nullptr);
+    std::fill_n(buffer.data(), kBytes, std::byte{1});
     EXPECT_GE(process_memory().peak_rss_bytes, static_cast<std::int64_t>(kBytes));
   }
   const std::int64_t before = process_memory().peak_rss_bytes;
