@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -28,6 +29,26 @@ struct ModelInfo {
   std::string device;  // what computes, e.g. "cpu avx512 2 threads"
 };
 
+// What a store of experts did, when there is one. Counters never fall.
+struct ExpertFigures {
+  std::uint64_t hits = 0;    // experts a layer needed that were in memory
+  std::uint64_t misses = 0;  // that were not
+  std::uint64_t late = 0;    // of the misses: on their way by a hint
+  std::uint64_t evictions = 0;
+  std::uint64_t loads = 0;
+  std::uint64_t loaded_bytes = 0;
+  std::uint64_t load_retries = 0;
+  std::uint64_t load_failures = 0;
+  std::uint64_t hints = 0;
+  std::uint64_t hints_useful = 0;
+  std::uint64_t hints_wasted = 0;
+  double stall_seconds = 0.0;  // steps waited with no expert ready
+  double read_seconds = 0.0;   // reads were in flight
+  std::uint64_t slots = 0;
+  std::uint64_t slots_used = 0;
+  std::uint64_t slot_bytes = 0;
+};
+
 // A snapshot; counters never fall.
 struct EngineStats {
   std::int64_t running = 0;
@@ -48,6 +69,7 @@ struct EngineStats {
   std::uint64_t finished_length = 0;
   std::uint64_t nonfinite_rows = 0;
   TimeNs last_step_end = 0;
+  std::optional<ExpertFigures> experts;  // none: all experts are in memory
 };
 
 class Engine {

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
+#include "engine/api/engine.h"
 #include "engine/api/types.h"
 #include "engine/base/status.h"
 #include "engine/kv/kv_cache.h"
@@ -34,6 +36,8 @@ class Model {
   // Bytes of weights that the steps so far had to read: each dense weight once a step, each expert
   // once a step in which some row chose it. The yardstick of `foregate bench`.
   virtual std::uint64_t weight_bytes_read() const { return 0; }
+  // None when all experts are in memory. Between steps only, on their thread.
+  virtual std::optional<ExpertFigures> expert_figures() const { return std::nullopt; }
 };
 
 }  // namespace foregate

@@ -100,6 +100,27 @@ KvLayout Transformer::kv_layout(DType type, std::int32_t block_size) const {
   return layout;
 }
 
+std::optional<ExpertFigures> Transformer::expert_figures() const {
+  if (!weights_->store) return std::nullopt;
+  const StoreStats stats = weights_->store->stats();
+  return ExpertFigures{.hits = stats.hits,
+                       .misses = stats.misses,
+                       .late = stats.late,
+                       .evictions = stats.evictions,
+                       .loads = stats.transfer.loads,
+                       .loaded_bytes = stats.transfer.bytes,
+                       .load_retries = stats.transfer.retries,
+                       .load_failures = stats.transfer.failures,
+                       .hints = stats.hints,
+                       .hints_useful = stats.hints_useful,
+                       .hints_wasted = stats.hints_wasted,
+                       .stall_seconds = stats.stall_seconds,
+                       .read_seconds = stats.transfer.busy_seconds,
+                       .slots = stats.slots,
+                       .slots_used = stats.slots_used,
+                       .slot_bytes = stats.slot_bytes};
+}
+
 std::int64_t Transformer::weight_bytes() const {
   std::int64_t bytes = 0;
   for (const Memory& memory : weights_->memory) bytes += static_cast<std::int64_t>(memory.bytes());

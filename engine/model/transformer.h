@@ -24,8 +24,8 @@ namespace foregate {
 struct LoadOptions {
   std::int32_t max_batched_tokens = 2048;  // most rows of one forward(); sizes the scratch
   WeightPlanOptions weights = {};
-  WeightProgress progress = {};  // may be empty
-  bool verify_weights = true;    // compare the checksums of a packed model
+  WeightProgress progress = {};              // may be empty
+  bool verify_weights = true;                // compare the checksums of a packed model
   std::optional<StoreOptions> experts = {};  // of a packed model: experts in a store; none: all in memory
 };
 
@@ -40,6 +40,8 @@ class Transformer final : public Model {
   std::int32_t vocab_size() const override { return config_.vocab_size; }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override;
   std::uint64_t weight_bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
+
+  std::optional<ExpertFigures> expert_figures() const override;
 
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return *weights_; }

@@ -1,6 +1,8 @@
 #include "engine/runtime/boot.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -10,6 +12,7 @@
 #include "engine/model/summary.h"
 #include "engine/model/transformer.h"
 #include "engine/runtime/engine_parts.h"
+#include "engine/runtime/expert_memory.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/model_text.h"
 #include "kernels/registry/registry.h"
@@ -68,10 +71,51 @@ GenerationDefaults defaults_of(const SamplingDefaults& sampling) {
   return defaults;
 }
 
-Status check_memory(const ModelSummary& summary, std::int64_t available) {
-  if (available <= 0 || summary.total.packed_bytes <= available) return {};
-  return resource_exhausted("the weights need " + std::to_string(summary.total.packed_bytes) + " bytes, " +
-                            std::to_string(available) + " are available");
+// Bytes for experts in a store, or none for all in memory.
+Result<std::optional<std::uint64_t>> plan_experts(const BootOptions& options, const ModelSummary& summary,
+                                                  std::int64_t available) {
+  const std::int64_t positions = options.max_model_len > 0 ? options.max_model_len : summary.config.max_positions;
+  ExpertMemoryFacts facts;
+  facts.expert_bytes = static_cast<std::uint64_t>(summary.group(WeightGroup::kExperts).packed_bytes);
+  facts.other_bytes = static_cast<std::uint64_t>(summary.total.packed_bytes) - facts.expert_bytes;
+  facts.kv_bytes = static_cast<std::uint64_t>(options.kv_cache_bytes > 0 ? options.kv_cache_bytes
+                                                                         : positions * summary.kv_bytes_per_position);
+  facts.available_bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(available, 0));
+  return choose_expert_memory(options.expert_memory, facts);
+}
+
+Status check_memory(const ModelSummary& summary, std::optional<std::uint64_t> experts, std::int64_t available) {
+  std::int64_t needed = summary.total.packed_bytes;
+  if (experts) {
+    const std::int64_t all = summary.group(WeightGroup::kExperts).packed_bytes;
+    needed += std::min(all, static_cast<std::int64_t>(*experts)) - all;
+  }
+  if (available <= 0 || needed <= available) return {};
+  return resource_exhausted("the weights need " + std::to_string(needed) + " bytes, " + std::to_string(available) +
+                            " are available; --expert-memory leaves experts of a packed model on disk");
+}
+
+// A cache of experts below one token's worth of them can hit only by luck.
+void report_experts(const ModelConfig& config, LoadedModel& loaded) {
+  const ExpertStore* store = loaded.model->store();
+  if (store == nullptr) {
+    loaded.report.experts = "all in memory";
+    return;
+  }
+  const StoreStats stats = store->stats();
+  const auto sparse = std::count_if(config.layers.begin(), config.layers.end(), [](const auto& l) { return l.sparse; });
+  const auto cycle = static_cast<std::uint64_t>(sparse * config.router.top_k);
+  char text[200];
+  std::snprintf(text, sizeof text, "%llu of %zu in memory (%.3f GB), policy %s, read by %s",
+                static_cast<unsigned long long>(stats.slots), store->table().extents.size(),
+                static_cast<double>(stats.slot_bytes) * 1e-9, std::string(store->policy().name()).c_str(),
+                std::string(store->queue_name()).c_str());
+  loaded.report.experts = text;
+  log_info("experts: " + loaded.report.experts);
+  if (stats.slots < cycle) {
+    log_warn("--expert-memory holds " + std::to_string(stats.slots) + " experts, one token needs " +
+             std::to_string(cycle) + ": most will be read from disk for every token");
+  }
 }
 
 void describe(const ModelSummary& summary, LoadedModel& loaded) {
@@ -123,7 +167,9 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   tell(options, "weights", 0.0);
   ASSIGN_OR_RETURN(const WeightPlanOptions plan, plan_options(options));
   ASSIGN_OR_RETURN(const ModelSummary summary, summarize(model, plan));
-  RETURN_IF_ERROR(check_memory(summary, available_memory()));
+  const std::int64_t available = available_memory();
+  ASSIGN_OR_RETURN(const auto expert_bytes, plan_experts(options, summary, available));
+  RETURN_IF_ERROR(check_memory(summary, expert_bytes, available));
 
   LoadedModel loaded;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
@@ -138,6 +184,10 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   load.max_batched_tokens = options.max_num_batched_tokens;
   load.weights = plan;
   load.verify_weights = options.verify_weights;
+  if (expert_bytes) {
+    load.experts = StoreOptions{.budget_bytes = *expert_bytes, .policy = options.expert_policy};
+    load.experts->evict_at_release = options.evict_experts_at_release;
+  }
   load.progress = [&options](std::uint64_t done, std::uint64_t total) {
     tell(options, "weights", total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total));
   };
@@ -149,6 +199,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
   loaded.report.load_seconds = seconds_between(start, clock.now());
   report_load(options, loaded);
+  report_experts(summary.config, loaded);
   return loaded;
 }
 
@@ -205,7 +256,10 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   KvBudget budget;
   budget.num_blocks = options.num_blocks;
   budget.kv_cache_bytes = options.kv_cache_bytes;
-  budget.available_bytes = report.available_bytes = available_memory();
+  // The slots of experts are given out, but nothing was written to them yet.
+  const ExpertStore* store = loaded_.model->store();
+  const auto slots = store != nullptr ? static_cast<std::int64_t>(store->stats().slot_bytes) : 0;
+  budget.available_bytes = report.available_bytes = std::max<std::int64_t>(available_memory() - slots, 1);
   budget.block_bytes = report.block_bytes = layout.block_bytes();
   budget.block_size = options.block_size;
   budget.max_num_seqs = options.max_num_seqs;

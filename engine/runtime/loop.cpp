@@ -34,7 +34,8 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       runner_(std::move(parts.model), *parts.device, std::move(parts.cache)),
       pool_(static_cast<std::int32_t>(runner_.cache().num_blocks()), runner_.cache().layout().block_size),
       sampler_(runner_.vocab_size()),
-      metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len) {
+      metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len),
+      experts_(parts.metrics, options_.model_name) {
   end_turn();
 }
 
@@ -272,6 +273,8 @@ void EngineLoop::end_turn() {
   stats_.kv_blocks_total = pool_.total_blocks();
   stats_.kv_blocks_used = pool_.total_blocks() - pool_.free_blocks();
   metrics_.figures(stats_);
+  stats_.experts = runner_.model().expert_figures();
+  if (stats_.experts) experts_.figures(*stats_.experts, clock_.now());
   shared_.publish(stats_);
   for (RequestId id : ended_) shared_.live.close_sample(id);
   ended_.clear();

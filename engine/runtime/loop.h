@@ -10,6 +10,7 @@
 #include "engine/runtime/engine_metrics.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/engine_shared.h"
+#include "engine/runtime/expert_report.h"
 #include "engine/runtime/sequence_table.h"
 #include "engine/runtime/step_io.h"
 #include "engine/runtime/step_runner.h"
@@ -54,6 +55,7 @@ class EngineLoop {
   BlockPool pool_;
   Sampler sampler_;
   EngineMetrics metrics_;
+  ExpertReport experts_;
   SequenceTable sequences_;
   StepIo io_;
   EngineStats stats_;

@@ -22,6 +22,7 @@ class StepRunner {
   std::int32_t vocab_size() const { return vocab_size_; }
   const KvCache& cache() const { return cache_; }
   Model& model() { return *model_; }
+  const Model& model() const { return *model_; }
 
  private:
   Status make_room(std::size_t rows);

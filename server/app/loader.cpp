@@ -23,6 +23,8 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.model_name = options.served_model_name;
   boot.quantization = options.quantization;
   boot.verify_weights = options.verify_weights;
+  boot.expert_memory = options.expert_memory;
+  boot.expert_policy = options.expert_policy;
   boot.isa = options.isa;
   boot.threads = static_cast<int>(options.threads);
   boot.max_model_len = static_cast<std::int32_t>(options.max_model_len);
@@ -70,6 +72,7 @@ void add_facts(const BootReport& report, Engine& engine, ServedModel& served) {
                   {"active_parameters", std::to_string(model.active_parameters)},
                   {"device", report.device},
                   {"weights", report.weights},
+                  {"experts", report.experts},
                   {"load_seconds", std::to_string(report.load_seconds)},
                   {"isa", report.isa},
                   {"isa_reason", report.backend_reason},

@@ -1,0 +1,91 @@
+#include "engine/runtime/expert_report.h"
+
+#include <cstdio>
+
+#include "engine/base/log.h"
+
+namespace foregate {
+namespace {
+
+constexpr TimeNs kLineEveryNs = 10'000'000'000;
+
+double real(std::uint64_t value) {
+  return static_cast<double>(value);
+}
+
+double share(double part, double whole) {
+  return whole > 0 ? part / whole : 0.0;
+}
+
+}  // namespace
+
+ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
+  if (registry == nullptr) {
+    own_ = std::make_unique<Metrics>();
+    registry = own_.get();
+  }
+  Metrics& m = *registry;
+  const Labels labels = {{"model_name", model_name}};
+  const Labels from_disk = {{"model_name", model_name}, {"from", "disk"}, {"to", "host"}};
+  hits_.counter = &m.counter("moe_expert_hits", "Experts that a layer needed and memory had.", labels);
+  misses_.counter = &m.counter("moe_expert_misses", "Experts that a layer needed and memory had not.", labels);
+  late_.counter = &m.counter("moe_expert_late", "Of the misses: on their way by a hint.", labels);
+  evictions_.counter = &m.counter("moe_expert_evictions", "Experts that gave up their place.", labels);
+  loaded_bytes_.counter = &m.counter("moe_expert_loaded_bytes", "Bytes of experts moved between tiers.", from_disk);
+  retries_.counter = &m.counter("moe_expert_load_retries", "Loads that were begun again after a fault.", from_disk);
+  failures_.counter = &m.counter("moe_expert_load_failures", "Loads that failed twice.", from_disk);
+  stall_.counter = &m.counter("moe_expert_stall_seconds", "Time a step waited with no expert ready.", labels);
+  hints_.counter = &m.counter("moe_hints", "Loads begun ahead of use.", labels);
+  hints_useful_.counter = &m.counter("moe_hints_useful", "Of them: used by the layer they were for.", labels);
+  hints_wasted_.counter = &m.counter("moe_hints_wasted", "Of them: not used by it.", labels);
+  slots_ = &m.gauge("moe_expert_slots", "Experts that memory can hold.", labels);
+  used_ = &m.gauge("moe_expert_slots_used", "Of them: holding or loading one.", labels);
+  bandwidth_ = &m.gauge("moe_expert_read_bytes_per_second", "Speed of loads while any was in flight.", from_disk);
+}
+
+void ExpertReport::Series::follow(double value) {
+  if (value > seen) counter->add(value - seen);
+  seen = value;
+}
+
+void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
+  hits_.follow(real(now.hits));
+  misses_.follow(real(now.misses));
+  late_.follow(real(now.late));
+  evictions_.follow(real(now.evictions));
+  loaded_bytes_.follow(real(now.loaded_bytes));
+  retries_.follow(real(now.load_retries));
+  failures_.follow(real(now.load_failures));
+  stall_.follow(now.stall_seconds);
+  hints_.follow(real(now.hints));
+  hints_useful_.follow(real(now.hints_useful));
+  hints_wasted_.follow(real(now.hints_wasted));
+  slots_->set(real(now.slots));
+  used_->set(real(now.slots_used));
+  bandwidth_->set(share(real(now.loaded_bytes), now.read_seconds));
+  if (last_line_ < 0) last_line_ = time;
+  if (time - last_line_ >= kLineEveryNs) log_line(now, time);
+}
+
+void ExpertReport::log_line(const ExpertFigures& now, TimeNs time) {
+  const double seconds = seconds_between(last_line_, time);
+  const double hits = real(now.hits - last_.hits);
+  const double misses = real(now.misses - last_.misses);
+  const double bytes = real(now.loaded_bytes - last_.loaded_bytes);
+  if (misses > 0) {
+    char text[240];
+    std::snprintf(
+        text, sizeof text,
+        "experts: %.1f %% of %.0f found in memory, %.1f MB/s read over %.0f s (%.0f MB/s while reading), steps "
+        "waited %.0f %% of the time, %llu of %llu slots used",
+        100 * share(hits, hits + misses), hits + misses, bytes / seconds * 1e-6, seconds,
+        share(bytes, now.read_seconds - last_.read_seconds) * 1e-6,
+        100 * (now.stall_seconds - last_.stall_seconds) / seconds, static_cast<unsigned long long>(now.slots_used),
+        static_cast<unsigned long long>(now.slots));
+    log_info(text);
+  }
+  last_ = now;
+  last_line_ = time;
+}
+
+}  // namespace foregate

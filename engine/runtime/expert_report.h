@@ -1,0 +1,39 @@
+// What the expert store did, for people and for /metrics: series named moe_*, and a line in the log every ten seconds
+// in which experts were loaded. Engine thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/api/engine.h"
+#include "engine/base/clock.h"
+#include "engine/base/metrics.h"
+
+namespace foregate {
+
+class ExpertReport {
+ public:
+  // With no registry given the series go to one of its own, which nobody reads.
+  ExpertReport(Metrics* registry, const std::string& model_name);
+  void figures(const ExpertFigures& now, TimeNs time);
+
+ private:
+  struct Series {
+    Counter* counter = nullptr;
+    double seen = 0;
+    void follow(double value);
+  };
+  void log_line(const ExpertFigures& now, TimeNs time);
+
+  std::unique_ptr<Metrics> own_;
+  Series hits_, misses_, late_, evictions_, loaded_bytes_, retries_, failures_, stall_;
+  Series hints_, hints_useful_, hints_wasted_;
+  Gauge* slots_;
+  Gauge* used_;
+  Gauge* bandwidth_;
+  ExpertFigures last_;  // at the last line
+  TimeNs last_line_ = -1;
+};
+
+}  // namespace foregate
