@@ -44,12 +44,15 @@ void close_run(const ModelConfig& config, const WeightItem& last, GroupSize& run
 PackedFacts packed_facts(const PackedIndex& index) {
   const auto experts = std::count_if(index.units.begin(), index.units.end(),
                                      [](const PackedUnit& unit) { return unit.kind == PackedKind::kExpert; });
+  std::uint64_t expert_bytes = 0;
+  for (const PackedUnit& unit : index.units) expert_bytes += unit.kind == PackedKind::kExpert ? unit.bytes : 0;
   return {.layout = index.layout,
           .quantization = index.quantization,
           .weights_id = index.weights_id(),
           .data_bytes = index.data_bytes(),
           .units = index.units.size(),
           .experts = static_cast<std::size_t>(experts),
+          .expert_bytes = expert_bytes,
           .files = index.files};
 }
 

@@ -35,7 +35,8 @@ struct PackedFacts {
   std::uint64_t weights_id = 0;
   std::uint64_t data_bytes = 0;
   std::size_t units = 0;
-  std::size_t experts = 0;  // of the units
+  std::size_t experts = 0;         // of the units
+  std::uint64_t expert_bytes = 0;  // of those units, whole pages
   std::vector<PackedDataFile> files;
 };
 

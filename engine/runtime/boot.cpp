@@ -76,8 +76,9 @@ Result<std::optional<std::uint64_t>> plan_experts(const BootOptions& options, co
                                                   std::int64_t available) {
   const std::int64_t positions = options.max_model_len > 0 ? options.max_model_len : summary.config.max_positions;
   ExpertMemoryFacts facts;
-  facts.expert_bytes = static_cast<std::uint64_t>(summary.group(WeightGroup::kExperts).packed_bytes);
-  facts.other_bytes = static_cast<std::uint64_t>(summary.total.packed_bytes) - facts.expert_bytes;
+  const auto tensors = static_cast<std::uint64_t>(summary.group(WeightGroup::kExperts).packed_bytes);
+  facts.expert_bytes = summary.packed ? summary.packed->expert_bytes : tensors;
+  facts.other_bytes = static_cast<std::uint64_t>(summary.total.packed_bytes) - tensors;
   facts.kv_bytes = static_cast<std::uint64_t>(options.kv_cache_bytes > 0 ? options.kv_cache_bytes
                                                                          : positions * summary.kv_bytes_per_position);
   facts.available_bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(available, 0));

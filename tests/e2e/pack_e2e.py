@@ -296,7 +296,7 @@ def main():
     for name in ("--binary", "--model", "--work"):
         parser.add_argument(name, required=True, type=lambda text: Path(text).resolve())
     _, rest = parser.parse_known_args(namespace=OPTIONS)
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
+    unittest.main(module="__main__", argv=[sys.argv[0], *rest], verbosity=2)
 
 
 if __name__ == "__main__":

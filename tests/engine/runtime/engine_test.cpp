@@ -90,7 +90,9 @@ TEST(Engine, ParallelSamplesDifferAndRepeatWithTheSeed) {
   for (std::int32_t i = 0; i < 4; ++i) {
     EXPECT_EQ(sink->log(i).tokens, expected_answer(request, i).tokens) << i;
     EXPECT_EQ(sink->log(i).finishes, 1);
-    if (i > 0) EXPECT_NE(sink->log(i).tokens, sink->log(0).tokens);
+    if (i > 0) {
+      EXPECT_NE(sink->log(i).tokens, sink->log(0).tokens);
+    }
   }
   EXPECT_GT(engine->stats().batched_steps, 0u);
 }

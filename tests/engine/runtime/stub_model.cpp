@@ -17,7 +17,7 @@ static_assert(sizeof(Slot) == kHeadDim * sizeof(float));
 
 Slot load(const KvPages& pages, std::int64_t slot) {
   Slot value;
-  std::memcpy(&value, static_cast<const float*>(pages.k) + slot * kHeadDim, sizeof(value));
+  std::memcpy(static_cast<void*>(&value), static_cast<const float*>(pages.k) + slot * kHeadDim, sizeof(value));
   return value;
 }
 

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""`foregate serve PACKED --expert-memory` from outside: the same text at every budget, and files that break while it runs.
+
+Needs nothing but Python. Usage: offload_e2e.py --binary FOREGATE --model DIR --work DIR [unittest options]"""
+import json
+import os
+import re
+import shutil
+import threading
+import unittest
+
+import pack_e2e
+from pack_e2e import INDEX, OPTIONS, Served, foregate
+
+BODY = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 48, "temperature": 0, "logprobs": 2}
+
+
+def figures(served):
+    """The unlabelled part of each moe_* series and its value."""
+    text = served.request("GET", "/metrics")[1]
+    return {name: float(value) for name, value in re.findall(r"^(moe_\w+)\{[^}]*\} (\S+)$", text, re.MULTILINE)}
+
+
+class Offload(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        shutil.rmtree(OPTIONS.work, ignore_errors=True)
+        OPTIONS.work.mkdir(parents=True)
+        cls.packed = OPTIONS.work / "packed"
+        done = foregate("pack", OPTIONS.model, cls.packed, "-q", "q8_0", "--max-file-size", "3MB")
+        assert done.returncode == 0, done.stderr
+        cls.units = json.loads((cls.packed / INDEX).read_text())["units"]
+        cls.experts = [unit for unit in cls.units if "expert" in unit]
+        with Served(cls.packed) as served:
+            cls.want = cls.answer(served)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(OPTIONS.work, ignore_errors=True)
+
+    @classmethod
+    def answer(cls, served, **changes):
+        status, text = served.request("POST", "/v1/completions", {**BODY, **changes})
+        assert status == 200, text
+        return json.loads(text)["choices"]
+
+    def copy(self, name):
+        out = OPTIONS.work / name
+        shutil.copytree(self.packed, out)
+        return out
+
+    def test_the_text_is_the_same_at_every_budget(self):
+        for memory, policy in (("all", "score"), ("100%", "score"), ("60%", "lru"), ("25%", "score"), ("25%", "lfu"),
+                               ("8%", "score"), ("auto", "score")):
+            with Served(self.packed, "--expert-memory", memory, "--expert-policy", policy) as served:
+                self.assertEqual(self.answer(served), self.want, memory)
+                seen = figures(served)
+                facts = json.loads(served.request("GET", "/version")[1])
+            if memory in ("all", "auto"):
+                self.assertEqual(facts["experts"], "all in memory")
+                self.assertEqual(seen["moe_expert_misses_total"], 0)
+                continue
+            slots = int(facts["experts"].split()[0])
+            self.assertEqual(seen["moe_expert_slots"], slots)
+            self.assertIn(policy, facts["experts"])
+            self.assertGreater(seen["moe_expert_hits_total"], 0)
+            self.assertGreater(seen["moe_expert_loaded_bytes_total"], 0)
+            self.assertEqual(seen["moe_expert_evictions_total"] > 0, memory != "100%")
+
+    def test_many_streams_share_the_slots(self):
+        prompts = ["Once upon a time", "The dog", "A small boat", "Question: what is 3 + 4?", "Two friends", "In the forest"]
+        with Served(self.packed) as served:
+            want = [self.answer(served, prompt=prompt) for prompt in prompts]
+        with Served(self.packed, "--expert-memory", "12%", "--max-num-batched-tokens", "16") as served:
+            got = [None] * len(prompts)
+
+            def ask(i):
+                got[i] = self.answer(served, prompt=prompts[i])
+
+            threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(prompts))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(got, want)
+            self.assertGreater(figures(served)["moe_expert_evictions_total"], 0)
+
+    def test_wrong_budgets_are_refused_at_start(self):
+        for model, memory, says in ((self.packed, "much", "is not all, auto"), (self.packed, "0%", "is not all, auto"),
+                                    (self.packed, "4096", "a layer needs"), (self.packed, "120%", "more than 100%"),
+                                    (OPTIONS.model, "50%", "foregate pack")):
+            done = foregate("serve", model, "--port", "0", "--expert-memory", memory)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(says, done.stderr)
+            self.assertRegex(done.stderr, "expert[-_]memory")
+
+    def flip(self, folder):
+        """One bit in each expert."""
+        files = sorted(folder.glob("*.fgw"))
+        for unit in self.experts:
+            with open(files[unit["file"]], "r+b") as file:
+                file.seek(unit["offset"] + 64)
+                byte = file.read(1)[0]
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte ^ 4]))
+        os.sync()
+
+    def test_damage_ends_requests_and_nothing_else(self):
+        out = self.copy("flipped")
+        with Served(out, "--expert-memory", "12%") as served:
+            self.assertEqual(self.answer(served), self.want)
+            self.flip(out)
+            for _ in range(6):
+                status, text = served.request("POST", "/v1/completions", {**BODY, "prompt": "The dog went"})
+                self.assertEqual(status, 500, text)
+                self.assertRegex(json.loads(text)["error"]["message"], r"expert \d+ of layer \d+: .*checksum")
+            self.assertEqual(served.request("GET", "/health")[0], 200)
+            self.assertGreater(figures(served)["moe_expert_load_failures_total"], 0)
+            self.flip(out)  # back
+            self.assertEqual(self.answer(served), self.want)
+
+    def test_a_file_that_becomes_shorter(self):
+        out = self.copy("short")
+        with Served(out, "--expert-memory", "12%") as served:
+            self.assertEqual(self.answer(served), self.want)
+            kept = {path: path.read_bytes() for path in out.glob("*.fgw")}
+            for path in kept:
+                os.truncate(path, 4096)
+            status, text = served.request("POST", "/v1/completions", {**BODY, "prompt": "The dog went"})
+            self.assertEqual(status, 500, text)
+            self.assertRegex(json.loads(text)["error"]["message"], r"expert \d+ of layer \d+: .*shorter")
+            for path, content in kept.items():
+                with open(path, "r+b") as file:
+                    file.write(content)
+            self.assertEqual(self.answer(served), self.want)
+
+
+if __name__ == "__main__":
+    pack_e2e.main()

@@ -1,0 +1,46 @@
+// The words of --expert-memory, and an engine that boots with experts on disk.
+#include "engine/runtime/expert_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace foregate {
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+constexpr ExpertMemoryFacts kFacts = {
+    .expert_bytes = 4000 * kMiB, .other_bytes = 300 * kMiB, .kv_bytes = 100 * kMiB, .available_bytes = 2000 * kMiB};
+
+TEST(ExpertMemory, WordsAndSizes) {
+  const auto bytes = [](std::string_view word) { return choose_expert_memory(word, kFacts); };
+  EXPECT_FALSE((*bytes("all")).has_value());
+  EXPECT_EQ(**bytes("25%"), 1000 * kMiB);
+  EXPECT_EQ(**bytes("12.5%"), 500 * kMiB);
+  EXPECT_EQ(**bytes("100%"), 4000 * kMiB);
+  EXPECT_EQ(**bytes("2GiB"), 2048 * kMiB);
+  EXPECT_EQ(**bytes("512M"), 512 * kMiB);
+  EXPECT_EQ(**bytes("1.5GB"), 1'500'000'000u);
+  EXPECT_EQ(**bytes("4096"), 4096u);
+  for (const char* bad : {"", "half", "-1", "0", "0%", "101%", "5 GiB", "5Gi", "nan", "inf", "1e30GiB", "%", "4GiBx"}) {
+    const auto result = bytes(bad);
+    ASSERT_FALSE(result.ok()) << bad;
+    EXPECT_EQ(result.status().field(), "expert_memory") << bad;
+  }
+}
+
+TEST(ExpertMemory, AutoTakesWhatIsLeft) {
+  ExpertMemoryFacts facts = kFacts;
+  EXPECT_EQ(**choose_expert_memory("auto", facts), 2000 * kMiB - 400 * kMiB - kExpertMemoryReserve);
+  facts.available_bytes = 4400 * kMiB + kExpertMemoryReserve;
+  EXPECT_FALSE((*choose_expert_memory("auto", facts)).has_value()) << "all fit";
+  --facts.available_bytes;
+  EXPECT_EQ(**choose_expert_memory("auto", facts), 4000 * kMiB - 1);
+  facts.available_bytes = 400 * kMiB + kExpertMemoryReserve;
+  EXPECT_EQ(choose_expert_memory("auto", facts).status().code(), Code::kResourceExhausted);
+  facts.available_bytes = 0;  // not known
+  EXPECT_FALSE((*choose_expert_memory("auto", facts)).has_value());
+}
+
+}  // namespace
+}  // namespace foregate
