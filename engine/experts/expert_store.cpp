@@ -62,7 +62,9 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(ExpertTable table, cons
   policy.top_k = store->table_.top_k;
   ASSIGN_OR_RETURN(store->policy_, make_eviction_policy(options.policy, policy));
   RETURN_IF_ERROR(store->make_pools(device));
-  store->transfer_ = std::make_unique<Transfer>(std::move(queue), options.transfer);
+  TransferOptions transfer = options.transfer;
+  transfer.fill = store->table_.fill;
+  store->transfer_ = std::make_unique<Transfer>(std::move(queue), transfer);
   return store;
 }
 

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "engine/base/status.h"
 #include "engine/experts/expert_key.h"
 #include "engine/experts/expert_numbers.h"
 #include "engine/io/file.h"
@@ -14,7 +16,7 @@
 namespace foregate {
 
 struct ExpertExtent {
-  const File* file = nullptr;
+  const File* file = nullptr;  // null: ExpertTable::fill brings it
   std::uint64_t offset = 0;    // a multiple of kDirectPage
   std::uint64_t bytes = 0;     // likewise
   std::uint64_t checksum = 0;  // packed_format.h: XXH3-64 of the XXH3-64 of pieces of `piece` bytes
@@ -38,6 +40,8 @@ struct ExpertTable {
   std::vector<std::int32_t> experts;  // of each layer; 0: a dense one
   std::vector<ExpertExtent> extents;  // by ExpertNumbers
   std::shared_ptr<const void> keep;   // what owns the files
+  // Of a model that is not packed: makes the bytes of an expert from other files. Called on the transfer thread.
+  std::function<Status(ExpertKey, std::byte*)> fill = {};
   std::int32_t top_k = 1;
   std::uint64_t weights_id = 0;  // PackedIndex::weights_id()
   std::uint64_t bytes() const {

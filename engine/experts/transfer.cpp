@@ -119,6 +119,11 @@ void Transfer::fill_queue() {
     if (from.empty()) break;
     const std::size_t slot = from.front();
     Load& load = loads_[slot];
+    if (load.job.extent->file == nullptr) {
+      from.pop_front();
+      fill(slot);
+      break;  // others may have come meanwhile
+    }
     const std::uint64_t bytes = std::min(options_.chunk_bytes, load.job.extent->bytes - load.submitted);
     ops.push_back({.file = load.job.extent->file,
                    .offset = load.job.extent->offset + load.submitted,
@@ -129,6 +134,22 @@ void Transfer::fill_queue() {
     if (load.submitted == load.job.extent->bytes) from.pop_front();
   }
   if (!ops.empty()) queue_->submit(ops);
+}
+
+void Transfer::fill(std::size_t slot) {
+  const LoadJob job = loads_[slot].job;
+  const auto start = std::chrono::steady_clock::now();
+  Status status = options_.fill(job.key, job.to);
+  if (!status.ok()) {
+    status = options_.fill(job.key, job.to);
+    std::lock_guard lock(mutex_);
+    ++stats_.retries;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    stats_.busy_seconds += seconds_since(start);
+  }
+  finish(slot, std::move(status));
 }
 
 // A load ends when all its chunks have: their memory may be given away only then.
@@ -164,8 +185,8 @@ Status Transfer::check(const Load& load) const {
 void Transfer::finish(std::size_t slot, Status status) {
   const LoadJob& job = loads_[slot].job;
   if (!status.ok()) {
-    status = Status(status.code(), job.extent->file->path() + ": " + expert_text(job.key) + ": " + status.message(),
-                    expert_text(job.key));
+    const std::string where = job.extent->file != nullptr ? job.extent->file->path() + ": " : "";
+    status = Status(status.code(), where + expert_text(job.key) + ": " + status.message(), expert_text(job.key));
   }
   free_loads_.push_back(slot);
   std::lock_guard lock(mutex_);

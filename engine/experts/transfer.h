@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -19,7 +20,8 @@ namespace foregate {
 
 struct TransferOptions {
   std::uint64_t chunk_bytes = std::uint64_t{1} << 20;
-  bool verify = true;  // compare checksums
+  bool verify = true;                                      // compare checksums
+  std::function<Status(ExpertKey, std::byte*)> fill = {};  // for extents without a file
 };
 
 struct LoadJob {
@@ -61,6 +63,7 @@ class Transfer {
   void run();
   void take_new();
   void fill_queue();
+  void fill(std::size_t slot);
   void chunk_ended(const ReadEnd& end);
   void finish(std::size_t slot, Status status);
   Status check(const Load& load) const;

@@ -1,13 +1,12 @@
 #include "engine/model/store_loader.h"
 
 #include <algorithm>
-#include <functional>
-#include <iterator>
+#include <memory>
 #include <string>
 
 #include "engine/base/log.h"
 #include "engine/io/read_queue.h"
-#include "engine/model/packed_loader.h"
+#include "engine/model/unpacked_experts.h"
 
 namespace foregate {
 namespace {
@@ -15,9 +14,8 @@ namespace {
 constexpr std::size_t kReadDepth = 8;
 
 // Which of the three matrices of its expert an item is, by where its copy would go.
-void place_matrix(const WeightItem& item, const PackedUnit& unit, const ExpertWeights& resident, ExpertExtent& extent) {
+void place_matrix(const WeightItem& item, std::uint64_t offset, const ExpertWeights& resident, ExpertExtent& extent) {
   const PackedWeight weight{nullptr, item.format, item.rows, item.cols};
-  const std::uint64_t offset = item.entry->offset - unit.offset;
   if (item.matrix == &resident.gate) {
     extent.shape.gate = weight;
     extent.gate_offset = offset;
@@ -30,54 +28,78 @@ void place_matrix(const WeightItem& item, const PackedUnit& unit, const ExpertWe
   }
 }
 
-ExpertTable make_table(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& items,
-                       const ModelWeights& weights) {
-  const PackedModel& packed = *index.packed();
+ExpertKey key_of(const WeightItem& item) {
+  return {LayerId{item.layer}, ExpertId{item.expert}};
+}
+
+ExpertTable empty_table(const ModelConfig& config) {
   ExpertTable table;
   for (const LayerConfig& layer : config.layers) table.experts.push_back(layer.sparse ? config.router.experts : 0);
+  table.extents.resize(ExpertNumbers(table.experts).size());
+  table.top_k = config.router.top_k;
+  return table;
+}
+
+// One unit of the packed files is one expert.
+ExpertTable packed_table(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& experts,
+                         const ModelWeights& weights) {
+  const PackedModel& packed = *index.packed();
+  ExpertTable table = empty_table(config);
   const ExpertNumbers numbers(table.experts);
-  table.extents.resize(numbers.size());
-  for (const WeightItem& item : items) {
-    if (item.group != WeightGroup::kExperts) continue;
+  for (const WeightItem& item : experts) {
     const PackedUnit& unit = packed.index().units[static_cast<std::size_t>(item.entry->unit)];
-    const ExpertKey key{LayerId{item.layer}, ExpertId{item.expert}};
-    ExpertExtent& extent = table.extents[numbers.at(key)];
+    ExpertExtent& extent = table.extents[numbers.at(key_of(item))];
     extent.file = &packed.file(unit);
     extent.offset = unit.offset;
     extent.bytes = unit.bytes;
     extent.checksum = unit.checksum;
     extent.piece = kPackedPiece;
-    place_matrix(item, unit, weights.experts.get(key), extent);
+    place_matrix(item, item.entry->offset - unit.offset, weights.experts.get(key_of(item)), extent);
   }
   table.keep = index.share_packed();
-  table.top_k = config.router.top_k;
   table.weights_id = packed.index().weights_id();
+  return table;
+}
+
+// Experts are put together when they are wanted.
+ExpertTable unpacked_table(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& experts,
+                           const ModelWeights& weights, const OpTable& ops, Stream& stream) {
+  ExpertTable table = empty_table(config);
+  const ExpertNumbers numbers(table.experts);
+  const auto source = std::make_shared<UnpackedExperts>(index, ops, stream);
+  for (const WeightItem& item : experts) {
+    ExpertExtent& extent = table.extents[numbers.at(key_of(item))];
+    place_matrix(item, extent.bytes, weights.experts.get(key_of(item)), extent);
+    extent.bytes += UnpackedExperts::aligned_bytes(item);
+    source->add(item);
+  }
+  for (ExpertExtent& extent : table.extents)
+    extent.bytes = (extent.bytes + kDirectPage - 1) / kDirectPage * kDirectPage;
+  table.fill = [source](ExpertKey key, std::byte* to) { return source->fill(key, to); };
   return table;
 }
 
 }  // namespace
 
-Status load_with_store(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& items,
-                       Device& device, const UnitReadOptions& options, const StoreOptions& experts,
-                       const ReadProgress& progress, ModelWeights& weights) {
-  const auto of_expert = [](const WeightItem& item) { return item.group == WeightGroup::kExperts; };
-  if (index.packed() == nullptr) {
+Status make_store(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& experts,
+                  Device& device, const OpTable& ops, const ExpertLoading& loading, ModelWeights& weights) {
+  if (experts.empty()) return invalid_argument("the model has no experts", "expert_memory");
+  std::string why_not;
+  std::unique_ptr<ReadQueue> queue = make_read_queue(kReadDepth, why_not);
+  ExpertTable table;
+  if (index.packed() != nullptr) {
+    if (!why_not.empty()) log_warn("experts are read by threads: " + why_not);
+    table = packed_table(config, index, experts, weights);
+  } else if (loading.background != nullptr) {
+    log_warn(
+        "the model is not packed: each expert is read in parts and converted whenever it is loaded; `foregate pack` "
+        "makes that one read");
+    table = unpacked_table(config, index, experts, weights, ops, *loading.background);
+  } else {
     return invalid_argument("only a packed model can leave experts on disk: run `foregate pack MODEL OUT` first",
                             "expert_memory");
   }
-  if (std::none_of(items.begin(), items.end(), of_expert)) {
-    return invalid_argument("the model has no experts", "expert_memory");
-  }
-  std::vector<WeightItem> dense;
-  std::copy_if(items.begin(), items.end(), std::back_inserter(dense), std::not_fn(of_expert));
-  RETURN_IF_ERROR(load_packed(*index.packed(), dense, device, options, progress, weights));
-  StoreOptions store = experts;
-  store.transfer.verify = options.verify;
-  std::string why_not;
-  std::unique_ptr<ReadQueue> queue = make_read_queue(kReadDepth, why_not);
-  if (!why_not.empty()) log_warn("experts are read by threads: " + why_not);
-  ASSIGN_OR_RETURN(weights.store,
-                   ExpertStore::create(make_table(config, index, items, weights), store, device, std::move(queue)));
+  ASSIGN_OR_RETURN(weights.store, ExpertStore::create(std::move(table), loading.store, device, std::move(queue)));
   return {};
 }
 

@@ -1,5 +1,5 @@
-// Brings a packed model into memory but for its experts, which go into a store: the table of where each lies comes from
-// the plan, nothing of them is read here.
+// Puts the experts of a model into a store instead of memory: the table of where each lies comes from the plan, nothing
+// of them is read here.
 #pragma once
 
 #include <vector>
@@ -9,15 +9,21 @@
 #include "engine/model/model_config.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/weight_plan.h"
-#include "engine/weights/packed_reader.h"
 #include "kernels/api/device.h"
+#include "kernels/api/op_table.h"
 
 namespace foregate {
 
-// kInvalidArgument (field expert_memory) when the model is not packed or has no experts; else as load_packed() and
-// ExpertStore::create() fail.
-Status load_with_store(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& items,
-                       Device& device, const UnitReadOptions& options, const StoreOptions& experts,
-                       const ReadProgress& progress, ModelWeights& weights);
+struct ExpertLoading {
+  StoreOptions store;
+  // Runs ops on the store's own thread, to convert experts of a model that is not packed; must outlive the model. Null:
+  // such a model is refused.
+  Stream* background = nullptr;
+};
+
+// `experts`: the items of the plan that belong to experts. Sets weights.store. kInvalidArgument (field expert_memory)
+// when there are none, or when the model cannot be left on disk; else as ExpertStore::create() fails.
+Status make_store(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& experts,
+                  Device& device, const OpTable& ops, const ExpertLoading& loading, ModelWeights& weights);
 
 }  // namespace foregate

@@ -24,9 +24,9 @@ namespace foregate {
 struct LoadOptions {
   std::int32_t max_batched_tokens = 2048;  // most rows of one forward(); sizes the scratch
   WeightPlanOptions weights = {};
-  WeightProgress progress = {};              // may be empty
-  bool verify_weights = true;                // compare the checksums of a packed model
-  std::optional<StoreOptions> experts = {};  // of a packed model: experts in a store; none: all in memory
+  WeightProgress progress = {};               // may be empty
+  bool verify_weights = true;                 // compare the checksums of a packed model
+  std::optional<ExpertLoading> experts = {};  // experts in a store; none: all in memory
 };
 
 struct Step;

@@ -5,7 +5,6 @@
 
 #include "engine/base/log.h"
 #include "engine/model/packed_loader.h"
-#include "engine/model/store_loader.h"
 #include "engine/model/weight_packer.h"
 #include "engine/model/weight_plan.h"
 
@@ -89,19 +88,23 @@ void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& 
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
                                                    const WeightProgress& progress, bool verify,
-                                                   const StoreOptions* experts) {
+                                                   const ExpertLoading* experts) {
   auto weights = std::make_unique<ModelWeights>();
   ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, options, *weights));
-  if (experts != nullptr) {
-    RETURN_IF_ERROR(load_with_store(config, index, items, device, {.verify = verify}, *experts, progress, *weights));
-  } else if (index.packed() != nullptr) {
-    RETURN_IF_ERROR(load_packed(*index.packed(), items, device, {.verify = verify}, progress, *weights));
+  std::vector<WeightItem> now;
+  std::vector<WeightItem> later;
+  for (const WeightItem& item : items) {
+    (experts != nullptr && item.group == WeightGroup::kExperts ? later : now).push_back(item);
+  }
+  if (index.packed() != nullptr) {
+    RETURN_IF_ERROR(load_packed(*index.packed(), now, device, {.verify = verify}, progress, *weights));
   } else {
     Loader loader(index, ops, stream, progress);
-    RETURN_IF_ERROR(loader.load(items, device, *weights));
+    RETURN_IF_ERROR(loader.load(now, device, *weights));
     weights->how_loaded = "packed while loading";
   }
   count_step_bytes(config, items, *weights);
+  if (experts != nullptr) RETURN_IF_ERROR(make_store(config, index, later, device, ops, *experts, *weights));
   if (config.tied_embeddings) weights->lm_head = weights->embedding;
   return weights;
 }

@@ -10,6 +10,7 @@
 #include "engine/base/status.h"
 #include "engine/model/model_config.h"
 #include "engine/model/model_weights.h"
+#include "engine/model/store_loader.h"
 #include "engine/model/weight_plan.h"
 #include "engine/weights/tensor_index.h"
 #include "kernels/api/op_table.h"
@@ -21,11 +22,11 @@ using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_
 
 // kDataLoss for missing or misshapen tensors (named) before any memory is taken;
 // kResourceExhausted when the device has too little. `verify`: compare the checksums of a packed model.
-// `experts`: leave its experts on disk, in a store; kInvalidArgument when the model is not packed or has none.
+// `experts`: leave experts on disk, in a store, as make_store() does.
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
                                                    const WeightProgress& progress, bool verify = true,
-                                                   const StoreOptions* experts = nullptr);
+                                                   const ExpertLoading* experts = nullptr);
 
 // Sets what a step reads, for the bandwidth figures, from the plan that `weights` was filled by.
 void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& items, ModelWeights& weights);

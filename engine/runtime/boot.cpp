@@ -45,7 +45,9 @@ Status check_boot_options(const BootOptions& o) {
 // Members in the order in which they depend on one another: the last goes first.
 struct LoadedModel {
   Backend backend;
+  Backend background;  // one thread, for experts that are converted when they are loaded
   std::unique_ptr<Stream> stream;
+  std::unique_ptr<Stream> background_stream;
   std::unique_ptr<const OpTable> ops;
   std::unique_ptr<Transformer> model;
   ModelInfo info;
@@ -186,8 +188,15 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   load.weights = plan;
   load.verify_weights = options.verify_weights;
   if (expert_bytes) {
-    load.experts = StoreOptions{.budget_bytes = *expert_bytes, .policy = options.expert_policy};
-    load.experts->evict_at_release = options.evict_experts_at_release;
+    load.experts.emplace();
+    load.experts->store.budget_bytes = *expert_bytes;
+    load.experts->store.policy = options.expert_policy;
+    load.experts->store.transfer.verify = options.verify_weights;
+    load.experts->store.evict_at_release = options.evict_experts_at_release;
+    choice.threads = 1;
+    loaded.background = make_backend(choice, &error);
+    loaded.background_stream = loaded.background.device->create_stream();
+    load.experts->background = loaded.background_stream.get();
   }
   load.progress = [&options](std::uint64_t done, std::uint64_t total) {
     tell(options, "weights", total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total));

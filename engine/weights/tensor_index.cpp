@@ -78,11 +78,12 @@ Result<TensorIndex> TensorIndex::from_gguf(GgufModel& model) {
   TensorIndex index;
   for (std::size_t shard = 0; shard < model.files.size(); ++shard) {
     for (GgufTensor& tensor : model.tensors[shard]) {
-      index.entries_.push_back({std::move(tensor.name), tensor.type_name, tensor.dtype, std::move(tensor.shape),
-                                static_cast<std::uint32_t>(shard), tensor.offset, tensor.bytes});
+      index.entries_->push_back({std::move(tensor.name), tensor.type_name, tensor.dtype, std::move(tensor.shape),
+                                 static_cast<std::uint32_t>(shard), tensor.offset, tensor.bytes});
     }
   }
-  index.files_ = std::move(model.files);
+  for (auto& file : model.files) index.files_.push_back(std::move(file));
+  model.files.clear();
   model.tensors.clear();
   RETURN_IF_ERROR(index.sort_and_check_names());
   return index;
@@ -95,14 +96,14 @@ Result<TensorIndex> TensorIndex::open_packed(const FileSystem& files, const std:
   const std::vector<PackedUnit>& units = packed.index().units;
   for (std::size_t u = 0; u < units.size(); ++u) {
     for (const PackedTensor& tensor : units[u].tensors) {
-      index.entries_.push_back({.name = tensor.name,
-                                .dtype_name = format_name(tensor.format),
-                                .dtype = format_dtype(tensor.format),
-                                .shape = tensor.shape,
-                                .shard = units[u].file,
-                                .offset = units[u].offset + tensor.offset,
-                                .bytes = tensor.bytes(),
-                                .unit = static_cast<std::int32_t>(u)});
+      index.entries_->push_back({.name = tensor.name,
+                                 .dtype_name = format_name(tensor.format),
+                                 .dtype = format_dtype(tensor.format),
+                                 .shape = tensor.shape,
+                                 .shard = units[u].file,
+                                 .offset = units[u].offset + tensor.offset,
+                                 .bytes = tensor.bytes(),
+                                 .unit = static_cast<std::int32_t>(u)});
     }
   }
   index.packed_ = std::make_shared<const PackedModel>(std::move(packed));
@@ -148,28 +149,28 @@ Status TensorIndex::add_shard(const FileSystem& files, const std::string& path) 
   ASSIGN_OR_RETURN(auto entries, read_safetensors_header(*file));
   for (TensorEntry& entry : entries) {
     entry.shard = static_cast<std::uint32_t>(files_.size());
-    entries_.push_back(std::move(entry));
+    entries_->push_back(std::move(entry));
   }
   files_.push_back(std::move(file));
   return {};
 }
 
 Status TensorIndex::sort_and_check_names() {
-  std::sort(entries_.begin(), entries_.end(),
-            [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
-  for (std::size_t i = 1; i < entries_.size(); ++i) {
-    if (entries_[i].name != entries_[i - 1].name) continue;
-    return data_loss("tensor \"" + printable(entries_[i].name) + "\" is both in " + path_of(entries_[i - 1]) +
-                         " and in " + path_of(entries_[i]),
-                     printable(entries_[i].name));
+  std::vector<TensorEntry>& entries = *entries_;
+  std::sort(entries.begin(), entries.end(), [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
+  for (std::size_t i = 1; i < entries.size(); ++i) {
+    if (entries[i].name != entries[i - 1].name) continue;
+    return data_loss("tensor \"" + printable(entries[i].name) + "\" is both in " + path_of(entries[i - 1]) +
+                         " and in " + path_of(entries[i]),
+                     printable(entries[i].name));
   }
   return {};
 }
 
 const TensorEntry* TensorIndex::find(std::string_view name) const {
-  const auto at = std::lower_bound(entries_.begin(), entries_.end(), name,
+  const auto at = std::lower_bound(entries_->begin(), entries_->end(), name,
                                    [](const TensorEntry& entry, std::string_view key) { return entry.name < key; });
-  return at != entries_.end() && at->name == name ? &*at : nullptr;
+  return at != entries_->end() && at->name == name ? &*at : nullptr;
 }
 
 Status TensorIndex::read(const TensorEntry& entry, std::uint64_t begin, std::span<std::byte> out) const {

@@ -1,6 +1,7 @@
 // All tensors of a model by name: of model.safetensors, of the shards that model.safetensors.index.json
 // lists, of a packed model (packed_format.h), or of a GGUF model's files. Every count, offset and length is checked
-// against the real files at open; data is read on demand by explicit reads. Immutable after open, safe to share.
+// against the real files at open; data is read on demand by explicit reads. Immutable after open, safe to share; a copy
+// shares all of it.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +30,8 @@ class TensorIndex {
   // Takes over the files and tensors of an opened GGUF model.
   static Result<TensorIndex> from_gguf(GgufModel& model);
 
-  const TensorEntry* find(std::string_view name) const;                 // null when absent
-  const std::vector<TensorEntry>& tensors() const { return entries_; }  // by name
+  const TensorEntry* find(std::string_view name) const;                  // null when absent
+  const std::vector<TensorEntry>& tensors() const { return *entries_; }  // by name
   std::size_t shards() const { return packed_ ? packed_->index().files.size() : files_.size(); }
   const File& shard(std::size_t number) const;
   const std::string& path_of(const TensorEntry& entry) const { return shard(entry.shard).path(); }
@@ -46,9 +47,10 @@ class TensorIndex {
   Status add_listed_shards(const FileSystem& files, const std::string& dir, const std::string& index_path);
   Status sort_and_check_names();
 
-  std::vector<std::unique_ptr<File>> files_;
+  // Shared with copies, so that a copy keeps files open and entries where they are.
+  std::vector<std::shared_ptr<const File>> files_;
   std::shared_ptr<const PackedModel> packed_;
-  std::vector<TensorEntry> entries_;
+  std::shared_ptr<std::vector<TensorEntry>> entries_ = std::make_shared<std::vector<TensorEntry>>();
 };
 
 }  // namespace foregate

@@ -87,12 +87,22 @@ class Offload(unittest.TestCase):
 
     def test_wrong_budgets_are_refused_at_start(self):
         for model, memory, says in ((self.packed, "much", "is not all, auto"), (self.packed, "0%", "is not all, auto"),
-                                    (self.packed, "4096", "a layer needs"), (self.packed, "120%", "more than 100%"),
-                                    (OPTIONS.model, "50%", "foregate pack")):
+                                    (self.packed, "4096", "a layer needs"), (self.packed, "120%", "more than 100%")):
             done = foregate("serve", model, "--port", "0", "--expert-memory", memory)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(says, done.stderr)
             self.assertRegex(done.stderr, "expert[-_]memory")
+
+    def test_models_that_are_not_packed_work_too(self):
+        for model, flags in ((OPTIONS.model, ()), (OPTIONS.model, ("-q", "q8_0"))):
+            with Served(model, *flags) as served:
+                want = self.answer(served)
+            with Served(model, *flags, "--expert-memory", "20%") as served:
+                self.assertEqual(self.answer(served), want)
+                seen = figures(served)
+                self.assertGreater(seen["moe_expert_evictions_total"], 0)
+                self.assertGreater(seen["moe_expert_loaded_bytes_total"], 0)
+            self.assertEqual(served.said.count("the model is not packed"), 1)
 
     def flip(self, folder):
         """One bit in each expert."""

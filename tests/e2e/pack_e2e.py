@@ -73,8 +73,12 @@ class Served:
             if found := re.search(r"listening on http://[^ ]*:(\d+)", line):
                 self.port = int(found.group(1))
                 break
-        self.drain = threading.Thread(target=self.process.stderr.read)
+        self.said = ""  # whole when the server has ended
+        self.drain = threading.Thread(target=self.read_rest)
         self.drain.start()
+
+    def read_rest(self):
+        self.said = self.process.stderr.read()
 
     def request(self, method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
