@@ -52,7 +52,9 @@ ExpertWeights Lease::weights() const {
 ExpertStore::ExpertStore(ExpertTable table, const StoreOptions& options)
     : table_(std::move(table)), options_(options), numbers_(table_.experts), places_(numbers_.size()) {}
 
-ExpertStore::~ExpertStore() = default;
+ExpertStore::~ExpertStore() {
+  if (options_.save && policy_ != nullptr) options_.save(policy_->counters());
+}
 
 Result<std::unique_ptr<ExpertStore>> ExpertStore::create(ExpertTable table, const StoreOptions& options, Device& device,
                                                          std::unique_ptr<ReadQueue> queue) {
@@ -60,6 +62,7 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(ExpertTable table, cons
   EvictionOptions policy;
   policy.experts = store->table_.experts;
   policy.top_k = store->table_.top_k;
+  policy.counters = &store->options_.counters;
   ASSIGN_OR_RETURN(store->policy_, make_eviction_policy(options.policy, policy));
   RETURN_IF_ERROR(store->make_pools(device));
   TransferOptions transfer = options.transfer;
@@ -94,6 +97,45 @@ Status ExpertStore::make_pools(Device& device) {
   }
   for (std::size_t i = 0; i < places_.size(); ++i) places_[i].pool = pool_of[table_.extents[i].bytes];
   return {};
+}
+
+// Most used first; equals by their number, so that each layer gets its part.
+std::vector<ExpertKey> ExpertStore::by_use() const {
+  const auto rate = [this](ExpertKey key) {
+    if (options_.counters.empty()) return 0.0f;
+    return options_.counters
+        .rates[static_cast<std::size_t>(key.layer.value)][static_cast<std::size_t>(key.expert.value)];
+  };
+  std::vector<ExpertKey> keys;
+  for (std::int32_t layer = 0; layer < numbers_.layers(); ++layer) {
+    for (std::int32_t i = 0; i < numbers_.experts(LayerId{layer}); ++i) keys.push_back({LayerId{layer}, ExpertId{i}});
+  }
+  std::stable_sort(keys.begin(), keys.end(), [&](const ExpertKey& a, const ExpertKey& b) {
+    return rate(a) != rate(b) ? rate(a) > rate(b) : a.expert < b.expert;
+  });
+  return keys;
+}
+
+Status ExpertStore::warm(const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+  jobs_.clear();
+  for (const ExpertKey& key : by_use()) {
+    const Place& place = places_[numbers_.at(key)];
+    SlotPool& pool = pools_[place.pool];
+    if (place.slot >= 0 || !pool.has_empty()) continue;
+    start_load(key, false);
+    pool.pin(static_cast<std::size_t>(place.slot));
+    awaited_.push_back(key);
+  }
+  // In the order in which they lie on disk.
+  std::sort(jobs_.begin(), jobs_.end(), [](const LoadJob& a, const LoadJob& b) { return a.tag < b.tag; });
+  if (!jobs_.empty()) transfer_->submit(jobs_);
+  while (!awaited_.empty() && fault_.ok()) {
+    collect(true);
+    const std::uint64_t loaded = jobs_.size() - awaited_.size();
+    if (progress) progress(stats_.slot_bytes / jobs_.size() * loaded, stats_.slot_bytes / jobs_.size() * jobs_.size());
+  }
+  drop_layer();
+  return std::exchange(fault_, Status());
 }
 
 void ExpertStore::begin(const LayerUse& use) {

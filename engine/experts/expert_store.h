@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,7 +26,9 @@ struct StoreOptions {
   std::uint64_t budget_bytes = 0;  // of slots
   std::string policy = "score";    // as make_eviction_policy() takes it
   TransferOptions transfer = {};
-  bool evict_at_release = false;  // nothing stays: finds every use after release
+  bool evict_at_release = false;                      // nothing stays: finds every use after release
+  UseCounters counters = {};                          // of an earlier run
+  std::function<void(const UseCounters&)> save = {};  // called at destruction with those of this run; may be empty
 };
 
 struct StoreStats {
@@ -76,6 +79,11 @@ class ExpertStore {
                                                      std::unique_ptr<ReadQueue> queue);
   ~ExpertStore();
 
+  // Fills empty slots, before the first step: with the experts that the counters say are used most, where they say
+  // nothing with some of every layer. The first failed load ends it. `progress` gets bytes so far and in all; it may be
+  // empty.
+  Status warm(const std::function<void(std::uint64_t, std::uint64_t)>& progress);
+
   // Begins a layer of a step: pins the experts that are there, starts to load the others, as many as find a slot; the
   // rest follow as leases are released. One layer at a time.
   void begin(const LayerUse& use);
@@ -101,6 +109,7 @@ class ExpertStore {
   };
   ExpertStore(ExpertTable table, const StoreOptions& options);
   Status make_pools(Device& device);
+  std::vector<ExpertKey> by_use() const;
   void settle_hints(const LayerUse& use);
   bool start_load(ExpertKey key, bool hint);
   std::optional<std::size_t> least_valuable(const SlotPool& pool) const;

@@ -35,6 +35,7 @@ class SlotPool {
 
   // An empty slot begins to load `key`.
   std::optional<std::size_t> take_empty();
+  bool has_empty() const { return !empty_.empty(); }
   void begin(std::size_t slot, ExpertKey key, bool hinted);
   void ready(std::size_t slot);  // loading -> ready
   void clear(std::size_t slot);  // -> empty; it must not be pinned

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "engine/base/log.h"
+#include "engine/experts/use_counters.h"
+#include "engine/io/file.h"
+#include "engine/io/output.h"
 #include "engine/io/read_queue.h"
 #include "engine/model/unpacked_experts.h"
 
@@ -38,6 +42,44 @@ ExpertTable empty_table(const ModelConfig& config) {
   table.extents.resize(ExpertNumbers(table.experts).size());
   table.top_k = config.router.top_k;
   return table;
+}
+
+constexpr const char* kCountersName = "expert-uses.bin";
+constexpr std::uint64_t kMaxCountersBytes = std::uint64_t{64} << 20;
+
+bool same_shape(const UseCounters& counters, const ExpertTable& table) {
+  bool same = counters.rates.size() == table.experts.size();
+  for (std::size_t i = 0; same && i < counters.rates.size(); ++i) {
+    same = counters.rates[i].size() == static_cast<std::size_t>(table.experts[i]);
+  }
+  return same;
+}
+
+// What an earlier run left; nothing when there is none, or none of use.
+UseCounters load_counters(const std::string& dir, const ExpertTable& table) {
+  const std::string path = dir + "/" + kCountersName;
+  if (!local_files().exists(path)) return {};
+  auto text = read_text(local_files(), path, kMaxCountersBytes);
+  auto counters = text.ok() ? read_use_counters(std::as_bytes(std::span(*text)), table.weights_id, path)
+                            : Result<UseCounters>(text.status());
+  if (counters.ok() && same_shape(*counters, table)) return std::move(counters).value();
+  log_warn("the uses of experts that an earlier run counted are not taken: " +
+           (counters.ok() ? path + " is of another model" : counters.status().message()));
+  return {};
+}
+
+void save_counters(const std::string& dir, std::uint64_t weights_id, const UseCounters& counters) {
+  const std::vector<std::byte> bytes = write_use_counters(counters, weights_id);
+  const auto write = [&]() -> Status {
+    ASSIGN_OR_RETURN(const auto out, open_output_directory(dir));
+    const std::string part = std::string(kCountersName) + ".part";
+    ASSIGN_OR_RETURN(const auto file, out->open(part));
+    RETURN_IF_ERROR(file->write(0, bytes));
+    RETURN_IF_ERROR(file->resize(bytes.size()));
+    RETURN_IF_ERROR(file->sync());
+    return out->rename(part, kCountersName);
+  };
+  if (const Status status = write(); !status.ok()) log_info("uses of experts are not kept: " + status.message());
 }
 
 // One unit of the packed files is one expert.
@@ -82,7 +124,8 @@ ExpertTable unpacked_table(const ModelConfig& config, const TensorIndex& index, 
 }  // namespace
 
 Status make_store(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& experts,
-                  Device& device, const OpTable& ops, const ExpertLoading& loading, ModelWeights& weights) {
+                  Device& device, const OpTable& ops, const ExpertLoading& loading, const WeightProgress& progress,
+                  ModelWeights& weights) {
   if (experts.empty()) return invalid_argument("the model has no experts", "expert_memory");
   std::string why_not;
   std::unique_ptr<ReadQueue> queue = make_read_queue(kReadDepth, why_not);
@@ -99,8 +142,15 @@ Status make_store(const ModelConfig& config, const TensorIndex& index, const std
     return invalid_argument("only a packed model can leave experts on disk: run `foregate pack MODEL OUT` first",
                             "expert_memory");
   }
-  ASSIGN_OR_RETURN(weights.store, ExpertStore::create(std::move(table), loading.store, device, std::move(queue)));
-  return {};
+  StoreOptions options = loading.store;
+  if (loading.warm && !loading.counters_dir.empty() && table.weights_id != 0) {
+    options.counters = load_counters(loading.counters_dir, table);
+    options.save = [dir = loading.counters_dir, id = table.weights_id](const UseCounters& counters) {
+      if (!counters.empty()) save_counters(dir, id, counters);
+    };
+  }
+  ASSIGN_OR_RETURN(weights.store, ExpertStore::create(std::move(table), options, device, std::move(queue)));
+  return loading.warm ? weights.store->warm(progress) : Status();
 }
 
 }  // namespace foregate

@@ -2,6 +2,9 @@
 // of them is read here.
 #pragma once
 
+#include <cstdint>
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "engine/base/status.h"
@@ -14,16 +17,25 @@
 
 namespace foregate {
 
+// Called while loading, with bytes read so far and in all.
+using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+
 struct ExpertLoading {
   StoreOptions store;
   // Runs ops on the store's own thread, to convert experts of a model that is not packed; must outlive the model. Null:
   // such a model is refused.
   Stream* background = nullptr;
+  // Fill the slots while loading, by the counters that an earlier run left in `counters_dir`, and leave those of this
+  // run there. The model computes the same without. No counters are kept when the directory is empty or cannot be
+  // written.
+  bool warm = true;
+  std::string counters_dir = {};
 };
 
 // `experts`: the items of the plan that belong to experts. Sets weights.store. kInvalidArgument (field expert_memory)
 // when there are none, or when the model cannot be left on disk; else as ExpertStore::create() fails.
 Status make_store(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& experts,
-                  Device& device, const OpTable& ops, const ExpertLoading& loading, ModelWeights& weights);
+                  Device& device, const OpTable& ops, const ExpertLoading& loading, const WeightProgress& progress,
+                  ModelWeights& weights);
 
 }  // namespace foregate

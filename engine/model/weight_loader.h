@@ -17,12 +17,9 @@
 
 namespace foregate {
 
-// Called after each piece, on the loading thread, with source bytes read so far and in all.
-using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
-
 // kDataLoss for missing or misshapen tensors (named) before any memory is taken;
-// kResourceExhausted when the device has too little. `verify`: compare the checksums of a packed model.
-// `experts`: leave experts on disk, in a store, as make_store() does.
+// kResourceExhausted when the device has too little. `progress` is called after each piece, on this thread. `verify`:
+// compare the checksums of a packed model. `experts`: leave experts on disk, in a store, as make_store() does.
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
                                                    const WeightProgress& progress, bool verify = true,

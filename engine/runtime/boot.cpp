@@ -193,6 +193,8 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
     load.experts->store.policy = options.expert_policy;
     load.experts->store.transfer.verify = options.verify_weights;
     load.experts->store.evict_at_release = options.evict_experts_at_release;
+    load.experts->warm = options.expert_warm;
+    load.experts->counters_dir = options.model;
     choice.threads = 1;
     loaded.background = make_backend(choice, &error);
     loaded.background_stream = loaded.background.device->create_stream();

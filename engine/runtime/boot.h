@@ -39,6 +39,7 @@ struct BootOptions {
   bool verify_weights = true;                 // compare the checksums of a packed model while it is read
   std::string expert_memory = "all";          // memory for experts: as parse_expert_memory() takes it
   std::string expert_policy = "score";        // which of them stay: a name of make_eviction_policy()
+  bool expert_warm = true;                    // fill their memory at boot, by the counters that the last run left
   bool evict_experts_at_release = false;      // for tests: none stays
   std::optional<DType> kv_type;               // f32, f16 or bf16; none: ModelSummary::kv_type
   std::uint64_t seed = 0;                     // start of the seeds of requests that bring none

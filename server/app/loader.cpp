@@ -25,6 +25,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.verify_weights = options.verify_weights;
   boot.expert_memory = options.expert_memory;
   boot.expert_policy = options.expert_policy;
+  boot.expert_warm = options.expert_warm;
   boot.isa = options.isa;
   boot.threads = static_cast<int>(options.threads);
   boot.max_model_len = static_cast<std::int32_t>(options.max_model_len);

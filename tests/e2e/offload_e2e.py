@@ -104,6 +104,20 @@ class Offload(unittest.TestCase):
                 self.assertGreater(seen["moe_expert_loaded_bytes_total"], 0)
             self.assertEqual(served.said.count("the model is not packed"), 1)
 
+    def test_a_restart_begins_with_what_was_used(self):
+        out, flags = self.copy("warm"), ("--expert-memory", "30%")
+        uses, misses = out / "expert-uses.bin", []
+        for more, keeps in ((("--no-expert-warm",), False), ((), True), ((), True)):
+            with Served(out, *flags, *more) as served:
+                self.assertEqual(self.answer(served), self.want)
+                misses.append(figures(served)["moe_expert_misses_total"])
+            self.assertEqual(uses.exists(), keeps)
+        self.assertLess(misses[1], misses[0])  # some experts of every layer
+        self.assertLess(misses[2], misses[1])  # those of this very text
+        uses.write_bytes(uses.read_bytes()[:-3])
+        with Served(out, *flags) as served:
+            self.assertEqual(self.answer(served), self.want)
+
     def flip(self, folder):
         """One bit in each expert."""
         files = sorted(folder.glob("*.fgw"))
