@@ -42,8 +42,10 @@ struct ExpertFigures {
   std::uint64_t hints = 0;
   std::uint64_t hints_useful = 0;
   std::uint64_t hints_wasted = 0;
-  double stall_seconds = 0.0;  // steps waited with no expert ready
-  double read_seconds = 0.0;   // reads were in flight
+  std::uint64_t guesses = 0;        // experts that the lookahead guessed for rows
+  std::uint64_t guesses_right = 0;  // that the rows were routed to
+  double stall_seconds = 0.0;       // steps waited with no expert ready
+  double read_seconds = 0.0;        // reads were in flight
   std::uint64_t slots = 0;
   std::uint64_t slots_used = 0;
   std::uint64_t slot_bytes = 0;

@@ -141,6 +141,7 @@ Status ExpertStore::warm(const std::function<void(std::uint64_t, std::uint64_t)>
 void ExpertStore::begin(const LayerUse& use) {
   BUG_IF(!ready_.empty() || !awaited_.empty() || !pending_.empty());
   collect(false);
+  note_times();
   policy_->used(use);
   settle_hints(use);
   for (auto expert = use.experts.rbegin(); expert != use.experts.rend(); ++expert) {
@@ -164,7 +165,38 @@ void ExpertStore::begin(const LayerUse& use) {
       transfer_->promote(numbers_.at(key));
     }
   }
+  loaded_ = !pending_.empty() || !awaited_.empty();
   start_pending();
+}
+
+// How long the link had nothing to do between two layers, hints apart.
+void ExpertStore::note_times() {
+  constexpr double kNew = 0.05;
+  const auto now = std::chrono::steady_clock::now();
+  const auto seconds = [](auto from, auto to) { return std::chrono::duration<double>(to - from).count(); };
+  if (loaded_ && last_end_ > last_begin_) {
+    const double idle = seconds(last_end_, now);
+    const double layer = seconds(last_begin_, now);
+    idle_seconds_ += (idle_seconds_ == 0 ? 1.0 : kNew) * (idle - idle_seconds_);
+    layer_seconds_ += (layer_seconds_ == 0 ? 1.0 : kNew) * (layer - layer_seconds_);
+  }
+  last_begin_ = now;
+}
+
+LinkTimes ExpertStore::link_times() const {
+  const TransferStats moved = transfer_->stats();
+  if (moved.bytes == 0 || moved.busy_seconds <= 0) return {};
+  const double bandwidth = static_cast<double>(moved.bytes) / moved.busy_seconds;
+  const double bytes =
+      static_cast<double>(stats_.slot_bytes) / static_cast<double>(std::max<std::uint64_t>(stats_.slots, 1));
+  return {.load = bytes / bandwidth, .idle = idle_seconds_, .layer = layer_seconds_};
+}
+
+double ExpertStore::victim_value(ExpertKey key) const {
+  const SlotPool& pool = pools_[places_[numbers_.at(key)].pool];
+  if (pool.has_empty()) return 0.0;
+  const std::optional<std::size_t> victim = least_valuable(pool);
+  return victim ? policy_->keep_value(pool.slot(*victim).key) : 1.0;
 }
 
 // What was loaded ahead for this layer is used now or was loaded in vain.
@@ -174,7 +206,10 @@ void ExpertStore::settle_hints(const LayerUse& use) {
     const bool useful = std::binary_search(use.experts.begin(), use.experts.end(), key.expert.value);
     ++(useful ? stats_.hints_useful : stats_.hints_wasted);
     const Place& place = places_[numbers_.at(key)];
-    if (place.slot >= 0) pools_[place.pool].used(static_cast<std::size_t>(place.slot));
+    if (place.slot < 0) return true;
+    const auto slot = static_cast<std::size_t>(place.slot);
+    pools_[place.pool].used(slot);
+    if (!useful && pools_[place.pool].slot(slot).state == SlotState::kLoading) transfer_->cancel(numbers_.at(key));
     return true;
   });
 }
@@ -259,7 +294,13 @@ void ExpertStore::arrived(const LoadEnd& end) {
   const ExpertKey key = pool.slot(number).key;
   const auto at = std::find(awaited_.begin(), awaited_.end(), key);
   const bool awaited = at != awaited_.end();
+  if (awaited && end.status.code() == Code::kCancelled) {  // wanted again before that was known
+    const LoadJob job{.extent = &table_.extents[end.tag], .key = key, .to = pool.data(number), .tag = end.tag};
+    transfer_->submit({&job, 1});
+    return;
+  }
   if (awaited) awaited_.erase(at);
+  if (awaited && awaited_.empty() && pending_.empty()) last_end_ = std::chrono::steady_clock::now();
   pool.ready(number);
   if (end.status.ok()) {
     if (awaited) ready_.push_back(key);

@@ -7,6 +7,7 @@
 // (INV-16).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "engine/base/status.h"
 #include "engine/experts/eviction.h"
 #include "engine/experts/expert_table.h"
+#include "engine/experts/lookahead_gate.h"
 #include "engine/experts/slot_pool.h"
 #include "engine/experts/transfer.h"
 #include "kernels/api/device.h"
@@ -95,6 +97,10 @@ class ExpertStore {
   void prefetch(std::span<const ExpertKey> keys);
   std::size_t max_hints() const { return max_hints_; }
   bool resident(ExpertKey key) const;
+  bool held(ExpertKey key) const { return places_[numbers_.at(key)].slot >= 0; }  // resident or on its way
+  // keep_value() of what a load of `key` would evict; 0 when a slot is empty, 1 when none may be evicted.
+  double victim_value(ExpertKey key) const;
+  LinkTimes link_times() const;  // of late; zeros before the first loads
 
   StoreStats stats() const;
   const EvictionPolicy& policy() const { return *policy_; }
@@ -130,6 +136,15 @@ class ExpertStore {
   std::unique_ptr<Transfer> transfer_;
   std::size_t max_hints_ = 0;
   std::vector<ExpertKey> hinted_;  // loaded or loading ahead, their layer has not run since
+
+  void note_times();
+
+  // Times of the link, averaged over the last layers that loaded anything.
+  std::chrono::steady_clock::time_point last_begin_{};
+  std::chrono::steady_clock::time_point last_end_{};  // the last load of the layer before had arrived
+  bool loaded_ = false;                               // the layer before loaded anything
+  double idle_seconds_ = 0.0;
+  double layer_seconds_ = 0.0;
 
   // The layer that runs.
   std::vector<ExpertKey> ready_;    // pinned, to be handed out

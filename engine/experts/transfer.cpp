@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "engine/base/checksum.h"
 
@@ -15,6 +16,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// Of chunks of hints: a demand that comes meanwhile waits for so many.
+constexpr std::size_t kHintDepth = 2;
+
 std::string expert_text(ExpertKey key) {
   return "expert " + std::to_string(key.expert.value) + " of layer " + std::to_string(key.layer.value);
 }
@@ -27,7 +31,8 @@ struct Transfer::Load {
   std::uint64_t read = 0;
   Status status;
   bool retried = false;
-  std::size_t in_flight = 0;  // chunks
+  std::size_t in_flight = 0;    // chunks
+  std::size_t hint_chunks = 0;  // of them, submitted as a hint's
 };
 
 Transfer::Transfer(std::unique_ptr<ReadQueue> queue, const TransferOptions& options)
@@ -53,6 +58,11 @@ void Transfer::submit(std::span<const LoadJob> jobs) {
 void Transfer::promote(std::uint64_t tag) {
   std::lock_guard lock(mutex_);
   promoted_.push_back(tag);
+}
+
+void Transfer::cancel(std::uint64_t tag) {
+  std::lock_guard lock(mutex_);
+  cancelled_.push_back(tag);
 }
 
 void Transfer::collect(std::vector<LoadEnd>& ends, bool wait) {
@@ -110,13 +120,21 @@ void Transfer::take_new() {
     hints_.erase(at);
   }
   promoted_.clear();
+  for (const std::uint64_t tag : std::exchange(cancelled_, {})) {
+    const auto at = std::find_if(hints_.begin(), hints_.end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
+    if (at == hints_.end() || loads_[*at].submitted > 0) continue;
+    free_loads_.push_back(*at);
+    hints_.erase(at);
+    ends_.push_back({tag, Status(Code::kCancelled, "no longer wanted")});
+    ended_.notify_one();
+  }
 }
 
 void Transfer::fill_queue() {
   std::vector<ReadOp> ops;
   while (queue_->in_flight() + ops.size() < queue_->depth()) {
     std::deque<std::size_t>& from = demands_.empty() ? hints_ : demands_;
-    if (from.empty()) break;
+    if (from.empty() || (demands_.empty() && hint_chunks_ >= kHintDepth)) break;
     const std::size_t slot = from.front();
     Load& load = loads_[slot];
     if (load.job.extent->file == nullptr) {
@@ -131,6 +149,10 @@ void Transfer::fill_queue() {
                    .tag = slot});
     load.submitted += bytes;
     ++load.in_flight;
+    if (demands_.empty()) {
+      ++load.hint_chunks;
+      ++hint_chunks_;
+    }
     if (load.submitted == load.job.extent->bytes) from.pop_front();
   }
   if (!ops.empty()) queue_->submit(ops);
@@ -157,6 +179,10 @@ void Transfer::chunk_ended(const ReadEnd& end) {
   const auto slot = static_cast<std::size_t>(end.tag);
   Load& load = loads_[slot];
   --load.in_flight;
+  if (load.hint_chunks > 0) {
+    --load.hint_chunks;
+    --hint_chunks_;
+  }
   if (!end.status.ok() && load.status.ok()) load.status = end.status;
   if (load.in_flight > 0 || load.submitted < load.job.extent->bytes) return;
   if (load.status.ok() && options_.verify) load.status = check(load);

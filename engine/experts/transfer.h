@@ -53,6 +53,8 @@ class Transfer {
   void submit(std::span<const LoadJob> jobs);
   // A hint that is now needed goes before the others.
   void promote(std::uint64_t tag);
+  // A hint of which nothing was asked of the disk yet ends with kCancelled; others go on.
+  void cancel(std::uint64_t tag);
   // Appends ends to `ends`; with `wait`, waits until there is one (there must be a load that has not ended).
   void collect(std::vector<LoadEnd>& ends, bool wait);
   TransferStats stats() const;
@@ -76,6 +78,7 @@ class Transfer {
   std::condition_variable ended_;
   std::vector<LoadJob> new_jobs_;
   std::vector<std::uint64_t> promoted_;
+  std::vector<std::uint64_t> cancelled_;
   std::vector<LoadEnd> ends_;
   TransferStats stats_;
   bool stop_ = false;
@@ -85,6 +88,7 @@ class Transfer {
   std::vector<std::size_t> free_loads_;
   std::deque<std::size_t> demands_;  // loads with chunks to submit
   std::deque<std::size_t> hints_;
+  std::size_t hint_chunks_ = 0;  // in flight
   std::vector<ReadEnd> read_ends_;
   std::thread thread_;  // last: it uses all above
 };

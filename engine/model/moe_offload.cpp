@@ -14,11 +14,14 @@ UsePhase phase_of(const Step& step) {
 
 }  // namespace
 
-Result<int> run_moe_offload(const Step& step, LayerId id, const LayerWeights& weights, ExpertStore& store) {
+Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& weights, ExpertStore& store,
+                            Lookahead* lookahead) {
   StepScratch& s = step.scratch;
-  route_and_group(step, weights);
+  const LayerWeights& layer = weights.layers[static_cast<std::size_t>(id.value)];
+  route_and_group(step, layer);
   store.begin(
       {.step = step.number, .layer = id, .phase = phase_of(step), .experts = s.group_experts, .rows = s.group_rows});
+  if (lookahead != nullptr) lookahead->after_routing(step, id, weights.layers, store);
   while (true) {
     ASSIGN_OR_RETURN(const std::vector<Lease> leases, store.next());
     if (leases.empty()) break;
@@ -32,7 +35,7 @@ Result<int> run_moe_offload(const Step& step, LayerId id, const LayerWeights& we
     run_groups(step, s.arrived_groups);
     step.stream.synchronize();  // the leases end here
   }
-  combine_groups(step, weights);
+  combine_groups(step, layer);
   return static_cast<int>(s.groups.size());
 }
 

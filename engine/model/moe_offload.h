@@ -4,6 +4,7 @@
 
 #include "engine/base/status.h"
 #include "engine/experts/expert_store.h"
+#include "engine/model/lookahead.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/step.h"
 
@@ -11,6 +12,8 @@ namespace foregate {
 
 // scratch.delta = MoE(scratch.normed) of layer `id`; the number of experts that ran. Fails as ExpertStore::next() does:
 // then nothing of the layer is pinned, and the step must be given up.
-Result<int> run_moe_offload(const Step& step, LayerId id, const LayerWeights& weights, ExpertStore& store);
+// `lookahead` may be null.
+Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& weights, ExpertStore& store,
+                            Lookahead* lookahead);
 
 }  // namespace foregate

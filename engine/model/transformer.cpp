@@ -83,7 +83,7 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
 }
 
 Result<int> Transformer::run_moe(const Step& step, LayerId id, const LayerWeights& weights) {
-  if (weights_->store) return run_moe_offload(step, id, weights, *weights_->store);
+  if (weights_->store) return run_moe_offload(step, id, *weights_, *weights_->store, lookahead_.get());
   return run_moe_resident(step, id, weights, weights_->experts);
 }
 
@@ -103,6 +103,7 @@ KvLayout Transformer::kv_layout(DType type, std::int32_t block_size) const {
 std::optional<ExpertFigures> Transformer::expert_figures() const {
   if (!weights_->store) return std::nullopt;
   const StoreStats stats = weights_->store->stats();
+  const LookaheadStats guesses = lookahead_ ? lookahead_->stats() : LookaheadStats{};
   return ExpertFigures{.hits = stats.hits,
                        .misses = stats.misses,
                        .late = stats.late,
@@ -114,6 +115,8 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .hints = stats.hints,
                        .hints_useful = stats.hints_useful,
                        .hints_wasted = stats.hints_wasted,
+                       .guesses = guesses.guesses,
+                       .guesses_right = guesses.right,
                        .stall_seconds = stats.stall_seconds,
                        .read_seconds = stats.transfer.busy_seconds,
                        .slots = stats.slots,
@@ -137,8 +140,14 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                    load_weights(model.config, model.index, device, ops, stream, options.weights, options.progress,
                                 options.verify_weights, options.experts ? &*options.experts : nullptr));
   ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(model.config, options.max_batched_tokens, device));
-  return std::make_unique<Transformer>(model.config, std::move(weights), std::move(scratch), options.max_batched_tokens,
-                                       ops, stream);
+  std::unique_ptr<Lookahead> lookahead;
+  if (weights->store && options.lookahead.mode != LookaheadMode::kOff) {
+    ASSIGN_OR_RETURN(lookahead, Lookahead::create(model.config, options.lookahead, device));
+  }
+  auto transformer = std::make_unique<Transformer>(model.config, std::move(weights), std::move(scratch),
+                                                   options.max_batched_tokens, ops, stream);
+  transformer->set_lookahead(std::move(lookahead));
+  return transformer;
 }
 
 Result<std::unique_ptr<Transformer>> load_transformer(const FileSystem& files, const std::string& path, Device& device,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/model/lookahead.h"
 #include "engine/model/model.h"
 #include "engine/model/model_config.h"
 #include "engine/model/model_source.h"
@@ -26,6 +27,7 @@ struct LoadOptions {
   WeightPlanOptions weights = {};
   WeightProgress progress = {};               // may be empty
   bool verify_weights = true;                 // compare the checksums of a packed model
+  LookaheadOptions lookahead = {};            // of experts in a store
   std::optional<ExpertLoading> experts = {};  // experts in a store; none: all in memory
 };
 
@@ -48,6 +50,8 @@ class Transformer final : public Model {
   std::int64_t weight_bytes() const;  // packed, in device memory
   std::int64_t scratch_bytes() const { return scratch_.bytes(); }
 
+  void set_lookahead(std::unique_ptr<Lookahead> lookahead) { lookahead_ = std::move(lookahead); }  // null: none
+  const Lookahead* lookahead() const { return lookahead_.get(); }
   const ExpertStore* store() const { return weights_->store.get(); }  // null: all experts are in memory
 
  private:
@@ -55,6 +59,7 @@ class Transformer final : public Model {
 
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;
+  std::unique_ptr<Lookahead> lookahead_;
   StepScratch scratch_;
   std::int32_t max_batched_tokens_;
   std::vector<std::vector<float>> rope_frequencies_;  // per rope of the config

@@ -194,6 +194,9 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
     load.experts->store.transfer.verify = options.verify_weights;
     load.experts->store.evict_at_release = options.evict_experts_at_release;
     load.experts->warm = options.expert_warm;
+    const auto mode = lookahead_mode_named(options.lookahead);
+    if (!mode) return invalid_argument("must be off, shadow, auto or always", "lookahead");
+    load.lookahead = {.mode = *mode, .distance = options.lookahead_distance};
     load.experts->counters_dir = options.model;
     choice.threads = 1;
     loaded.background = make_backend(choice, &error);

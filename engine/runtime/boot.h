@@ -40,6 +40,8 @@ struct BootOptions {
   std::string expert_memory = "all";          // memory for experts: as parse_expert_memory() takes it
   std::string expert_policy = "score";        // which of them stay: a name of make_eviction_policy()
   bool expert_warm = true;                    // fill their memory at boot, by the counters that the last run left
+  std::string lookahead = "auto";             // off, shadow, auto, always: loads of experts ahead of their layer
+  std::int32_t lookahead_distance = 1;        // layers ahead, 1 to 3
   bool evict_experts_at_release = false;      // for tests: none stays
   std::optional<DType> kv_type;               // f32, f16 or bf16; none: ModelSummary::kv_type
   std::uint64_t seed = 0;                     // start of the seeds of requests that bring none

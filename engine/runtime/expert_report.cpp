@@ -38,6 +38,8 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   hints_.counter = &m.counter("moe_hints", "Loads begun ahead of use.", labels);
   hints_useful_.counter = &m.counter("moe_hints_useful", "Of them: used by the layer they were for.", labels);
   hints_wasted_.counter = &m.counter("moe_hints_wasted", "Of them: not used by it.", labels);
+  guesses_.counter = &m.counter("moe_lookahead_guesses", "Experts guessed for rows by the routers ahead.", labels);
+  guesses_right_.counter = &m.counter("moe_lookahead_guesses_right", "Of them: the row was routed there.", labels);
   slots_ = &m.gauge("moe_expert_slots", "Experts that memory can hold.", labels);
   used_ = &m.gauge("moe_expert_slots_used", "Of them: holding or loading one.", labels);
   bandwidth_ = &m.gauge("moe_expert_read_bytes_per_second", "Speed of loads while any was in flight.", from_disk);
@@ -60,6 +62,8 @@ void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   hints_.follow(real(now.hints));
   hints_useful_.follow(real(now.hints_useful));
   hints_wasted_.follow(real(now.hints_wasted));
+  guesses_.follow(real(now.guesses));
+  guesses_right_.follow(real(now.guesses_right));
   slots_->set(real(now.slots));
   used_->set(real(now.slots_used));
   bandwidth_->set(share(real(now.loaded_bytes), now.read_seconds));

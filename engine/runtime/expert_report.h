@@ -28,7 +28,7 @@ class ExpertReport {
 
   std::unique_ptr<Metrics> own_;
   Series hits_, misses_, late_, evictions_, loaded_bytes_, retries_, failures_, stall_;
-  Series hints_, hints_useful_, hints_wasted_;
+  Series hints_, hints_useful_, hints_wasted_, guesses_, guesses_right_;
   Gauge* slots_;
   Gauge* used_;
   Gauge* bandwidth_;

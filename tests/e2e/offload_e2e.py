@@ -118,6 +118,18 @@ class Offload(unittest.TestCase):
         with Served(out, *flags) as served:
             self.assertEqual(self.answer(served), self.want)
 
+    def test_lookahead_changes_no_text(self):
+        for mode, distance in (("off", 1), ("shadow", 1), ("auto", 1), ("always", 1), ("always", 2), ("always", 3)):
+            with Served(self.packed, "--expert-memory", "30%", "--lookahead", mode, "--lookahead-distance", str(distance)) as served:
+                self.assertEqual(self.answer(served), self.want)
+                seen = figures(served)
+            self.assertEqual(seen["moe_lookahead_guesses_total"] > 0, mode != "off")
+            self.assertEqual(seen["moe_hints_total"] > 0, mode == "always" or seen["moe_hints_total"] > 0 and mode == "auto")
+            if mode == "always":
+                self.assertGreater(seen["moe_hints_useful_total"], seen["moe_hints_wasted_total"])
+            print(f"{mode} {distance}: right {seen['moe_lookahead_guesses_right_total']:.0f} of "
+                  f"{seen['moe_lookahead_guesses_total']:.0f}, hints {seen['moe_hints_total']:.0f}")
+
     def flip(self, folder):
         """One bit in each expert."""
         files = sorted(folder.glob("*.fgw"))

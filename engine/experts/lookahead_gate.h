@@ -1,0 +1,71 @@
+// Which guesses about a later layer's experts are worth loading ahead. Pure and deterministic: how often guesses of
+// each rank came true is learned as it goes, the rest is what the caller measured. One thread.
+//
+// A guess that comes true saves at most the time that the link would have been idle before the layer; a wrong one
+// delays the loads that are needed by what it takes beyond that time, and costs what it evicted. Prediction is accurate
+// and still often loses, because a busy link has no such time: then nothing is issued (Speculating experts, arXiv
+// 2603.19289; PreScope, arXiv 2509.23638).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/experts/expert_key.h"
+
+namespace foregate {
+
+enum class LookaheadMode : std::uint8_t { kOff, kShadow, kAuto, kAlways };
+std::optional<LookaheadMode> lookahead_mode_named(std::string_view word);  // off, shadow, auto, always
+const char* lookahead_mode_name(LookaheadMode mode);
+
+// What the link and the layers take, in seconds, as measured of late.
+struct LinkTimes {
+  double load = 0.0;   // one expert
+  double idle = 0.0;   // between the last load of a layer and the first of the next
+  double layer = 0.0;  // from one MoE layer to the next
+};
+
+struct Guess {
+  std::int32_t expert = 0;
+  double probability = 0.0;
+};
+
+struct GateStats {
+  std::uint64_t guesses = 0;  // experts guessed, each slot of each row
+  std::uint64_t right = 0;    // of them: routed to by that row
+};
+
+class LookaheadGate {
+ public:
+  // `experts` of each layer; top_k guesses a row; a guess is for `distance` layers ahead.
+  LookaheadGate(std::vector<std::int32_t> experts, std::int32_t top_k);
+
+  // The guesses for `layer`, [rows, top_k] ids by falling score, as candidates: each expert once, likeliest first.
+  void guess(LayerId layer, std::span<const std::int32_t> ids, std::vector<Guess>& out) const;
+  // What the rows were routed to in the end: learns from the guesses of the same rows.
+  void observe(LayerId layer, std::span<const std::int32_t> guessed, std::span<const std::int32_t> routed);
+  // Whether to load a guess: its gain, by the times and the value of what it would evict (the chance that that one is
+  // used before), must be positive; the gain in seconds, or nothing.
+  static std::optional<double> gain(double probability, const LinkTimes& times, double victim_value);
+  // Whether a layer's guesses have been seen often enough, and gain at least 3 % of the layer's time.
+  bool worth(LayerId layer, double gain_seconds, const LinkTimes& times) const;
+
+  double chance(LayerId layer, std::int32_t rank) const;
+  const GateStats& stats(LayerId layer) const { return layers_[static_cast<std::size_t>(layer.value)].stats; }
+
+ private:
+  struct Layer {
+    std::vector<double> right;  // by rank, decayed
+    double seen = 0;            // rows, decayed
+    GateStats stats;
+  };
+  std::vector<std::int32_t> experts_;
+  std::int32_t top_k_;
+  std::vector<Layer> layers_;
+  mutable std::vector<double> miss_;  // by expert: the chance that no row uses it
+};
+
+}  // namespace foregate

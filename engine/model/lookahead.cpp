@@ -1,0 +1,125 @@
+#include "engine/model/lookahead.h"
+
+#include <algorithm>
+
+namespace foregate {
+namespace {
+
+constexpr std::int64_t kMostRows = 16;  // of a step; more rows wake nearly all experts anyway
+
+std::vector<std::int32_t> expert_counts(const ModelConfig& config) {
+  std::vector<std::int32_t> counts;
+  for (const LayerConfig& layer : config.layers) counts.push_back(layer.sparse ? config.router.experts : 0);
+  return counts;
+}
+
+bool decodes(const Step& step) {
+  const auto one = [](const SeqSpan& seq) { return seq.rows == 1; };
+  return step.rows <= kMostRows && std::all_of(step.input.seqs.begin(), step.input.seqs.end(), one);
+}
+
+}  // namespace
+
+Lookahead::Lookahead(const ModelConfig& config, const LookaheadOptions& options)
+    : options_(options),
+      gate_(expert_counts(config), config.router.top_k),
+      ahead_(config.layers.size(), -1),
+      pending_(config.layers.size()) {
+  std::vector<std::int32_t> sparse;
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    if (config.layers[i].sparse) sparse.push_back(static_cast<std::int32_t>(i));
+  }
+  const auto distance = static_cast<std::size_t>(options.distance);
+  for (std::size_t i = 0; i + distance < sparse.size(); ++i) {
+    ahead_[static_cast<std::size_t>(sparse[i])] = sparse[i + distance];
+  }
+}
+
+Result<std::unique_ptr<Lookahead>> Lookahead::create(const ModelConfig& config, const LookaheadOptions& options,
+                                                     Device& device) {
+  if (options.distance < 1 || options.distance > 3) {
+    return invalid_argument("must lie between 1 and 3", "lookahead_distance");
+  }
+  std::unique_ptr<Lookahead> lookahead(new Lookahead(config, options));
+  const std::int64_t sizes[] = {kMostRows * config.hidden_size, kMostRows * config.router.experts,
+                                kMostRows * config.router.top_k, kMostRows * config.router.top_k};
+  std::int64_t floats = 0;
+  for (const std::int64_t size : sizes) floats += (size + 15) / 16 * 16;
+  lookahead->memory_ = device.allocate(static_cast<std::size_t>(floats) * sizeof(float));
+  if (!lookahead->memory_) return resource_exhausted("no memory for the lookahead");
+  float* at = reinterpret_cast<float*>(lookahead->memory_.data());
+  const auto take = [&at](std::int64_t size) { return std::exchange(at, at + (size + 15) / 16 * 16); };
+  lookahead->normed_ = take(sizes[0]);
+  lookahead->logits_ = take(sizes[1]);
+  lookahead->weights_ = take(sizes[2]);
+  lookahead->ids_ = reinterpret_cast<std::int32_t*>(take(sizes[3]));
+  return lookahead;
+}
+
+std::span<const std::int32_t> Lookahead::run_router(const Step& step, const LayerWeights& target) {
+  const std::int64_t hidden = step.config.hidden_size;
+  const View2<float> normed{normed_, step.rows, hidden, hidden};
+  step.ops.rms_norm(step.stream, RmsNormArgs{.x = step.read(step.scratch.hidden, hidden),
+                                             .residual = {},
+                                             .weight = target.ffn_norm,
+                                             .eps = step.config.rms_norm_eps,
+                                             .out = normed});
+  target.router.route(step.ops, step.stream, {normed_, step.rows, hidden, hidden}, logits_, ids_, weights_);
+  step.stream.synchronize();
+  return {ids_, static_cast<std::size_t>(step.rows * step.config.router.top_k)};
+}
+
+void Lookahead::compare(const Step& step, LayerId id) {
+  const Pending& pending = pending_[static_cast<std::size_t>(id.value)];
+  const auto assignments = static_cast<std::size_t>(step.rows * step.config.router.top_k);
+  if (pending.step != step.number || pending.ids.size() != assignments) return;
+  gate_.observe(id, pending.ids, {step.scratch.router_ids, assignments});
+}
+
+void Lookahead::issue(LayerId target, std::span<const std::int32_t> ids, ExpertStore& store) {
+  if (options_.mode == LookaheadMode::kShadow) return;
+  gate_.guess(target, ids, guesses_);
+  const LinkTimes times = store.link_times();
+  double gained = 0;
+  keys_.clear();
+  for (const Guess& guess : guesses_) {
+    const ExpertKey key{target, ExpertId{guess.expert}};
+    if (store.held(key)) continue;
+    if (options_.mode == LookaheadMode::kAuto) {
+      const auto gain = LookaheadGate::gain(guess.probability, times, store.victim_value(key));
+      if (!gain) break;  // the others are less likely still
+      gained += *gain;
+    }
+    keys_.push_back(key);
+    // What does not fit into the idle time of the link would only delay others.
+    if (options_.mode == LookaheadMode::kAuto && static_cast<double>(keys_.size()) * times.load >= times.idle) break;
+  }
+  if (keys_.empty() || (options_.mode == LookaheadMode::kAuto && !gate_.worth(target, gained, times))) return;
+  issued_ += keys_.size();
+  store.prefetch(keys_);
+}
+
+void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers,
+                              ExpertStore& store) {
+  if (options_.mode == LookaheadMode::kOff || !decodes(step)) return;
+  compare(step, id);
+  const std::int32_t target = ahead_[static_cast<std::size_t>(id.value)];
+  if (target < 0) return;
+  const auto ids = run_router(step, layers[static_cast<std::size_t>(target)]);
+  Pending& pending = pending_[static_cast<std::size_t>(target)];
+  pending.step = step.number;
+  pending.ids.assign(ids.begin(), ids.end());
+  issue(LayerId{target}, ids, store);
+}
+
+LookaheadStats Lookahead::stats() const {
+  LookaheadStats stats{.issued = issued_};
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    const GateStats& layer = gate_.stats(LayerId{static_cast<std::int32_t>(i)});
+    stats.guesses += layer.guesses;
+    stats.right += layer.right;
+  }
+  return stats;
+}
+
+}  // namespace foregate

@@ -1,0 +1,67 @@
+// Pre-gating lookahead, free of training: while a MoE layer's experts are on their way, the routers of the layers ahead
+// run on what the layer's own router saw, and the experts they would choose may be loaded ahead (lookahead_gate.h
+// decides). It never changes what is computed. Engine thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/experts/expert_store.h"
+#include "engine/experts/lookahead_gate.h"
+#include "engine/model/model_weights.h"
+#include "engine/model/step.h"
+
+namespace foregate {
+
+struct LookaheadOptions {
+  LookaheadMode mode = LookaheadMode::kAuto;
+  std::int32_t distance = 1;  // MoE layers ahead, 1 to 3
+};
+
+struct LookaheadStats {
+  std::uint64_t guesses = 0;  // experts guessed for rows
+  std::uint64_t right = 0;    // that the rows were then routed to
+  std::uint64_t issued = 0;   // loads asked for ahead
+};
+
+class Lookahead {
+ public:
+  static Result<std::unique_ptr<Lookahead>> create(const ModelConfig& config, const LookaheadOptions& options,
+                                                   Device& device);
+
+  // Layer `id` has routed its rows and its loads are under way: compares with what was guessed for it, guesses for the
+  // layer ahead, asks the store for what is worth it. Prompts are passed over.
+  void after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store);
+  // Layer `target`'s router on the residual stream as it is now: [rows, top_k] ids by falling score. At the target's
+  // own place it gives what the layer routes.
+  std::span<const std::int32_t> run_router(const Step& step, const LayerWeights& target);
+
+  LookaheadStats stats() const;
+  LookaheadMode mode() const { return options_.mode; }
+
+ private:
+  struct Pending {
+    std::int64_t step = -1;  // for which the guesses are
+    std::vector<std::int32_t> ids;
+  };
+  Lookahead(const ModelConfig& config, const LookaheadOptions& options);
+  void compare(const Step& step, LayerId id);
+  void issue(LayerId target, std::span<const std::int32_t> ids, ExpertStore& store);
+
+  LookaheadOptions options_;
+  LookaheadGate gate_;
+  std::vector<std::int32_t> ahead_;  // of each layer: the MoE layer `distance` further, or -1
+  std::vector<Pending> pending_;     // by layer guessed for
+  std::vector<Guess> guesses_;
+  std::vector<ExpertKey> keys_;
+  std::uint64_t issued_ = 0;
+  Memory memory_;
+  float* normed_ = nullptr;
+  float* logits_ = nullptr;
+  float* weights_ = nullptr;
+  std::int32_t* ids_ = nullptr;
+};
+
+}  // namespace foregate
