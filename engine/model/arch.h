@@ -21,6 +21,7 @@ enum class WindowRule {
 // Names under the layer's stem of one layer's MoE block. A null name: the tensor does not exist.
 struct MoeNames {
   const char* router = nullptr;         // [experts, hidden]
+  const char* router_bias = nullptr;    // [experts], added to the router's logits; a layer may lack it
   const char* gate = nullptr;           // per expert [intermediate, hidden]
   const char* up = nullptr;             // per expert [intermediate, hidden]
   const char* down = nullptr;           // per expert [hidden, intermediate]

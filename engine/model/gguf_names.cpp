@@ -8,6 +8,7 @@ namespace {
 
 const MoeNames kGgufMoe = {
     .router = "ffn_gate_inp.weight",
+    .router_bias = "ffn_gate_inp.bias",
     // One tensor per expert: files of early 2024 and before.
     .gate = "ffn_gate.{}.weight",
     .up = "ffn_up.{}.weight",
@@ -34,32 +35,13 @@ const GgufArch kArchs[] = {
 
 // Under "blk.N.". {} stands for an expert's number.
 constexpr std::string_view kLayerTensors[] = {
-    "attn_norm.weight",
-    "attn_q.weight",
-    "attn_q.bias",
-    "attn_k.weight",
-    "attn_k.bias",
-    "attn_v.weight",
-    "attn_v.bias",
-    "attn_output.weight",
-    "attn_output.bias",
-    "attn_q_norm.weight",
-    "attn_k_norm.weight",
-    "ffn_norm.weight",
-    "ffn_gate_inp.weight",
-    "ffn_gate_exps.weight",
-    "ffn_up_exps.weight",
-    "ffn_down_exps.weight",
-    "ffn_gate.{}.weight",
-    "ffn_up.{}.weight",
-    "ffn_down.{}.weight",
-    "ffn_gate.weight",
-    "ffn_up.weight",
-    "ffn_down.weight",
-    "ffn_gate_inp_shexp.weight",
-    "ffn_gate_shexp.weight",
-    "ffn_up_shexp.weight",
-    "ffn_down_shexp.weight",
+    "attn_norm.weight",      "attn_q.weight",       "attn_q.bias",           "attn_k.weight",
+    "attn_k.bias",           "attn_v.weight",       "attn_v.bias",           "attn_output.weight",
+    "attn_output.bias",      "attn_q_norm.weight",  "attn_k_norm.weight",    "ffn_norm.weight",
+    "ffn_gate_inp.weight",   "ffn_gate_inp.bias",   "ffn_gate_exps.weight",  "ffn_up_exps.weight",
+    "ffn_down_exps.weight",  "ffn_gate.{}.weight",  "ffn_up.{}.weight",      "ffn_down.{}.weight",
+    "ffn_gate.weight",       "ffn_up.weight",       "ffn_down.weight",       "ffn_gate_inp_shexp.weight",
+    "ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight",
 };
 constexpr std::string_view kOtherTensors[] = {"token_embd.weight", "output_norm.weight", "output.weight",
                                               kGgufRopeDivisors};

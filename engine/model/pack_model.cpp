@@ -101,18 +101,18 @@ std::uint64_t source_checksum(const PackPlan& plan, const PackOptions& options) 
 }
 
 // Packs the next unit of the writer. `done` grows by the source bytes of each piece.
-class UnitPacker {
+class UnitPacker final : public UnitSource {
  public:
   UnitPacker(const PackPlan& plan, const OpTable& ops, Stream& stream, const PackProgress& progress)
       : plan_(plan), packer_(plan.source, ops, stream), progress_(progress) {
     for (const WeightItem& item : plan.items) total_bytes_ += source_bytes(item);
   }
 
-  void skip(std::size_t unit) {
+  void skip(std::size_t unit) override {
     for (const std::size_t i : plan_.unit_items[unit]) done_bytes_ += source_bytes(plan_.items[i]);
   }
 
-  Status pack(std::size_t unit, PackedWriter& writer) {
+  Status write(std::size_t unit, PackedWriter& writer) override {
     for (std::size_t t = 0; t < plan_.unit_items[unit].size(); ++t) {
       const std::uint64_t offset = plan_.index.units[unit].tensors[t].offset;
       RETURN_IF_ERROR(pack_item(plan_.items[plan_.unit_items[unit][t]], offset, writer));
@@ -148,12 +148,17 @@ class UnitPacker {
 }  // namespace
 
 Result<PackPlan> plan_pack(const FileSystem& files, const std::string& path, const PackOptions& options) {
-  PackPlan plan;
   ASSIGN_OR_RETURN(OpenModel model, open_model(files, path));
   if (model.index.packed() != nullptr) {
     return invalid_argument(path + " is packed already; pack the original", "MODEL");
   }
-  ASSIGN_OR_RETURN(plan.small_files, small_files_of(files, model));
+  ASSIGN_OR_RETURN(auto small_files, small_files_of(files, model));
+  return plan_pack(std::move(model), std::move(small_files), options);
+}
+
+Result<PackPlan> plan_pack(OpenModel model, std::vector<SmallFile> small_files, const PackOptions& options) {
+  PackPlan plan;
+  plan.small_files = std::move(small_files);
   plan.config = std::move(model.config);
   plan.source = std::move(model.index);
   plan.unused = std::make_unique<ModelWeights>();
@@ -165,25 +170,30 @@ Result<PackPlan> plan_pack(const FileSystem& files, const std::string& path, con
   return plan;
 }
 
-Result<PackReport> run_pack(const PackPlan& plan, const FileSystem& files, OutputDirectory& out, const OpTable& ops,
-                            Stream& stream, const PackProgress& progress) {
+Result<PackReport> run_pack(const PackPlan& plan, const FileSystem& files, OutputDirectory& out, UnitSource& units,
+                            const PackProgress& progress) {
   const ReadProgress reading_back = [&progress](std::uint64_t done, std::uint64_t total) {
     if (progress) progress("verify", static_cast<double>(done) / static_cast<double>(total));
   };
   ASSIGN_OR_RETURN(PackedWriter writer, PackedWriter::open(out, files, plan.index, reading_back));
   PackReport report;
   report.units_before = writer.next_unit();
-  UnitPacker packer(plan, ops, stream, progress);
   for (std::size_t unit = 0; unit < plan.index.units.size(); ++unit) {
     if (unit < report.units_before) {
-      packer.skip(unit);
+      units.skip(unit);
     } else {
-      RETURN_IF_ERROR(packer.pack(unit, writer));
+      RETURN_IF_ERROR(units.write(unit, writer));
     }
   }
   if (!writer.finished()) RETURN_IF_ERROR(writer.finish(plan.small_files));
   report.index = writer.index();
   return report;
+}
+
+Result<PackReport> run_pack(const PackPlan& plan, const FileSystem& files, OutputDirectory& out, const OpTable& ops,
+                            Stream& stream, const PackProgress& progress) {
+  UnitPacker packer(plan, ops, stream, progress);
+  return run_pack(plan, files, out, packer, progress);
 }
 
 }  // namespace foregate

@@ -11,6 +11,7 @@
 
 #include "engine/base/status.h"
 #include "engine/model/model_config.h"
+#include "engine/model/model_source.h"
 #include "engine/model/weight_plan.h"
 #include "engine/weights/packed_writer.h"
 #include "engine/weights/tensor_index.h"
@@ -40,6 +41,8 @@ struct PackPlan {
 // `path` leads to a model as find_model() takes it. Errors as open_model() and load_weights() have them;
 // kInvalidArgument when the model is packed already.
 Result<PackPlan> plan_pack(const FileSystem& files, const std::string& path, const PackOptions& options);
+// Of an opened model that is not packed, with the small files that go along.
+Result<PackPlan> plan_pack(OpenModel model, std::vector<SmallFile> small_files, const PackOptions& options);
 
 struct PackReport {
   PackedIndex index;
@@ -49,8 +52,20 @@ struct PackReport {
 // `stage` is "verify" while what an earlier run wrote is read back, then "pack"; `fraction` of it is done.
 using PackProgress = std::function<void(std::string_view stage, double fraction)>;
 
+// Where the bytes of a plan's units come from: asked for each unit in order, of which the first may be there already.
+class UnitSource {
+ public:
+  virtual ~UnitSource() = default;
+  virtual void skip(std::size_t unit) = 0;
+  // Writes the tensors of the next unit of `writer` at their offsets and ends it.
+  virtual Status write(std::size_t unit, PackedWriter& writer) = 0;
+};
+
 // Writes what `out` lacks of the plan. A finished directory of the same plan is left as it is. Errors as PackedWriter
 // has them; after one the directory holds an unfinished pack, which the same call finishes.
+Result<PackReport> run_pack(const PackPlan& plan, const FileSystem& files, OutputDirectory& out, UnitSource& units,
+                            const PackProgress& progress);
+// The same with the weights of the plan's source.
 Result<PackReport> run_pack(const PackPlan& plan, const FileSystem& files, OutputDirectory& out, const OpTable& ops,
                             Stream& stream, const PackProgress& progress);
 

@@ -273,9 +273,12 @@ void Planner::moe(const LayerConfig& layer, LayerWeights& out) {
   const MoeNames* names = &moe_names();
   out.router.rule = config_.router;
   matrix(stem_ + names->router, config_.router.experts, config_.hidden_size, WeightGroup::kRouter, out.router.gate);
+  const auto has = [&](const char* name) { return name != nullptr && index_.find(stem_ + name) != nullptr; };
+  if (has(names->router_bias)) {
+    vector(stem_ + names->router_bias, config_.router.experts, WeightGroup::kRouter, out.router.logit_bias);
+  }
   if (!status_.ok()) return;
   weights_.experts.add_layer(config_.router.experts);
-  const auto has = [&](const char* name) { return name != nullptr && index_.find(stem_ + name) != nullptr; };
   if (has(names->stacked_gate)) {
     stacked_experts(*names, layer.ffn_intermediate);
   } else if (has(names->fused_gate_up)) {

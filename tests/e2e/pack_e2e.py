@@ -158,6 +158,31 @@ class Pack(unittest.TestCase):
             self.assertEqual(foregate("inspect", out, "--verify").returncode, 0)
             self.assertIn("packed already", foregate("pack", model, out).stdout)
 
+    def test_a_shape_is_a_model_for_every_command(self):
+        out, shape = OPTIONS.work / "shape", ("--shape", "tiny", "-q", "q4_0", "--skew", "1")
+        done = foregate("pack", *shape, out, "--verify")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("64 of them experts", done.stdout)
+        self.assertIn("packed already", foregate("pack", *shape, out).stdout)
+        self.assertEqual(foregate("inspect", out, "--verify").returncode, 0)
+        tests = ("-p", "0", "-n", "4", "-r", "1", "-o", "json")
+        rows = [json.loads(foregate("bench", *words, *tests).stdout)[0] for words in ((out,), shape)]
+        for figure in ("model_n_params", "ops_per_token", "bytes_per_token"):  # the latter counts the experts chosen
+            self.assertEqual(rows[0][figure], rows[1][figure])
+        with Served(out) as served:
+            body = {"model": "demo", "prompt": "hello to the sea", "max_tokens": 8, "temperature": 0}
+            status, text = served.request("POST", "/v1/completions", body)
+        self.assertEqual(status, 200, text)
+        choice = json.loads(text)["choices"][0]
+        self.assertTrue(choice["text"].isascii() and len(choice["text"]) >= 8, text)
+        for words, says in ((("--shape", "gpt-oss-20b", OPTIONS.work / "x"), "not read from files"),
+                            ((*shape, OPTIONS.model, OPTIONS.work / "x"), "no model"),
+                            ((OPTIONS.work / "x",), "--shape"), (("--skew", "1", OPTIONS.model, "x"), "--shape")):
+            done = foregate("pack", *words)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(says, done.stderr)
+        self.assertFalse((OPTIONS.work / "x").exists())
+
     def test_server_answers_as_with_the_original(self):
         body = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 48, "temperature": 0, "logprobs": 3}
         answers = []

@@ -29,8 +29,8 @@ struct Machine {
   std::unique_ptr<Transformer> model;
 };
 
-OpenModel opened(const char* shape, const char* format) {
-  auto model = open_shape(*find_shape(shape), 0, shape_format(format).value());
+OpenModel opened(const char* shape, const char* format, const RoutingPlan& routing) {
+  auto model = open_shape(shape, 0, format, routing.skew != 0.0);
   CHECK(model.ok());
   return std::move(model).value();
 }
@@ -42,7 +42,7 @@ std::unique_ptr<Machine> made(const char* shape, const char* format, const Routi
   true_router = machine->backend.ops.router_topk;
   machine->backend.ops.router_topk = recording_router;
   machine->stream = machine->backend.device->create_stream();
-  auto model = make_shape_transformer(opened(shape, format), routing, 256, threads, *machine->backend.device,
+  auto model = make_shape_transformer(opened(shape, format, routing), routing, 256, threads, *machine->backend.device,
                                       machine->backend.ops, *machine->stream);
   CHECK(model.ok());
   machine->model = std::move(model).value();

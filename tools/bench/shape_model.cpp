@@ -1,9 +1,5 @@
 #include "tools/bench/shape_model.h"
 
-#include <algorithm>
-#include <atomic>
-#include <cmath>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -12,124 +8,40 @@
 #include "engine/model/weight_plan.h"
 #include "engine/runtime/memory_budget.h"
 #include "kernels/registry/registry.h"
-#include "tools/bench/random_weights.h"
+#include "tools/bench/shape_weights.h"
 #include "tools/bench/shapes.h"
 
 namespace foregate {
 namespace {
 
-// As tests/bench/make_shape_gguf.py has them: logits stay finite and routing is uniform unless planted otherwise.
-constexpr float kEmbeddingDeviation = 0.5f;
-constexpr float kMatrixDeviation = 0.02f;
 constexpr std::int64_t kAlignment = 64;
 
 std::int64_t aligned_bytes(const WeightItem& item) {
   return (packed_bytes(item.format, item.rows, item.cols) + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-class Maker {
- public:
-  Maker(const ModelConfig& config, const RoutingPlan& routing, int threads, const WeightProgress& progress)
-      : config_(config),
-        routing_(routing),
-        threads_(threads),
-        progress_(progress),
-        router_rows_(config.router.experts, config.hidden_size, kMatrixDeviation, routing) {}
-
-  Status make(const std::vector<WeightItem>& items, Device& device, ModelWeights& weights);
-
- private:
-  struct Place {
-    const WeightItem* item;
-    std::uint64_t number;  // in the plan: the stream of its random numbers
-    std::byte* packed;
-  };
-
-  Result<std::vector<Place>> place(const std::vector<WeightItem>& items, std::size_t first, std::size_t last,
-                                   Device& device, ModelWeights& weights);
-  void fill_all(const std::vector<Place>& places) const;
-  void fill(const Place& place) const;
-  float deviation(const WeightItem& item) const;
-  Status plant(std::int32_t layer, Device& device, ModelWeights& weights);
-
-  const ModelConfig& config_;
-  const RoutingPlan& routing_;
-  int threads_;
-  const WeightProgress& progress_;
-  RouterRows router_rows_;
-};
-
-// Matrices that write to the residual stream are smaller, so that depth does not make it grow.
-float Maker::deviation(const WeightItem& item) const {
-  if (item.group == WeightGroup::kEmbedding) return kEmbeddingDeviation;
-  const bool writes = item.rows == config_.hidden_size && (item.name.find("attn_output") != std::string::npos ||
-                                                           item.name.find("ffn_down") != std::string::npos);
-  return writes ? kMatrixDeviation / std::sqrt(2.0f * static_cast<float>(config_.layers.size())) : kMatrixDeviation;
-}
-
-void Maker::fill(const Place& place) const {
-  const WeightItem& item = *place.item;
-  if (item.vector != nullptr) {
-    auto* values = reinterpret_cast<float*>(place.packed);
-    std::fill_n(values, item.rows, item.group == WeightGroup::kNorm ? 1.0f : 0.0f);
-    return;
-  }
-  fill_random(item.format, item.rows, item.cols, deviation(item), stream_seed(routing_.seed, place.number),
-              place.packed);
-}
-
-void Maker::fill_all(const std::vector<Place>& places) const {
-  std::atomic<std::size_t> next{0};
-  const auto work = [&] {
-    for (std::size_t i = next++; i < places.size(); i = next++) fill(places[i]);
-  };
-  std::vector<std::jthread> helpers;
-  for (int t = 1; t < threads_; ++t) helpers.emplace_back(work);
-  work();
-}
-
-// One allocation for items [first, last), which are of one layer. Routers are left out: plant() makes them.
-Result<std::vector<Maker::Place>> Maker::place(const std::vector<WeightItem>& items, std::size_t first,
-                                               std::size_t last, Device& device, ModelWeights& weights) {
+// One allocation for items [first, last), which are of one layer.
+Result<std::vector<WeightPlace>> place_items(const std::vector<WeightItem>& items, std::size_t first, std::size_t last,
+                                             Device& device, ModelWeights& weights) {
   std::int64_t bytes = 0;
   for (std::size_t i = first; i < last; ++i) bytes += aligned_bytes(items[i]);
   Memory memory = device.allocate(static_cast<std::size_t>(bytes));
   if (!memory) return resource_exhausted("no memory for " + std::to_string(bytes) + " bytes of weights");
   std::byte* at = memory.data();
   weights.memory.push_back(std::move(memory));
-  std::vector<Place> places;
+  std::vector<WeightPlace> places;
   for (std::size_t i = first; i < last; ++i) {
     const WeightItem& item = items[i];
     if (item.matrix != nullptr) *item.matrix = PackedWeight{at, item.format, item.rows, item.cols};
     if (item.vector != nullptr) *item.vector = reinterpret_cast<const float*>(at);
-    if (item.group == WeightGroup::kRouter) {
-      pack_f32(router_rows_.next(), item.rows, item.cols, at);
-    } else {
-      places.push_back({&item, i, at});
-    }
+    places.push_back({i, at});
     at += aligned_bytes(item);
   }
   return places;
 }
 
-// The biases of a layer's router, where routing is to be skewed. The input of a router is normalized: its logits have
-// the deviation of a router row's length.
-Status Maker::plant(std::int32_t layer, Device& device, ModelWeights& weights) {
-  if (routing_.skew == 0.0) return {};
-  const std::int32_t experts = config_.router.experts;
-  Memory memory = device.allocate(static_cast<std::size_t>(experts) * sizeof(float));
-  if (!memory) return resource_exhausted("no memory for the biases of a router");
-  auto* biases = reinterpret_cast<float*>(memory.data());
-  weights.memory.push_back(std::move(memory));
-  const double sigma = kMatrixDeviation * std::sqrt(static_cast<double>(config_.hidden_size));
-  const std::vector<float> by_rank = planted_biases(experts, config_.router.top_k, routing_.skew, sigma);
-  const std::vector<std::int32_t> order = expert_of_rank(experts, layer, routing_.seed);
-  for (std::size_t r = 0; r < order.size(); ++r) biases[order[r]] = by_rank[r];
-  weights.layers[static_cast<std::size_t>(layer)].router.logit_bias = biases;
-  return {};
-}
-
-Status Maker::make(const std::vector<WeightItem>& items, Device& device, ModelWeights& weights) {
+Status make_items(const std::vector<WeightItem>& items, ShapeWeights& shape, int threads, Device& device,
+                  ModelWeights& weights, const WeightProgress& progress) {
   std::uint64_t total = 0;
   for (const WeightItem& item : items) total += static_cast<std::uint64_t>(aligned_bytes(item));
   std::uint64_t done = 0;
@@ -137,10 +49,9 @@ Status Maker::make(const std::vector<WeightItem>& items, Device& device, ModelWe
     while (last < items.size() && items[last].layer == items[first].layer) {
       done += static_cast<std::uint64_t>(aligned_bytes(items[last++]));
     }
-    ASSIGN_OR_RETURN(const auto places, place(items, first, last, device, weights));
-    fill_all(places);
-    if (items[first].layer >= 0) RETURN_IF_ERROR(plant(items[first].layer, device, weights));
-    if (progress_) progress_(done, total);
+    ASSIGN_OR_RETURN(const auto places, place_items(items, first, last, device, weights));
+    shape.fill(places, threads);
+    if (progress) progress(done, total);
   }
   weights.how_loaded = "random weights of a shape";
   return {};
@@ -186,21 +97,14 @@ void describe(const OpenModel& opened, const ModelSummary& summary, double secon
   model.boot_report.weights = model.transformer->weights().how_loaded;
 }
 
-std::string known_shapes() {
-  std::string names;
-  for (const ModelShape& shape : all_shapes()) names += std::string(names.empty() ? "" : ", ") + shape.name;
-  return names;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<ModelWeights>> make_shape_weights(const OpenModel& model, const RoutingPlan& routing,
                                                          int threads, Device& device, const WeightProgress& progress) {
-  RETURN_IF_ERROR(check_routing(routing));
   auto weights = std::make_unique<ModelWeights>();
   ASSIGN_OR_RETURN(const auto items, plan_weights(model.config, model.index, {}, *weights));
-  Maker maker(model.config, routing, threads, progress);
-  RETURN_IF_ERROR(maker.make(items, device, *weights));
+  ASSIGN_OR_RETURN(ShapeWeights shape, ShapeWeights::create(model.config, items, routing));
+  RETURN_IF_ERROR(make_items(items, shape, threads, device, *weights, progress));
   count_step_bytes(model.config, items, *weights);
   return weights;
 }
@@ -216,14 +120,10 @@ Result<std::unique_ptr<Transformer>> make_shape_transformer(const OpenModel& mod
 }
 
 Result<std::unique_ptr<BootedModel>> boot_shape(const ShapeOptions& options) {
-  const ModelShape* shape = find_shape(options.shape);
-  if (shape == nullptr) {
-    return invalid_argument("there is no shape " + options.shape + "; known: " + known_shapes(), "shape");
-  }
   const TimeNs start = system_clock().now();
   RETURN_IF_ERROR(check_routing(options.routing));
-  ASSIGN_OR_RETURN(const ShapeFormat format, shape_format(options.quantization));
-  ASSIGN_OR_RETURN(const OpenModel opened, open_shape(*shape, options.layers, format));
+  ASSIGN_OR_RETURN(const OpenModel opened,
+                   open_shape(options.shape, options.layers, options.quantization, options.routing.skew != 0.0));
   ASSIGN_OR_RETURN(const ModelSummary summary, summarize(opened, {}));
   RETURN_IF_ERROR(check_memory(summary));
   auto model = std::make_unique<ShapeModel>();

@@ -164,7 +164,7 @@ void add_attention(const ModelConfig& config, const std::string& stem, const Sha
 }
 
 void add_layer(const ModelShape& shape, const ModelConfig& config, std::int32_t layer, const ShapeFormat& format,
-               TensorList& list) {
+               bool router_biases, TensorList& list) {
   const WeightNames& names = *config.names;
   const std::string stem = numbered(names.layer, layer);
   const auto layers = static_cast<std::int32_t>(config.layers.size());
@@ -176,9 +176,16 @@ void add_layer(const ModelShape& shape, const ModelConfig& config, std::int32_t 
   add_attention(config, stem, format, finer, list);
   list.add(stem + names.ffn_norm, DType::kF32, {hidden});
   list.add(stem + names.moe->router, DType::kF32, {experts, hidden});
+  if (router_biases) list.add(stem + names.moe->router_bias, DType::kF32, {experts});
   list.add(stem + names.moe->stacked_gate, shape.expert_type.value_or(format.base), {experts, width, hidden});
   list.add(stem + names.moe->stacked_up, shape.expert_type.value_or(format.base), {experts, width, hidden});
   list.add(stem + names.moe->stacked_down, shape.expert_type.value_or(finer), {experts, hidden, width});
+}
+
+std::string known_shapes() {
+  std::string names;
+  for (const ModelShape& shape : kShapes) names += std::string(names.empty() ? "" : ", ") + shape.name;
+  return names;
 }
 
 ModelConfig shape_config(const ModelShape& shape, std::int32_t layers) {
@@ -232,7 +239,8 @@ Result<ShapeFormat> shape_format(std::string_view word) {
   return invalid_argument("a shape has no quantization " + std::string(word) + "; known: " + known, "quantization");
 }
 
-Result<OpenModel> open_shape(const ModelShape& shape, std::int32_t layers, const ShapeFormat& format) {
+Result<OpenModel> open_shape(const ModelShape& shape, std::int32_t layers, const ShapeFormat& format,
+                             bool router_biases) {
   if (layers < 0 || layers > kMostLayers) {
     return invalid_argument("must lie between 0 (the shape's own) and " + std::to_string(kMostLayers), "layers");
   }
@@ -242,7 +250,7 @@ Result<OpenModel> open_shape(const ModelShape& shape, std::int32_t layers, const
   TensorList list;
   list.add(names.embedding, format.head, {shape.vocab, shape.hidden});
   for (std::size_t i = 0; i < model.config.layers.size(); ++i) {
-    add_layer(shape, model.config, static_cast<std::int32_t>(i), format, list);
+    add_layer(shape, model.config, static_cast<std::int32_t>(i), format, router_biases, list);
   }
   list.add(names.final_norm, DType::kF32, {shape.hidden});
   list.add(names.lm_head, format.head, {shape.vocab, shape.hidden});
@@ -252,6 +260,16 @@ Result<OpenModel> open_shape(const ModelShape& shape, std::int32_t layers, const
   ASSIGN_OR_RETURN(model.index, TensorIndex::from_gguf(file));
   model.source = {ModelKind::kGguf, std::string("shape:") + shape.name};
   return model;
+}
+
+Result<OpenModel> open_shape(std::string_view name, std::int32_t layers, std::string_view quantization,
+                             bool router_biases) {
+  const ModelShape* shape = find_shape(name);
+  if (shape == nullptr) {
+    return invalid_argument("there is no shape " + std::string(name) + "; known: " + known_shapes(), "shape");
+  }
+  ASSIGN_OR_RETURN(const ShapeFormat format, shape_format(quantization));
+  return open_shape(*shape, layers, format, router_biases);
 }
 
 }  // namespace foregate

@@ -50,7 +50,12 @@ struct ShapeFormat {
 Result<ShapeFormat> shape_format(std::string_view word);
 
 // The model of a shape as if its file had been opened: configuration and tensors, which have no bytes. `layers` 0 takes
-// the shape's own number. A matrix whose rows do not fill the blocks of its type is q8_0.
-Result<OpenModel> open_shape(const ModelShape& shape, std::int32_t layers, const ShapeFormat& format);
+// the shape's own number; `router_biases` gives routers the biases that skew is planted in. A matrix whose rows do not
+// fill the blocks of its type is q8_0.
+Result<OpenModel> open_shape(const ModelShape& shape, std::int32_t layers, const ShapeFormat& format,
+                             bool router_biases = false);
+// By words. kInvalidArgument (field shape) for an unknown name, with those known.
+Result<OpenModel> open_shape(std::string_view name, std::int32_t layers, std::string_view quantization,
+                             bool router_biases);
 
 }  // namespace foregate

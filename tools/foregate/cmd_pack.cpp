@@ -1,4 +1,5 @@
-// foregate pack MODEL OUT: writes a model in the layout that the kernels compute with, so that loading is reading.
+// foregate pack MODEL OUT: writes a model in the layout that the kernels compute with, so that loading is reading; or,
+// with --shape NAME OUT, random weights of a known shape.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -6,9 +7,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "engine/model/pack_model.h"
 #include "kernels/registry/registry.h"
+#include "tools/bench/shape_pack.h"
+#include "tools/bench/shapes.h"
 #include "tools/foregate/commands.h"
 #include "tools/foregate/progress.h"
 
@@ -16,23 +20,67 @@ namespace foregate {
 namespace {
 
 struct PackArguments {
+  std::vector<std::string> paths;  // as given: a model and a directory, or the directory of a shape alone
   std::string model;
   std::string out_dir;
+  std::string shape;  // this or model
+  std::int32_t layers = 0;
+  RoutingPlan routing;
   std::string quantization = "none";
   std::uint64_t max_file_bytes = kMaxDataFileBytes;
   int threads = 0;
   bool verify = false;
 };
 
+void add_shape_options(CLI::App& app, PackArguments& arguments) {
+  std::vector<std::string> shapes;
+  for (const ModelShape& shape : all_shapes()) shapes.emplace_back(shape.name);
+  auto* shape = app.add_option("--shape", arguments.shape, "random weights of this shape instead of a model")
+                    ->check(CLI::IsMember(shapes));
+  app.add_option("--layers", arguments.layers, "layers of the shape; 0 takes its own number")
+      ->check(CLI::Range(0, 1000))
+      ->needs(shape);
+  app.add_option("--skew", arguments.routing.skew,
+                 "of a shape: the r-th most popular expert is chosen in proportion to r^-SKEW")
+      ->check(CLI::Range(0.0, kMostSkew))
+      ->needs(shape);
+  app.add_option("--affinity", arguments.routing.affinity,
+                 "of a shape: how far the experts of a layer decide those of the next, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->needs(shape);
+  app.add_option("-s,--seed", arguments.routing.seed, "of a shape's weights")->needs(shape);
+}
+
+int take_paths(PackArguments& arguments) {
+  const auto wrong = [](const char* message) {
+    std::fprintf(stderr, "foregate pack: %s\n", message);
+    return 2;
+  };
+  arguments.out_dir = arguments.paths.back();
+  if (!arguments.shape.empty()) {
+    return arguments.paths.size() == 1 ? -1 : wrong("with --shape give the directory to write, and no model");
+  }
+  if (arguments.paths.size() != 2) return wrong("give a model and the directory to write, or --shape");
+  if (arguments.quantization != "none" && !quantization_named(arguments.quantization)) {
+    return wrong("--quantization of a model must be none, q8_0, q4_0 or q4_k");
+  }
+  arguments.model = arguments.paths.front();
+  return -1;
+}
+
 // The exit status of a wrong or help-only command line, or -1 to go on.
 int parse_arguments(int argc, char** argv, PackArguments& arguments) {
   CLI::App app("Write a model in the layout that the kernels compute with: loading it is reading it", "foregate pack");
-  app.add_option("model", arguments.model, "model directory or GGUF file")->required();
-  app.add_option("out", arguments.out_dir, "directory to write: new, empty, or with an unfinished pack to go on with")
-      ->required();
-  app.add_option("-q,--quantization", arguments.quantization,
-                 "pack scalar matrices in this format; it changes the tokens")
-      ->check(CLI::IsMember({"none", "q8_0", "q4_0", "q4_k"}));
+  app.add_option("paths", arguments.paths,
+                 "model directory or GGUF file, then the directory to write: new, empty, or with an unfinished pack to "
+                 "go on with; only the latter with --shape")
+      ->required()
+      ->expected(1, 2);
+  app.add_option(
+      "-q,--quantization", arguments.quantization,
+      "pack scalar matrices in this format: none, q8_0, q4_0 or q4_k; it changes the tokens. Of a shape: the "
+      "type of its weights, as `foregate bench` has it");
+  add_shape_options(app, arguments);
   app.add_option("--max-file-size", arguments.max_file_bytes, "most bytes of one data file, e.g. 4GiB")
       ->transform(CLI::AsSizeValue(false))
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 62));
@@ -44,7 +92,7 @@ int parse_arguments(int argc, char** argv, PackArguments& arguments) {
     const int shown = app.exit(error);
     return shown == 0 ? 0 : 2;
   }
-  return -1;
+  return take_paths(arguments);
 }
 
 Status check_directories(const PackArguments& arguments) {
@@ -58,22 +106,38 @@ Status check_directories(const PackArguments& arguments) {
   return {};
 }
 
-Result<PackReport> pack(const PackArguments& arguments, ProgressBar& bar) {
+Result<PackReport> pack_model(const PackArguments& arguments, const Backend& backend, const PackProgress& progress) {
   RETURN_IF_ERROR(check_directories(arguments));
-  const FileSystem& files = local_files();
   PackOptions options;
   options.weights.quantization = quantization_named(arguments.quantization);
   options.max_file_bytes = arguments.max_file_bytes;
-  ASSIGN_OR_RETURN(const PackPlan plan, plan_pack(files, arguments.model, options));
+  ASSIGN_OR_RETURN(const PackPlan plan, plan_pack(local_files(), arguments.model, options));
+  const auto stream = backend.device->create_stream();
+  ASSIGN_OR_RETURN(const auto out, open_output_directory(arguments.out_dir));
+  return run_pack(plan, local_files(), *out, backend.ops, *stream, progress);
+}
+
+Result<PackReport> pack_shape(const PackArguments& arguments, const Backend& backend, const PackProgress& progress) {
+  ShapePackOptions options;
+  options.shape = arguments.shape;
+  options.quantization = arguments.quantization;
+  options.layers = arguments.layers;
+  options.routing = arguments.routing;
+  options.max_file_bytes = arguments.max_file_bytes;
+  ASSIGN_OR_RETURN(const PackPlan plan, plan_shape_pack(options));
+  ASSIGN_OR_RETURN(const auto out, open_output_directory(arguments.out_dir));
+  return run_shape_pack(plan, options.routing, backend.threads, local_files(), *out, progress);
+}
+
+Result<PackReport> pack(const PackArguments& arguments, ProgressBar& bar) {
   std::string error;
   const Backend backend = make_backend({.isa = "auto", .threads = arguments.threads}, &error);
   if (backend.device == nullptr) return invalid_argument(error);
-  const auto stream = backend.device->create_stream();
-  ASSIGN_OR_RETURN(const auto out, open_output_directory(arguments.out_dir));
   const PackProgress progress = [&bar](std::string_view stage, double fraction) { bar.show(stage, fraction); };
-  ASSIGN_OR_RETURN(PackReport report, run_pack(plan, files, *out, backend.ops, *stream, progress));
+  ASSIGN_OR_RETURN(PackReport report, arguments.shape.empty() ? pack_model(arguments, backend, progress)
+                                                              : pack_shape(arguments, backend, progress));
   if (!arguments.verify) return report;
-  ASSIGN_OR_RETURN(const PackedModel model, PackedModel::open(files, arguments.out_dir));
+  ASSIGN_OR_RETURN(const PackedModel model, PackedModel::open(local_files(), arguments.out_dir));
   RETURN_IF_ERROR(verify_packed(model, [&bar](std::uint64_t done, std::uint64_t total) {
     bar.show("verify", static_cast<double>(done) / static_cast<double>(total));
   }));
