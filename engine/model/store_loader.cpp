@@ -15,8 +15,6 @@
 namespace foregate {
 namespace {
 
-constexpr std::size_t kReadDepth = 8;
-
 // Which of the three matrices of its expert an item is, by where its copy would go.
 void place_matrix(const WeightItem& item, std::uint64_t offset, const ExpertWeights& resident, ExpertExtent& extent) {
   const PackedWeight weight{nullptr, item.format, item.rows, item.cols};
@@ -128,7 +126,7 @@ Status make_store(const ModelConfig& config, const TensorIndex& index, const std
                   ModelWeights& weights) {
   if (experts.empty()) return invalid_argument("the model has no experts", "expert_memory");
   std::string why_not;
-  std::unique_ptr<ReadQueue> queue = make_read_queue(kReadDepth, why_not);
+  std::unique_ptr<ReadQueue> queue = make_read_queue(kExpertReadDepth, why_not);
   ExpertTable table;
   if (index.packed() != nullptr) {
     if (!why_not.empty()) log_warn("experts are read by threads: " + why_not);

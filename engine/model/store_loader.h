@@ -2,6 +2,7 @@
 // of them is read here.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -16,6 +17,9 @@
 #include "kernels/api/op_table.h"
 
 namespace foregate {
+
+// Reads of experts that a store has in flight.
+inline constexpr std::size_t kExpertReadDepth = 8;
 
 // Called while loading, with bytes read so far and in all.
 using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;

@@ -101,6 +101,32 @@ class Bench(unittest.TestCase):
         rows = self.rows(*SHAPE, "-p", "8", "-n", "2", "-r", "1", "-t", "1,2")
         self.assertEqual([row["n_threads"] for row in rows], [1, 1, 2, 2])
 
+    def test_experts_on_disk(self):
+        with tempfile.TemporaryDirectory(dir=OPTIONS.binary.parent) as folder:
+            done = subprocess.run([str(OPTIONS.binary), "pack", *SHAPE, folder], capture_output=True, text=True, timeout=300)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            whole = self.rows(folder, *FEW)
+            half = self.rows(folder, *FEW, "--expert-memory", "50%", "--expert-policy", "lru")
+            fitting = self.rows(folder, *FEW, "--expert-memory", "100%")
+            table = bench(folder, *FEW, "--expert-memory", "50%").stdout
+        self.check_rows(whole)
+        self.check_rows(half)
+        self.assertNotIn("expert_memory", whole[0])
+        for row, all_in_memory in zip(half, whole):
+            self.assertEqual(row["bytes_per_token"], all_in_memory["bytes_per_token"])  # the same experts ran
+            self.assertEqual((row["expert_memory"], row["expert_policy"], row["expert_slots"]), ("50%", "lru", 16))
+            self.assertGreater(row["expert_misses"], 0)
+            self.assertGreater(row["expert_read_bytes_per_token"], 0)
+            self.assertGreater(row["disk_gbps"], 0)
+            self.assertTrue(0 < row["expert_stall_share"] < 1)
+            needed = row["expert_hits"] + row["expert_misses"]
+            self.assertAlmostEqual(row["expert_hit_rate"], row["expert_hits"] / needed)
+            self.assertLess(row["resident_size"], row["model_size"])
+        self.assertEqual(half[1]["expert_hits"] + half[1]["expert_misses"], 2 * 6 * 2 * 4)  # runs, tokens, layers, top-k
+        for row in fitting:
+            self.assertEqual((row["expert_misses"], row["expert_hit_rate"], row["expert_read_bytes_per_token"]), (0, 1, 0))
+        self.assertIn("experts: 16 of 32 in memory", table)
+
     def test_gpt_oss_says_what_it_leaves_out(self):
         words = ("--shape", "gpt-oss-20b", "--layers", "1", "-p", "0", "-n", "1", "-r", "1", "--quantization", "q4_0")
         row, = self.rows(*words)

@@ -165,6 +165,60 @@ TEST(BenchFormat, MarkdownIsATableUnderItsFacts) {
   EXPECT_NE(lines[6].find("| 500.0 | int8, 600 G/s | 51 % |"), std::string::npos) << lines[6];
 }
 
+BenchModelFacts stored_facts() {
+  BenchModelFacts model = facts();
+  model.expert_memory = "50%";
+  model.expert_policy = "lru";
+  model.experts = "512 of 1024 in memory";
+  model.resident_size = 2'500'000'000;
+  return model;
+}
+
+BenchLine stored_line() {
+  BenchLine line = decode_line();
+  line.limits.disk_bytes_per_second = 2e9;
+  line.experts = ExpertFigures{.hits = 30, .misses = 10, .evictions = 9, .loads = 10, .loaded_bytes = 76'800'000'000};
+  line.experts->stall_seconds = 17.0;
+  line.experts->slots = 512;
+  line.experts->slot_bytes = 1'900'000'000;
+  return line;
+}
+
+TEST(BenchFormat, ExpertsOnDiskBringFieldsOfTheirOwn) {
+  const auto format = make_bench_format("jsonl");
+  const Json row = Json::parse(format->line(stored_facts(), stored_line()));
+  EXPECT_EQ(row["expert_memory"], "50%");
+  EXPECT_EQ(row["expert_policy"], "lru");
+  EXPECT_EQ(row["expert_slots"], 512);
+  EXPECT_EQ(row["expert_slot_bytes"], 1'900'000'000);
+  EXPECT_EQ(row["resident_size"], 2'500'000'000);
+  EXPECT_EQ(row["expert_hits"], 30);
+  EXPECT_EQ(row["expert_misses"], 10);
+  EXPECT_EQ(row["expert_hit_rate"], 0.75);
+  EXPECT_EQ(row["expert_evictions"], 9);
+  EXPECT_EQ(row["expert_read_bytes_per_token"], 1e8);  // of 3 x 256 tokens
+  EXPECT_EQ(row["expert_stall_share"], 0.5);
+  EXPECT_EQ(row["disk_gbps"], 2.0);
+  EXPECT_EQ(row["limit_by"], "disk");
+  EXPECT_NEAR(row["limit_ts"].get<double>(), 20.0, 1e-9);
+  EXPECT_NEAR(row["limit_ratio"].get<double>(), 1.28, 1e-9);
+  EXPECT_FALSE(Json::parse(format->line(facts(), decode_line())).contains("expert_memory"));
+}
+
+TEST(BenchFormat, ExpertsOnDiskBringColumnsOfTheirOwn) {
+  const auto format = make_bench_format("md");
+  std::string text = format->begin(stored_facts());
+  text += format->line(stored_facts(), stored_line());
+  const auto lines = lines_of(text);
+  ASSERT_EQ(lines.size(), 7u);
+  EXPECT_NE(lines[0].find("2.500 GB in memory after 2.5 s, 100 % of it"), std::string::npos) << lines[0];
+  EXPECT_EQ(lines[1], "experts: 512 of 1024 in memory");
+  for (std::size_t i = 4; i < lines.size(); ++i) {
+    EXPECT_EQ(std::count(lines[i].begin(), lines[i].end(), '|'), 13) << lines[i];
+  }
+  EXPECT_NE(lines[6].find("| 20.0 | disk, 2.00 GB/s | 128 % | 4100 | 75.0 % | 100.00 | 50 % |"), std::string::npos);
+}
+
 TEST(BenchFormat, AnOddPathDoesNotBreakTheJson) {
   BenchModelFacts model = facts();
   model.model_filename = "a\xff\n\"b";

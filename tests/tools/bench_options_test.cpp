@@ -69,6 +69,26 @@ TEST(BenchOptions, TheCacheTypeIsTheModelsUnlessNamed) {
   EXPECT_EQ(bench_tests({}, DType::kBF16)[0].kv_type, DType::kBF16);
 }
 
+TEST(BenchOptions, ExpertsMayStayOnDisk) {
+  BenchOptions options;
+  EXPECT_EQ(parse({"x"}, options), -1);
+  EXPECT_EQ(options.expert_memory, "all");
+  EXPECT_EQ(options.expert_policy, "score");
+  EXPECT_EQ(parse({"x", "--expert-memory", "2GiB", "--expert-policy", "lru"}, options), -1);
+  EXPECT_EQ(options.expert_memory, "2GiB");
+  EXPECT_EQ(options.expert_policy, "lru");
+  BenchOptions other;
+  EXPECT_EQ(parse({"x", "--expert-memory", "50%", "--expert-policy", "belady"}, other), 2);
+  EXPECT_EQ(parse({"x", "--expert-policy", "lru"}, other), 2);
+  EXPECT_EQ(parse({"--shape", "tiny", "--expert-memory", "50%"}, other), 2);
+}
+
+TEST(BenchOptions, TheCacheHasRoomForTheLongestTest) {
+  BenchOptions options;
+  EXPECT_EQ(parse({"x", "-p", "8,64", "-n", "100", "-d", "0,1000", "-b", "1,3"}, options), -1);
+  EXPECT_EQ(most_positions(options), 3 * 1100);
+}
+
 TEST(BenchOptions, NoughtLeavesATestOut) {
   BenchOptions options;
   EXPECT_EQ(parse({"-m", "x", "-p", "0", "-n", "4"}, options), -1);

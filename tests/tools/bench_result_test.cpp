@@ -35,6 +35,68 @@ TEST(LimitOf, IsWhatAllowsLess) {
   EXPECT_STREQ(limit_of(line, true).by, "int8");
 }
 
+BenchLine line_with_experts(const ExpertFigures& experts) {
+  BenchLine line;
+  line.test = {0, 10, 2, 0, 512, DType::kF32};
+  line.samples_seconds = {1.0, 3.0};  // 40 tokens
+  line.bytes_per_token = 1e8;
+  line.ops_per_token = 1e8;
+  line.limits = {20e9, 600e9, 600e9, 1e9};
+  line.experts = experts;
+  return line;
+}
+
+TEST(LimitOf, CountsWhatIsReadFromDisk) {
+  const BenchLine line = line_with_experts({.hits = 60, .misses = 20, .loads = 20, .loaded_bytes = 400'000'000});
+  const BenchLimit limit = limit_of(line, true);
+  EXPECT_STREQ(limit.by, "disk");
+  EXPECT_DOUBLE_EQ(limit.tokens_per_second, 100.0);  // 10 MB a token at 1 GB/s
+  BenchLine fast = line;
+  fast.limits.disk_bytes_per_second = 4e9;
+  EXPECT_STREQ(limit_of(fast, true).by, "memory");
+  BenchLine unknown = line;
+  unknown.limits.disk_bytes_per_second = 0.0;
+  EXPECT_STREQ(limit_of(unknown, true).by, "memory");
+  EXPECT_STREQ(limit_of(line_with_experts({.hits = 80}), true).by, "memory");
+}
+
+// What was read for nothing must not make the bound easier to reach.
+TEST(LimitOf, HintsThatNothingUsedAreNotNeeded) {
+  const BenchLine line =
+      line_with_experts({.hits = 70, .misses = 10, .loads = 20, .loaded_bytes = 400'000'000, .hints_wasted = 5});
+  EXPECT_DOUBLE_EQ(expert_rates(line).bytes_per_token, 10e6);
+  EXPECT_DOUBLE_EQ(expert_rates(line).needed_bytes, 7.5e6);
+  EXPECT_NEAR(limit_of(line, true).tokens_per_second, 133.33, 0.01);
+}
+
+TEST(ExpertRates, AreSharesOfNeedsAndTime) {
+  const ExpertRates rates = expert_rates(line_with_experts({.hits = 60, .misses = 20, .stall_seconds = 1.0}));
+  EXPECT_DOUBLE_EQ(rates.hit_rate, 0.75);
+  EXPECT_DOUBLE_EQ(rates.stall_share, 0.25);
+  EXPECT_DOUBLE_EQ(expert_rates(line_with_experts({})).hit_rate, 0.0);
+}
+
+TEST(FiguresBetween, AreDifferencesOfCountersAndTheLaterSlots) {
+  const ExpertFigures earlier{.hits = 1, .misses = 2, .evictions = 3, .loads = 4, .loaded_bytes = 5, .slots_used = 6};
+  const ExpertFigures later{.hits = 10,
+                            .misses = 20,
+                            .evictions = 30,
+                            .loads = 40,
+                            .loaded_bytes = 50,
+                            .stall_seconds = 2.5,
+                            .slots = 9,
+                            .slots_used = 8};
+  const ExpertFigures between = figures_between(earlier, later);
+  EXPECT_EQ(between.hits, 9u);
+  EXPECT_EQ(between.misses, 18u);
+  EXPECT_EQ(between.evictions, 27u);
+  EXPECT_EQ(between.loads, 36u);
+  EXPECT_EQ(between.loaded_bytes, 45u);
+  EXPECT_DOUBLE_EQ(between.stall_seconds, 2.5);
+  EXPECT_EQ(between.slots, 9u);
+  EXPECT_EQ(between.slots_used, 8u);
+}
+
 TEST(TestName, SaysWhatRuns) {
   EXPECT_EQ(test_name({512, 0, 1, 0, 512, DType::kF32}), "pp512");
   EXPECT_EQ(test_name({0, 128, 8, 1024, 512, DType::kF32}), "tg128 x 8 @ d1024");

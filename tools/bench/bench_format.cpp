@@ -76,10 +76,23 @@ Json figures(const BenchModelFacts& model, const BenchLine& line) {
           {"note", model.note}};
 }
 
+// What the store of experts did, where there is one.
+Json expert_figures(const BenchModelFacts& model, const BenchLine& line) {
+  const ExpertFigures& experts = *line.experts;
+  const ExpertRates rates = expert_rates(line);
+  return {{"expert_memory", model.expert_memory},    {"expert_policy", model.expert_policy},
+          {"expert_slots", experts.slots},           {"expert_slot_bytes", experts.slot_bytes},
+          {"resident_size", model.resident_size},    {"expert_hits", experts.hits},
+          {"expert_misses", experts.misses},         {"expert_hit_rate", rates.hit_rate},
+          {"expert_evictions", experts.evictions},   {"expert_read_bytes_per_token", rates.bytes_per_token},
+          {"expert_stall_share", rates.stall_share}, {"disk_gbps", line.limits.disk_bytes_per_second * 1e-9}};
+}
+
 // Everything but the samples: one value per name.
 Json scalars(const BenchModelFacts& model, const BenchLine& line) {
   Json row = settings(model, line);
   row.update(figures(model, line));
+  if (line.experts) row.update(expert_figures(model, line));
   return row;
 }
 
@@ -149,35 +162,47 @@ class MarkdownFormat final : public BenchFormat {
   std::string begin(const BenchModelFacts& m) override {
     std::string head = first_ ? "" : "\n";
     first_ = false;
-    const double huge = static_cast<double>(std::min(m.huge_page_bytes, m.model_size));
+    stored_ = !m.experts.empty();
+    const std::int64_t resident = stored_ ? m.resident_size : m.model_size;
+    const double huge = static_cast<double>(std::min(m.huge_page_bytes, resident));
     head += m.model_filename + ": " + m.model_type;
     head += text(", %.3f GB in memory after %.1f s, %.0f %% of it in huge pages, %s, %d threads\n",
-                 static_cast<double>(m.model_size) * 1e-9, m.load_seconds,
-                 100.0 * huge / static_cast<double>(m.model_size), m.isa.c_str(), m.threads);
+                 static_cast<double>(resident) * 1e-9, m.load_seconds, 100.0 * huge / static_cast<double>(resident),
+                 m.isa.c_str(), m.threads);
+    if (stored_) head += "experts: " + m.experts + "\n";
     if (!m.note.empty()) head += "note: " + m.note + "\n";
-    head +=
-        "\n| test | kv | tokens/s | MB read per token | million multiply-adds per token | limit tokens/s | by "
-        "| of the limit | peak RSS MiB |\n|---|---|---:|---:|---:|---:|---|---:|---:|\n";
-    return head;
+    head += "\n| test | kv | tokens/s | MB read per token | million multiply-adds per token | limit tokens/s | by ";
+    head += stored_ ? "| of the limit | peak RSS MiB | experts found | MB from disk per token | waited |\n"
+                    : "| of the limit | peak RSS MiB |\n";
+    return head + "|---|---|---:|---:|---:|---:|---|---:|---:|" + (stored_ ? "---:|---:|---:|\n" : "\n");
   }
   std::string line(const BenchModelFacts& model, const BenchLine& line) override {
     const Spread rate = spread_of(tokens_per_second(line));
     const BenchLimit limit = limit_of(line, model.integer_products);
-    return text("| %s | %s | %.2f ± %.2f | %.2f | %.1f | %.1f | %s | %.0f %% | %.0f |\n", test_name(line.test).c_str(),
+    return text("| %s | %s | %.2f ± %.2f | %.2f | %.1f | %.1f | %s | %.0f %% | %.0f |", test_name(line.test).c_str(),
                 dtype_name(line.test.kv_type), rate.mean, rate.deviation, line.bytes_per_token * 1e-6,
                 line.ops_per_token * 1e-6, limit.tokens_per_second, by_text(line.limits, limit).c_str(),
-                100.0 * rate.median / limit.tokens_per_second, static_cast<double>(line.peak_rss_bytes) / (1 << 20));
+                100.0 * rate.median / limit.tokens_per_second, static_cast<double>(line.peak_rss_bytes) / (1 << 20)) +
+           expert_columns(line) + "\n";
   }
   std::string end() override { return ""; }
 
  private:
+  std::string expert_columns(const BenchLine& line) const {
+    if (!stored_ || !line.experts) return "";
+    const ExpertRates rates = expert_rates(line);
+    return text(" %.1f %% | %.2f | %.0f %% |", 100.0 * rates.hit_rate, rates.bytes_per_token * 1e-6,
+                100.0 * rates.stall_share);
+  }
   static std::string by_text(const MachineLimits& limits, const BenchLimit& limit) {
     const std::string_view by = limit.by;
+    if (by == "disk") return text("disk, %.2f GB/s", limits.disk_bytes_per_second * 1e-9);
     if (by == "memory") return text("memory, %.1f GB/s", limits.read_bytes_per_second * 1e-9);
     const double macs = by == "int8" ? limits.int8_macs_per_second : limits.f32_macs_per_second;
     return text("%s, %.0f G/s", limit.by, macs * 1e-9);
   }
   bool first_ = true;
+  bool stored_ = false;  // experts are in a store
 };
 
 }  // namespace

@@ -40,6 +40,16 @@ void add_model_options(CLI::App& app, BenchOptions& options) {
   app.add_option("-q,--quantization", options.quantization,
                  "a model: pack scalar matrices in this format (none, q8_0, q4_0, q4_k). A shape: the type of its "
                  "weights; none is bf16; also q4_k_m, f32, f16, q4_1, q5_0, q5_k, q6_k, mxfp4");
+  auto* memory = app.add_option("--expert-memory", options.expert_memory,
+                                "memory for experts, the others stay on disk: all, auto, a share "
+                                "(50%) or a size (2GiB)")
+                     ->excludes(shape);
+  app.add_option("--expert-policy", options.expert_policy, "which experts stay in memory")
+      ->check(CLI::IsMember({"score", "lru", "lfu"}))
+      ->needs(memory);
+  app.add_flag("--expert-warm", options.expert_warm,
+               "begin with the experts used most in earlier runs, as `foregate serve` does, and remember this run")
+      ->needs(memory);
   app.add_option("--isa", options.isa, "auto | generic | avx2 | avxvnni | avx512 | ref");
 }
 
@@ -121,6 +131,14 @@ std::vector<BenchTest> bench_tests(const BenchOptions& options, DType auto_kv_ty
     }
   }
   return tests;
+}
+
+std::int64_t most_positions(const BenchOptions& options) {
+  const auto most = [](const std::vector<std::int32_t>& values) {
+    return std::int64_t{*std::max_element(values.begin(), values.end())};
+  };
+  const std::int64_t tokens = std::max(most(options.prompts), most(options.generated));
+  return (most(options.depths) + tokens) * most(options.batches);
 }
 
 std::int32_t most_rows(const BenchOptions& options) {

@@ -18,6 +18,9 @@ struct BenchOptions {
   RoutingPlan routing;      // of a shape; the seed is that of the tokens too
   std::string quantization = "none";
   std::string isa = "auto";
+  std::string expert_memory = "all";    // as choose_expert_memory() takes it
+  std::string expert_policy = "score";  // as make_eviction_policy() takes it
+  bool expert_warm = false;             // begin with what earlier runs used most, and remember this one
   std::vector<std::int32_t> prompts = {512};
   std::vector<std::int32_t> generated = {128};
   std::vector<std::int32_t> batches = {1};
@@ -36,6 +39,9 @@ int parse_bench_options(int argc, const char* const* argv, BenchOptions& options
 // Every combination, in the order that llama-bench takes: prompts before generation, each 0 leaving its test out. A
 // cache type that is left to the model is `auto_kv_type`.
 std::vector<BenchTest> bench_tests(const BenchOptions& options, DType auto_kv_type);
+
+// The most positions that the sequences of a test have together.
+std::int64_t most_positions(const BenchOptions& options);
 
 // The most rows of a step that any test takes.
 std::int32_t most_rows(const BenchOptions& options);

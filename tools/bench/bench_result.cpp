@@ -32,7 +32,44 @@ BenchLimit limit_of(const BenchLine& line, bool integer_products) {
   const double macs = integer_products ? line.limits.int8_macs_per_second : line.limits.f32_macs_per_second;
   const BenchLimit memory{line.limits.read_bytes_per_second / line.bytes_per_token, "memory"};
   const BenchLimit compute{macs / line.ops_per_token, integer_products ? "int8" : "f32"};
-  return compute.tokens_per_second < memory.tokens_per_second ? compute : memory;
+  const BenchLimit resident = compute.tokens_per_second < memory.tokens_per_second ? compute : memory;
+  const double needed = line.experts ? expert_rates(line).needed_bytes : 0.0;
+  if (needed <= 0.0 || line.limits.disk_bytes_per_second <= 0.0) return resident;
+  const BenchLimit disk{line.limits.disk_bytes_per_second / needed, "disk"};
+  return disk.tokens_per_second < resident.tokens_per_second ? disk : resident;
+}
+
+ExpertFigures figures_between(const ExpertFigures& earlier, const ExpertFigures& later) {
+  ExpertFigures between = later;
+  between.hits -= earlier.hits;
+  between.misses -= earlier.misses;
+  between.late -= earlier.late;
+  between.evictions -= earlier.evictions;
+  between.loads -= earlier.loads;
+  between.loaded_bytes -= earlier.loaded_bytes;
+  between.load_retries -= earlier.load_retries;
+  between.load_failures -= earlier.load_failures;
+  between.hints -= earlier.hints;
+  between.hints_useful -= earlier.hints_useful;
+  between.hints_wasted -= earlier.hints_wasted;
+  between.stall_seconds -= earlier.stall_seconds;
+  between.read_seconds -= earlier.read_seconds;
+  return between;
+}
+
+ExpertRates expert_rates(const BenchLine& line) {
+  const ExpertFigures& experts = *line.experts;
+  const auto needed = static_cast<double>(experts.hits + experts.misses);
+  const auto bytes = static_cast<double>(experts.loaded_bytes);
+  const auto loads = static_cast<double>(std::max<std::uint64_t>(experts.loads, 1));
+  const double wasted = std::min(1.0, static_cast<double>(experts.hints_wasted) / loads);
+  ExpertRates rates;
+  rates.hit_rate = needed > 0.0 ? static_cast<double>(experts.hits) / needed : 0.0;
+  rates.bytes_per_token = bytes / line.tokens();
+  rates.stall_share =
+      experts.stall_seconds / std::accumulate(line.samples_seconds.begin(), line.samples_seconds.end(), 0.0);
+  rates.needed_bytes = rates.bytes_per_token * (1.0 - wasted);
+  return rates;
 }
 
 std::string bench_note(std::string_view shape_note, std::int64_t model_size) {

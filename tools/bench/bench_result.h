@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "engine/api/engine.h"
 #include "tools/bench/bench_run.h"
 #include "tools/bench/machine_limits.h"
 
@@ -23,6 +25,11 @@ struct BenchModelFacts {
   double load_seconds = 0.0;
   std::int64_t huge_page_bytes = 0;  // of the process, once the weights were loaded
   std::string note;                  // what the figures do not stand for; may be empty
+  // Of a model whose experts are not all in memory; empty else.
+  std::string expert_memory;  // as asked for
+  std::string expert_policy;
+  std::string experts;             // BootReport::experts
+  std::int64_t resident_size = 0;  // of model_size: what memory holds or has slots for
 };
 
 // What the tokens of a test needed, over the repetitions.
@@ -34,6 +41,9 @@ struct BenchLine {
   double ops_per_token = 0.0;    // multiply-adds with weights
   MachineLimits limits;          // measured just before
   std::int64_t peak_rss_bytes = 0;
+  std::optional<ExpertFigures> experts;  // what the store did in the repetitions; none: all experts are in memory
+
+  double tokens() const { return static_cast<double>(test.tokens()) * static_cast<double>(samples_seconds.size()); }
 };
 
 struct Spread {
@@ -46,10 +56,21 @@ Spread spread_of(std::vector<double> values);  // of at least one value
 // Tokens per second of each repetition, all sequences together.
 std::vector<double> tokens_per_second(const BenchLine& line);
 
-// The tokens per second that memory or arithmetic allows, whichever allows less.
+// What `later` counted since `earlier`; slots are those of `later`.
+ExpertFigures figures_between(const ExpertFigures& earlier, const ExpertFigures& later);
+
+struct ExpertRates {
+  double hit_rate = 0.0;         // of the experts that layers needed
+  double bytes_per_token = 0.0;  // read from disk
+  double stall_share = 0.0;      // of the time
+  double needed_bytes = 0.0;     // per token: of those read, without hints that nothing used
+};
+ExpertRates expert_rates(const BenchLine& line);  // of a line with experts
+
+// The tokens per second that memory, arithmetic or the disk allows, whichever allows least.
 struct BenchLimit {
   double tokens_per_second = 0.0;
-  const char* by = "memory";  // memory | int8 | f32
+  const char* by = "memory";  // memory | int8 | f32 | disk
 };
 BenchLimit limit_of(const BenchLine& line, bool integer_products);
 

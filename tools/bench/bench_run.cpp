@@ -6,12 +6,19 @@
 #include "engine/base/clock.h"
 #include "engine/base/rng.h"
 #include "engine/runtime/memory_budget.h"
+#include "tools/bench/random_weights.h"
 
 namespace foregate {
 namespace {
 
 constexpr std::int32_t kBlockSize = 16;
-constexpr std::int32_t kWarmUpTokens = 4;  // of decode
+constexpr std::int32_t kWarmUpTokens = 4;      // of decode
+constexpr std::int64_t kMostWarmUpRows = 512;  // to fill a store of experts
+
+bool has_empty_slots(const Model& model) {
+  const auto experts = model.expert_figures();
+  return experts && experts->slots_used < experts->slots;
+}
 
 }  // namespace
 
@@ -93,11 +100,21 @@ Status BenchRun::decode(std::int32_t position, std::int32_t tokens, std::uint64_
   return {};
 }
 
-Status BenchRun::prepare(std::uint64_t seed, bool warm_up) {
-  RETURN_IF_ERROR(read_prompts(0, test_.depth, seed));
-  if (!warm_up) return {};
+Status BenchRun::warm_up(std::uint64_t seed) {
   RETURN_IF_ERROR(read_prompts(test_.depth, std::min(test_.prompt_tokens, test_.chunk_tokens), seed));
   return decode(test_.depth + test_.prompt_tokens, std::min(test_.generated_tokens, kWarmUpTokens), seed);
+}
+
+// While a store of experts fills, tokens take other times than later.
+Status BenchRun::prepare(std::uint64_t seed, bool warm) {
+  RETURN_IF_ERROR(read_prompts(0, test_.depth, seed));
+  if (!warm) return {};
+  const std::int64_t before = counted_.rows;
+  RETURN_IF_ERROR(warm_up(seed));
+  for (std::uint64_t i = 1; counted_.rows - before < kMostWarmUpRows && has_empty_slots(*model_); ++i) {
+    RETURN_IF_ERROR(warm_up(stream_seed(seed, i)));
+  }
+  return {};
 }
 
 Result<BenchSample> BenchRun::repeat(std::uint64_t seed) {

@@ -38,8 +38,9 @@ class BenchRun {
   // kInvalidArgument for a test without tokens, kResourceExhausted, with the numbers, when there is no memory for its
   // keys and values.
   static Result<BenchRun> create(Model& model, Device& device, const BenchTest& test);
-  // Fills the cache up to the test's depth; a part of what follows, untimed, warms up.
-  Status prepare(std::uint64_t seed, bool warm_up);
+  // Fills the cache up to the test's depth; a part of what follows, untimed, warms up, again and again while a store of
+  // experts has empty slots.
+  Status prepare(std::uint64_t seed, bool warm);
   Result<BenchSample> repeat(std::uint64_t seed);
   // Of the last step that computed any: [sequences of that step, vocab].
   const std::vector<float>& logits() const { return logits_; }
@@ -48,6 +49,7 @@ class BenchRun {
   BenchRun(Model& model, KvCache cache, const BenchTest& test);
   Status step(std::int32_t first_seq, std::int32_t num_seqs, std::int32_t position, std::int32_t rows,
               std::uint64_t seed, bool logits);
+  Status warm_up(std::uint64_t seed);
   Status read_prompts(std::int32_t position, std::int32_t tokens, std::uint64_t seed);
   Status decode(std::int32_t position, std::int32_t tokens, std::uint64_t seed);
   double kv_bytes(std::int32_t position, std::int32_t rows) const;

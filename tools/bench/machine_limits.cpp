@@ -9,11 +9,20 @@
 #include <thread>
 #include <vector>
 
+#include "engine/runtime/memory_budget.h"
 #include "kernels/cpu/cpu_device.h"
 #include "tools/bench/limit_loops.h"
 
 namespace foregate {
 namespace {
+
+constexpr std::size_t kLeastReadBytes = std::size_t{128} << 20;  // beyond what caches keep of it
+
+std::size_t given_bytes(const LimitOptions& options) {
+  std::size_t given = 0;
+  for (const auto& span : options.read_from) given += span.size();
+  return given;
+}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -114,9 +123,14 @@ double measure_peak(const PeakLoop& loop, const LimitOptions& options) {
 }  // namespace
 
 bool reads_given_memory(const LimitOptions& options) {
-  std::size_t given = 0;
-  for (const auto& span : options.read_from) given += span.size();
-  return given >= options.read_bytes;
+  return given_bytes(options) >= options.read_bytes;
+}
+
+std::size_t spare_read_bytes(const LimitOptions& options) {
+  const std::size_t given = std::min(given_bytes(options), options.read_bytes);
+  if (given >= kLeastReadBytes) return given;
+  const auto available = static_cast<std::size_t>(std::max<std::int64_t>(available_memory(), 0));
+  return std::clamp(available / 4, kLeastReadBytes, std::max(kLeastReadBytes, options.read_bytes));
 }
 
 MachineLimits measure_limits(const LimitOptions& options) {

@@ -13,6 +13,7 @@ struct MachineLimits {
   double read_bytes_per_second = 0.0;
   double int8_macs_per_second = 0.0;  // multiply-adds of bytes into 32-bit sums
   double f32_macs_per_second = 0.0;
+  double disk_bytes_per_second = 0.0;  // of whole experts (disk_limit.h); 0: none is read so
 };
 
 struct LimitOptions {
@@ -28,6 +29,10 @@ struct LimitOptions {
 
 // Whether there is enough in read_from: else measuring takes read_bytes of memory for the time it runs.
 bool reads_given_memory(const LimitOptions& options);
+
+// Bytes to read where memory is short and only a part of the weights is in it: all that is given, or a buffer of a
+// quarter of what is still available.
+std::size_t spare_read_bytes(const LimitOptions& options);
 
 // A figure is 0 when it cannot be taken, for want of memory.
 MachineLimits measure_limits(const LimitOptions& options);

@@ -21,11 +21,19 @@ ModelWork model_work(const ModelConfig& config) {
 }
 
 WeightFormat main_format(const Transformer& model) {
+  if (model.store() != nullptr) return model.store()->table().extents.front().shape.gate.format;
   for (std::size_t i = 0; i < model.config().layers.size(); ++i) {
     if (!model.config().layers[i].sparse) continue;
     return model.weights().experts.get({LayerId{static_cast<std::int32_t>(i)}, ExpertId{0}}).gate.format;
   }
   return model.weights().layers.front().dense.gate.format;
+}
+
+WeightBytes weight_bytes(const Transformer& model) {
+  const std::int64_t loaded = model.weight_bytes();
+  if (model.store() == nullptr) return {loaded, loaded};
+  const auto slots = static_cast<std::int64_t>(model.store()->stats().slot_bytes);
+  return {loaded - slots + static_cast<std::int64_t>(model.store()->table().bytes()), loaded};
 }
 
 std::vector<std::span<const std::byte>> weight_spans(const Transformer& model) {

@@ -21,7 +21,14 @@ ModelWork model_work(const ModelConfig& config);
 // The format that holds most of what a token reads: that of the experts, or of the FFN of a dense model.
 WeightFormat main_format(const Transformer& model);
 
-// The weights in memory, each span cut to begin at 64 bytes.
+// Packed bytes of all weights, and of those what memory holds or has slots for.
+struct WeightBytes {
+  std::int64_t all = 0;
+  std::int64_t resident = 0;
+};
+WeightBytes weight_bytes(const Transformer& model);
+
+// The weights in memory but for experts in a store, each span cut to begin at 64 bytes.
 std::vector<std::span<const std::byte>> weight_spans(const Transformer& model);
 
 }  // namespace foregate

@@ -19,7 +19,7 @@ class ShapeUnits final : public UnitSource {
 
   Status write(std::size_t unit, PackedWriter& writer) override {
     const PackedUnit& packed = plan_.index.units[unit];
-    if (bytes_.capacity() < packed.bytes) bytes_ = {};  // never two of them
+    if (bytes_.capacity() < packed.bytes) bytes_ = std::vector<std::byte>();  // never two of them
     bytes_.assign(packed.bytes, std::byte{0});
     std::vector<WeightPlace> places;
     for (std::size_t t = 0; t < packed.tensors.size(); ++t) {

@@ -9,10 +9,13 @@
 #include <vector>
 
 #include "engine/base/log.h"
+#include "engine/model/store_loader.h"
+#include "engine/model/summary.h"
 #include "engine/model/transformer.h"
 #include "engine/runtime/boot.h"
 #include "tools/bench/bench_format.h"
 #include "tools/bench/bench_options.h"
+#include "tools/bench/disk_limit.h"
 #include "tools/bench/model_work.h"
 #include "tools/bench/process_memory.h"
 #include "tools/bench/shape_model.h"
@@ -50,6 +53,13 @@ Result<std::unique_ptr<BootedModel>> boot(const BenchOptions& options, int threa
   boot.isa = options.isa;
   boot.threads = threads;
   boot.max_num_batched_tokens = most_rows(options);
+  boot.expert_memory = options.expert_memory;
+  boot.expert_policy = options.expert_policy;
+  boot.expert_warm = options.expert_warm;
+  if (options.expert_memory == "auto") {
+    ASSIGN_OR_RETURN(const ModelSummary summary, summarize(local_files(), options.model, {}));
+    boot.kv_cache_bytes = most_positions(options) * summary.kv_bytes_per_position;
+  }
   boot.progress = show;
   return boot_model(boot);
 }
@@ -87,7 +97,14 @@ ModelBench::ModelBench(BootedModel& booted, const BenchOptions& options, Progres
   const ModelShape* shape = find_shape(options.shape);
   facts_.model_filename = shape != nullptr ? std::string("shape:") + shape->name : options.model;
   facts_.model_type = type;
-  facts_.model_size = transformer_.weight_bytes();
+  const WeightBytes bytes = weight_bytes(transformer_);
+  facts_.model_size = bytes.all;
+  if (transformer_.store() != nullptr) {
+    facts_.expert_memory = options.expert_memory;
+    facts_.expert_policy = options.expert_policy;
+    facts_.experts = booted.report().experts;
+    facts_.resident_size = bytes.resident;
+  }
   facts_.model_n_params = booted.info().parameters;
   facts_.isa = booted.report().isa;
   facts_.threads = booted.report().threads;
@@ -103,10 +120,15 @@ Status ModelBench::take_limits(BenchLine& line) {
   limits.isa = facts_.isa;
   limits.threads = facts_.threads;
   limits.read_from = weight_spans(transformer_);
+  const ExpertStore* store = transformer_.store();
+  if (store != nullptr) limits.read_bytes = spare_read_bytes(limits);
   peak_rss_bytes_ = std::max(peak_rss_bytes_, process_memory().peak_rss_bytes);
   line.limits = measure_limits(limits);
   if (line.limits.read_bytes_per_second <= 0.0) return resource_exhausted("no memory to measure the bandwidth with");
   if (!reads_given_memory(limits)) reset_peak_rss();
+  if (store == nullptr || store->table().extents.front().file == nullptr) return {};  // no reads of whole experts
+  ASSIGN_OR_RETURN(const DiskLimit disk, measure_disk(store->table(), {.depth = kExpertReadDepth}));
+  line.limits.disk_bytes_per_second = disk.bytes_per_second;
   return {};
 }
 
@@ -115,6 +137,7 @@ Status ModelBench::take_samples(const BenchTest& test, BenchLine& line) {
   ASSIGN_OR_RETURN(BenchRun run, BenchRun::create(booted_.model(), booted_.device(), test));
   RETURN_IF_ERROR(run.prepare(seed, options_.warm_up));
   RETURN_IF_ERROR(take_limits(line));
+  const auto experts = booted_.model().expert_figures();
   BenchSample sum;
   for (std::int32_t i = 0; i < options_.repetitions; ++i) {
     bar_.show(test_name(test), static_cast<double>(i) / options_.repetitions);
@@ -124,6 +147,7 @@ Status ModelBench::take_samples(const BenchTest& test, BenchLine& line) {
     sum.rows += sample.rows;
     sum.logits += sample.logits;
   }
+  if (experts) line.experts = figures_between(*experts, *booted_.model().expert_figures());
   const auto rows = static_cast<double>(sum.rows);
   line.bytes_per_token = sum.bytes / rows;
   line.ops_per_token = work_.row_macs + work_.logits_macs * static_cast<double>(sum.logits) / rows;
