@@ -37,8 +37,8 @@ Lookahead::Lookahead(const ModelConfig& config, const LookaheadOptions& options)
 
 Result<std::unique_ptr<Lookahead>> Lookahead::create(const ModelConfig& config, const LookaheadOptions& options,
                                                      Device& device) {
-  if (options.distance < 1 || options.distance > 3) {
-    return invalid_argument("must lie between 1 and 3", "lookahead_distance");
+  if (options.distance < 0 || options.distance > 3) {
+    return invalid_argument("must lie between 0 and 3", "lookahead_distance");
   }
   std::unique_ptr<Lookahead> lookahead(new Lookahead(config, options));
   const std::int64_t sizes[] = {kMostRows * config.hidden_size, kMostRows * config.router.experts,
@@ -102,13 +102,14 @@ void Lookahead::issue(LayerId target, std::span<const std::int32_t> ids, ExpertS
 void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers,
                               ExpertStore& store) {
   if (options_.mode == LookaheadMode::kOff || !decodes(step)) return;
-  compare(step, id);
+  if (options_.distance > 0) compare(step, id);
   const std::int32_t target = ahead_[static_cast<std::size_t>(id.value)];
   if (target < 0) return;
   const auto ids = run_router(step, layers[static_cast<std::size_t>(target)]);
   Pending& pending = pending_[static_cast<std::size_t>(target)];
   pending.step = step.number;
   pending.ids.assign(ids.begin(), ids.end());
+  if (options_.distance == 0) return compare(step, id);
   issue(LayerId{target}, ids, store);
 }
 
