@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/kv/block_pool.h"
+#include "engine/runtime/memory_cgroup.h"
 
 namespace foregate {
 namespace {
@@ -34,7 +35,7 @@ std::optional<std::int64_t> number_of_line(std::string_view text, std::string_vi
 }
 
 // Files of /proc and /sys say that they are empty, so they are read to their end here.
-std::string read_small(const char* path) {
+std::string read_small(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
@@ -49,21 +50,13 @@ std::optional<std::int64_t> parse_mem_available(std::string_view meminfo) {
   return *kilobytes * 1024;
 }
 
-std::optional<std::int64_t> parse_cgroup_available(std::string_view limit, std::string_view usage,
-                                                   std::string_view stat) {
-  const auto most = parse_number(limit);
-  const auto used = parse_number(usage);
-  if (!most || !used) return std::nullopt;
-  const std::int64_t reclaimable = std::min(number_of_line(stat, "inactive_file ").value_or(0), *used);
-  return std::max<std::int64_t>(0, *most - (*used - reclaimable));
-}
-
 std::int64_t available_memory() {
   std::optional<std::int64_t> available = parse_mem_available(read_small("/proc/meminfo"));
-  const auto group =
-      parse_cgroup_available(read_small("/sys/fs/cgroup/memory.max"), read_small("/sys/fs/cgroup/memory.current"),
-                             read_small("/sys/fs/cgroup/memory.stat"));
-  if (group && (!available || *group < *available)) available = group;
+  for (const MemoryCgroup& group :
+       find_memory_cgroups(read_small("/proc/self/cgroup"), read_small("/proc/self/mountinfo"))) {
+    const auto left = cgroup_available(group, read_small);
+    if (left && (!available || *left < *available)) available = left;
+  }
   return available.value_or(0);
 }
 

@@ -12,11 +12,7 @@ namespace foregate {
 
 // Bytes of "MemAvailable:" in the text of /proc/meminfo.
 std::optional<std::int64_t> parse_mem_available(std::string_view meminfo);
-// What a control group leaves: limit - (usage - reclaimable). `limit` is the text of memory.max
-// ("max" = none), `usage` of memory.current, `stat` of memory.stat (its inactive_file is reclaimable).
-std::optional<std::int64_t> parse_cgroup_available(std::string_view limit, std::string_view usage,
-                                                   std::string_view stat);
-// The smaller of both on this machine; 0 when neither can be read.
+// Of that and what the control groups leave (memory_cgroup.h) the least; 0 when neither can be read.
 std::int64_t available_memory();
 
 struct KvBudget {
