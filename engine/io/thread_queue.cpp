@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "engine/io/read_queue.h"
+#include "kernels/api/check.h"
 
 namespace foregate {
 namespace {
@@ -26,6 +27,7 @@ class ThreadQueue final : public ReadQueue {
   std::size_t in_flight() const override { return in_flight_; }
 
   void submit(std::span<const ReadOp> ops) override {
+    CHECK(ops.size() <= depth() - in_flight_);
     in_flight_ += ops.size();
     {
       std::lock_guard lock(mutex_);

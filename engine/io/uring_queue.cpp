@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "engine/io/read_queue.h"
+#include "kernels/api/check.h"
 
 namespace foregate {
 namespace {
@@ -34,6 +35,7 @@ class UringQueue final : public ReadQueue {
   std::size_t in_flight() const override { return in_flight_; }
 
   void submit(std::span<const ReadOp> ops) override {
+    CHECK(ops.size() <= free_.size());
     for (const ReadOp& op : ops) {
       const std::size_t slot = free_.back();
       free_.pop_back();
@@ -41,11 +43,12 @@ class UringQueue final : public ReadQueue {
       ++in_flight_;
       start(slot);
     }
-    ::io_uring_submit(&ring_);
+    hand_over();
   }
 
   void wait(std::vector<ReadEnd>& ends, std::chrono::microseconds limit) override {
     const std::size_t before = ends.size();
+    hand_over();
     take_early_ends(ends);
     io_uring_cqe* cqe = nullptr;
     __kernel_timespec time{.tv_sec = limit.count() / 1'000'000, .tv_nsec = limit.count() % 1'000'000 * 1000};
@@ -62,6 +65,12 @@ class UringQueue final : public ReadQueue {
  private:
   explicit UringQueue(std::size_t depth) : slots_(depth) {
     for (std::size_t i = depth; i > 0; --i) free_.push_back(i - 1);
+  }
+
+  // A busy kernel may take none or some of them; the next wait() offers the others again.
+  void hand_over() {
+    while (::io_uring_sq_ready(&ring_) > 0 && ::io_uring_submit(&ring_) > 0) {
+    }
   }
 
   void start(std::size_t number) {
@@ -99,7 +108,7 @@ class UringQueue final : public ReadQueue {
         finish(number, slot.op.file->read(slot.op.offset + slot.done, slot.op.out.subspan(slot.done)), ends);
       }
     }
-    if (again) ::io_uring_submit(&ring_);
+    if (again) hand_over();
   }
 
   void take_early_ends(std::vector<ReadEnd>& ends) {
