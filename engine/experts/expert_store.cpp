@@ -16,12 +16,9 @@ std::size_t least_slots(const ExpertTable& table) {
   return static_cast<std::size_t>(table.top_k) + 1;
 }
 
-Status too_small(std::uint64_t budget, std::size_t slots, std::uint64_t bytes, std::size_t least,
-                 std::uint64_t wanted) {
-  return invalid_argument(std::to_string(budget) + " bytes hold " + std::to_string(slots) + " experts of " +
-                              std::to_string(bytes) + " bytes; a layer needs " + std::to_string(least) +
-                              " at a time, that is at least " + std::to_string(wanted) + " bytes",
-                          "expert_memory");
+// The least budget of which `experts` of all, `bytes` in all, get `slots`.
+std::uint64_t least_budget(std::size_t slots, std::size_t experts, std::uint64_t bytes) {
+  return (slots * bytes + experts - 1) / experts;
 }
 
 }  // namespace
@@ -75,18 +72,21 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(ExpertTable table, cons
 Status ExpertStore::make_pools(Device& device) {
   std::map<std::uint64_t, std::size_t> sizes;  // bytes -> experts
   for (const ExpertExtent& extent : table_.extents) ++sizes[extent.bytes];
-  const auto all = static_cast<double>(table_.bytes());
+  const std::uint64_t all = table_.bytes();
+  const std::uint64_t budget = std::min(options_.budget_bytes, all);
+  std::uint64_t least = 0;
+  for (const auto& [bytes, experts] : sizes) {
+    least = std::max(least, least_budget(std::min(least_slots(table_), experts), experts, all));
+  }
+  if (budget < least) {
+    return invalid_argument(std::to_string(budget) + " bytes are too few: a layer needs " +
+                                std::to_string(least_slots(table_)) + " experts at a time, that takes at least " +
+                                std::to_string(least) + " bytes of the " + std::to_string(all) + " of all",
+                            "expert_memory");
+  }
   std::map<std::uint64_t, std::size_t> pool_of;
   for (const auto& [bytes, experts] : sizes) {
-    const double share = static_cast<double>(bytes) * static_cast<double>(experts) / all;
-    auto slots =
-        static_cast<std::size_t>(static_cast<double>(options_.budget_bytes) * share / static_cast<double>(bytes));
-    slots = std::min(slots, experts);
-    const std::size_t least = std::min(least_slots(table_), experts);
-    if (slots < least) {
-      const auto wanted = static_cast<std::uint64_t>(static_cast<double>(least * bytes) / share) + bytes;
-      return too_small(options_.budget_bytes, slots, bytes, least, wanted);
-    }
+    const std::size_t slots = budget * experts / all;
     Memory memory = device.allocate(slots * bytes + kDirectPage);
     if (!memory) return resource_exhausted("no memory for " + std::to_string(slots * bytes) + " bytes of experts");
     pool_of[bytes] = pools_.size();
@@ -139,7 +139,7 @@ Status ExpertStore::warm(const std::function<void(std::uint64_t, std::uint64_t)>
 }
 
 void ExpertStore::begin(const LayerUse& use) {
-  BUG_IF(!ready_.empty() || !awaited_.empty() || !pending_.empty());
+  if (BUG_IF(!ready_.empty() || !awaited_.empty() || !pending_.empty())) drop_layer();
   collect(false);
   note_times();
   policy_->used(use);
@@ -232,10 +232,13 @@ void ExpertStore::start_pending() {
 }
 
 void ExpertStore::prefetch(std::span<const ExpertKey> keys) {
+  if (!pending_.empty()) return;
   jobs_.clear();
   for (const ExpertKey& key : keys) {
     if (hinted_.size() >= max_hints_) break;
-    if (places_[numbers_.at(key)].slot >= 0 || !start_load(key, true)) continue;
+    const Place& place = places_[numbers_.at(key)];
+    const SlotPool& pool = pools_[place.pool];
+    if (place.slot >= 0 || pool.ahead() >= pool.count() / kHintShare || !start_load(key, true)) continue;
     hinted_.push_back(key);
     ++stats_.hints;
   }
@@ -308,7 +311,7 @@ void ExpertStore::arrived(const LoadEnd& end) {
   }
   if (awaited) pool.unpin(number);
   if (awaited && fault_.ok()) fault_ = end.status;
-  std::erase(hinted_, key);
+  stats_.hints_wasted += std::erase(hinted_, key);
   places_[end.tag].slot = -1;
   pool.clear(number);
 }
@@ -318,9 +321,14 @@ Result<std::vector<Lease>> ExpertStore::next() {
   const auto start = std::chrono::steady_clock::now();
   bool stalled = false;
   while (ready_.empty() && fault_.ok() && !(awaited_.empty() && pending_.empty())) {
-    CHECK(!awaited_.empty());  // else every slot is leased: leases must be given back before more are asked for
+    if (awaited_.empty()) {  // what was loaded ahead holds every slot
+      forget_hints();
+      start_pending();
+    }
+    CHECK(!awaited_.empty() || loading());  // else every slot is leased
     stalled = true;
     collect(true);
+    if (!pending_.empty()) start_pending();
   }
   if (stalled) stats_.stall_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!fault_.ok()) {
@@ -333,7 +341,23 @@ Result<std::vector<Lease>> ExpertStore::next() {
   return leases;
 }
 
-// Loads under way go on and make their experts resident.
+bool ExpertStore::loading() const {
+  const auto any = [](const SlotPool& pool) { return pool.ahead() > 0; };
+  return std::any_of(pools_.begin(), pools_.end(), any);
+}
+
+// What they loaded may be evicted like all else.
+void ExpertStore::forget_hints() {
+  for (const ExpertKey& key : hinted_) {
+    const Place& place = places_[numbers_.at(key)];
+    pools_[place.pool].used(static_cast<std::size_t>(place.slot));
+  }
+  stats_.hints_wasted += hinted_.size();
+  hinted_.clear();
+}
+
+// Loads under way go on and make their experts resident. The step is given up, and with it what was loaded ahead for
+// it.
 void ExpertStore::drop_layer() {
   for (const std::vector<ExpertKey>* keys : {&ready_, &awaited_}) {
     for (const ExpertKey& key : *keys) {
@@ -344,6 +368,7 @@ void ExpertStore::drop_layer() {
   ready_.clear();
   awaited_.clear();
   pending_.clear();
+  forget_hints();
 }
 
 Lease ExpertStore::lease(ExpertKey key) {

@@ -40,7 +40,7 @@ struct StoreStats {
   std::uint64_t evictions = 0;
   std::uint64_t hints = 0;         // loads begun ahead of use
   std::uint64_t hints_useful = 0;  // used before they were evicted
-  std::uint64_t hints_wasted = 0;  // evicted unused
+  std::uint64_t hints_wasted = 0;  // their layer ran without them, the load failed, or the step was given up
   double stall_seconds = 0.0;      // the engine thread waited with nothing ready
   std::uint64_t slots = 0;
   std::uint64_t slots_used = 0;  // not empty
@@ -60,7 +60,7 @@ class Lease {
   void release();
   explicit operator bool() const { return store_ != nullptr; }
   ExpertId expert() const { return key_.expert; }
-  ExpertWeights weights() const;  // BUG_IF the slot holds something else by now
+  ExpertWeights weights() const;  // CHECKs that the slot holds it still
 
  private:
   friend class ExpertStore;
@@ -87,13 +87,13 @@ class ExpertStore {
   Status warm(const std::function<void(std::uint64_t, std::uint64_t)>& progress);
 
   // Begins a layer of a step: pins the experts that are there, starts to load the others, as many as find a slot; the
-  // rest follow as leases are released. One layer at a time.
+  // rest follow as leases are released: before next() is asked again, leases must be given back. One layer at a time.
   void begin(const LayerUse& use);
   // Leases of experts of the layer that are ready and were not handed out yet, in falling order of arrival; waits when
   // none is. Empty when all were handed out. An error is the first failed load; what is left of the layer is dropped.
   Result<std::vector<Lease>> next();
   // Starts to load experts that may be used soon, into slots of the least value; those there or on their way are passed
-  // over. At most max_hints() are unused at a time.
+  // over. At most max_hints() are unused at a time; none while the layer that runs waits for slots.
   void prefetch(std::span<const ExpertKey> keys);
   std::size_t max_hints() const { return max_hints_; }
   bool resident(ExpertKey key) const;
@@ -123,6 +123,8 @@ class ExpertStore {
   void start_pending();
   void collect(bool wait);
   void arrived(const LoadEnd& end);
+  bool loading() const;
+  void forget_hints();
   void drop_layer();
   Lease lease(ExpertKey key);
   void release(const Lease& lease);

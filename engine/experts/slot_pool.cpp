@@ -1,5 +1,7 @@
 #include "engine/experts/slot_pool.h"
 
+#include <algorithm>
+
 #include "engine/io/file.h"
 #include "kernels/api/check.h"
 
@@ -43,6 +45,11 @@ void SlotPool::clear(std::size_t number) {
 void SlotPool::unpin(std::size_t number) {
   CHECK(slots_[number].pins > 0);
   --slots_[number].pins;
+}
+
+std::size_t SlotPool::ahead() const {
+  const auto is = [](const Slot& slot) { return slot.hinted || (slot.state == SlotState::kLoading && slot.pins == 0); };
+  return static_cast<std::size_t>(std::count_if(slots_.begin(), slots_.end(), is));
 }
 
 }  // namespace foregate

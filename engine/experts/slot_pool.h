@@ -42,6 +42,7 @@ class SlotPool {
   void used(std::size_t slot) { slots_[slot].hinted = false; }
   void pin(std::size_t slot) { ++slots_[slot].pins; }
   void unpin(std::size_t slot);
+  std::size_t ahead() const;  // slots that a hint holds, or a load that nobody awaits
   std::size_t used_slots() const { return slots_.size() - empty_.size(); }
 
  private:

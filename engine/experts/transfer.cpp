@@ -28,7 +28,6 @@ std::string expert_text(ExpertKey key) {
 struct Transfer::Load {
   LoadJob job;
   std::uint64_t submitted = 0;  // bytes
-  std::uint64_t read = 0;
   Status status;
   bool retried = false;
   std::size_t in_flight = 0;    // chunks
@@ -114,6 +113,9 @@ void Transfer::take_new() {
   }
   new_jobs_.clear();
   for (const std::uint64_t tag : promoted_) {
+    for (Load& load : loads_) {
+      if (load.job.tag == tag) load.job.hint = false;  // even when all of it is in flight: it may be read once more
+    }
     const auto at = std::find_if(hints_.begin(), hints_.end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
     if (at == hints_.end()) continue;
     demands_.push_back(*at);
@@ -188,7 +190,7 @@ void Transfer::chunk_ended(const ReadEnd& end) {
   if (load.status.ok() && options_.verify) load.status = check(load);
   if (!load.status.ok() && !load.retried) {
     load = Load{.job = load.job, .status = {}, .retried = true};
-    demands_.push_front(slot);
+    (load.job.hint ? hints_ : demands_).push_front(slot);
     std::lock_guard lock(mutex_);
     ++stats_.retries;
     return;
@@ -212,7 +214,9 @@ void Transfer::finish(std::size_t slot, Status status) {
   const LoadJob& job = loads_[slot].job;
   if (!status.ok()) {
     const std::string where = job.extent->file != nullptr ? job.extent->file->path() + ": " : "";
-    status = Status(status.code(), where + expert_text(job.key) + ": " + status.message(), expert_text(job.key));
+    std::string why = status.message();
+    if (!where.empty() && why.starts_with(where)) why.erase(0, where.size());
+    status = Status(status.code(), where + expert_text(job.key) + ": " + why, expert_text(job.key));
   }
   free_loads_.push_back(slot);
   std::lock_guard lock(mutex_);
