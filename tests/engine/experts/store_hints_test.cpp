@@ -1,0 +1,168 @@
+// Loads ahead of use: joined with the demand that comes meanwhile, counted as useful, late or wasted, bounded, and
+// never in the way of the layer that runs.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tests/engine/experts/held_queue.h"
+#include "tests/engine/experts/store_driver.h"
+
+namespace foregate {
+namespace {
+
+using made::key;
+using made::StoreDriver;
+
+class StoreHints : public ::testing::Test {
+ protected:
+  void start(std::uint64_t slots, std::size_t depth = 1) {
+    driver_ = std::make_unique<StoreDriver>(disk_, StoreOptions{.budget_bytes = slots * kDirectPage, .policy = "lru"},
+                                            std::make_unique<HeldQueue>(held_, depth));
+  }
+  ExpertStore& store() { return *driver_->store; }
+  void hint(const std::vector<ExpertKey>& keys) { store().prefetch(keys); }
+  // An expert on its way is seen to be there when a layer begins: these use nothing.
+  void arrive(ExpertKey key) {
+    for (int i = 0; i < 20'000 && !store().resident(key); ++i) {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+      ASSERT_TRUE(driver_->run(3, {}).ok());
+    }
+    ASSERT_TRUE(store().resident(key));
+  }
+
+  made::Disk disk_{{.count = 16, .pages = {1, 1, 1, 1}, .top_k = 2}};
+  std::shared_ptr<HeldReads> held_ = std::make_shared<HeldReads>();
+  std::unique_ptr<StoreDriver> driver_;
+};
+
+TEST_F(StoreHints, WhatIsThereWhenItsLayerRunsIsAHit) {
+  start(16);
+  held_->let_all();
+  hint({key(1, 4)});
+  arrive(key(1, 4));
+  ASSERT_TRUE(driver_->run(1, {4, 5}).ok());
+  const StoreStats stats = store().stats();
+  EXPECT_EQ(stats.hints, 1u);
+  EXPECT_EQ(stats.hints_useful, 1u);
+  EXPECT_EQ(stats.hints_wasted, 0u);
+  EXPECT_EQ(stats.hits, 1u);
+  EXPECT_EQ(stats.misses, 1u);
+  EXPECT_EQ(stats.late, 0u);
+}
+
+// One read serves the hint and the demand that comes while it is under way.
+TEST_F(StoreHints, AHintUnderWayIsJoinedByItsDemand) {
+  start(16);
+  hint({key(1, 4)});
+  held_->asked(1);
+  driver_->begin(1, {4});
+  held_->let_all();
+  ASSERT_TRUE(driver_->finish().ok());
+  const StoreStats stats = store().stats();
+  EXPECT_EQ(stats.hints_useful, 1u);
+  EXPECT_EQ(stats.late, 1u);
+  EXPECT_EQ(stats.misses, 1u);
+  EXPECT_EQ(stats.hits, 0u);
+  EXPECT_EQ(held_->offsets.size(), 1u);
+}
+
+TEST_F(StoreHints, WhatItsLayerDoesNotUseIsWastedAndMayGo) {
+  start(8);
+  held_->let_all();
+  hint({key(1, 4)});
+  arrive(key(1, 4));
+  for (std::int32_t e = 0; e < 12; ++e) ASSERT_TRUE(driver_->run(0, {e}).ok());
+  EXPECT_TRUE(store().resident(key(1, 4))) << "kept until its layer has run";
+  ASSERT_TRUE(driver_->run(1, {5}).ok());
+  EXPECT_EQ(store().stats().hints_wasted, 1u);
+  EXPECT_EQ(store().stats().hints_useful, 0u);
+  EXPECT_FALSE(store().resident(key(1, 4))) << "of least value, it made room for the next";
+}
+
+TEST_F(StoreHints, AreBoundedAndPassOverWhatIsHeld) {
+  start(16);
+  EXPECT_EQ(store().max_hints(), 2u);
+  hint({key(1, 0), key(1, 0), key(1, 1), key(1, 2), key(1, 3)});
+  EXPECT_EQ(store().stats().hints, 2u);
+  hint({key(2, 3)});
+  EXPECT_EQ(store().stats().hints, 2u);
+  // Used by nobody and still under way: their slots count until they are free.
+  held_->asked(1);
+  driver_->begin(1, {});
+  ASSERT_TRUE(driver_->finish().ok());
+  EXPECT_EQ(store().stats().hints_wasted, 2u);
+  hint({key(2, 3)});
+  EXPECT_EQ(store().stats().hints, 2u);
+  held_->let_all();
+  arrive(key(1, 0));
+  arrive(key(1, 1));
+  hint({key(1, 0), key(2, 3)});
+  EXPECT_EQ(store().stats().hints, 3u);
+}
+
+// A budget of the least size has no slot to spare for what may be needed.
+TEST_F(StoreHints, TakeNoSlotFromASmallStore) {
+  start(3);
+  EXPECT_EQ(store().max_hints(), 0u);
+  hint({key(1, 0)});
+  EXPECT_EQ(store().stats().hints, 0u);
+}
+
+// Nor from a layer that waits for slots: its experts must not be loaded a second time.
+TEST_F(StoreHints, TakeNoSlotFromALayerThatWaits) {
+  start(8);
+  driver_->begin(0, made::first_experts(16));
+  hint({key(0, 12), key(1, 2)});
+  EXPECT_EQ(store().stats().hints, 0u);
+  held_->let_all();
+  ASSERT_TRUE(driver_->finish().ok());
+  EXPECT_EQ(store().stats().transfer.loads, 16u);
+}
+
+TEST_F(StoreHints, AFailedStepForgetsThem) {
+  start(16, 4);
+  held_->let_all();
+  hint({key(3, 1), key(3, 2)});
+  arrive(key(3, 1));
+  disk_.bytes()[disk_.extent(key(2, 7)).offset + 9] ^= 1;
+  EXPECT_EQ(driver_->run(2, {7}).code(), Code::kDataLoss);
+  const StoreStats stats = store().stats();
+  EXPECT_EQ(stats.hints_useful + stats.hints_wasted, stats.hints);
+  hint({key(1, 1), key(1, 2)});
+  EXPECT_EQ(store().stats().hints, 4u) << "the next step may hint again";
+}
+
+TEST_F(StoreHints, AFailedHintIsReadAgainWhenItIsNeeded) {
+  start(16);
+  disk_.faults.set(Fault::kIoError, 1);
+  hint({key(1, 4)});
+  held_->let_all();
+  while (store().stats().transfer.failures == 0) std::this_thread::yield();
+  disk_.faults.set(Fault::kNone, 1);
+  ASSERT_TRUE(driver_->run(0, {1}).ok());
+  EXPECT_EQ(store().stats().hints_wasted, 1u);
+  ASSERT_TRUE(driver_->run(1, {4}).ok()) << "nobody waited for it: no step fails";
+}
+
+// A layer failed by an expert of one size while loads for it still hold all slots of the other size.
+TEST(StoreLeftovers, LoadsOfAFailedLayerAreWaitedFor) {
+  made::Disk disk({.count = 16, .pages = {1}, .top_k = 2, .more = 1});
+  auto held = std::make_shared<HeldReads>();
+  const std::uint64_t budget = disk.table().bytes() * 3 / 8;
+  StoreDriver driver(disk, {.budget_bytes = budget, .policy = "lru"}, std::make_unique<HeldQueue>(held, 1));
+  ASSERT_EQ(driver.store->stats().slots, 6u);
+  disk.bytes()[disk.extent(key(0, 0)).offset + 9] ^= 1;
+  driver.begin(0, {0, 1, 3, 5});
+  held->let(2);  // the damaged one, twice
+  const auto failed = driver.store->next();
+  EXPECT_EQ(failed.status().code(), Code::kDataLoss);
+  EXPECT_EQ(failed.status().field(), "expert 0 of layer 0");
+  driver.begin(0, {7, 9});  // of the size whose slots are all being loaded
+  held->let_all();
+  ASSERT_TRUE(driver.finish().ok());
+  EXPECT_EQ(driver.store->stats().transfer.loads, 5u);
+}
+
+}  // namespace
+}  // namespace foregate
