@@ -26,9 +26,11 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
   CHECK(backend_.device != nullptr);
   if (options.edit_ops != nullptr) options.edit_ops(backend_.ops);
   stream_ = backend_.device->create_stream();
-  model_ = must(load_transformer(
-      local_files(), dir, *backend_.device, backend_.ops, *stream_,
-      {.max_batched_tokens = options.max_batched_tokens, .weights = {quantization_named(options.quantization)}}));
+  const FileSystem& files = options.files != nullptr ? *options.files : local_files();
+  model_ = must(load_transformer(files, dir, *backend_.device, backend_.ops, *stream_,
+                                 {.max_batched_tokens = options.max_batched_tokens,
+                                  .weights = {quantization_named(options.quantization)},
+                                  .experts = options.experts}));
   cache_ = std::make_unique<KvCache>(
       must(KvCache::create(*backend_.device, model_->kv_layout(DType::kF32, options.block_size), options.blocks)));
 }
@@ -52,6 +54,10 @@ std::int32_t Driver::take_block() {
 }
 
 std::vector<std::vector<float>> Driver::step(const std::vector<Part>& parts) {
+  return must(try_step(parts));
+}
+
+Result<std::vector<std::vector<float>>> Driver::try_step(const std::vector<Part>& parts) {
   std::vector<Token> tokens;
   std::vector<std::int32_t> positions;
   std::vector<std::int64_t> slots;
@@ -77,10 +83,8 @@ std::vector<std::vector<float>> Driver::step(const std::vector<Part>& parts) {
   }
   const std::int64_t vocab = model_->vocab_size();
   std::vector<float> logits(rows.size() * static_cast<std::size_t>(vocab));
-  const Status status = model_->forward({tokens, positions, slots, spans, rows}, *cache_,
-                                        {logits.data(), static_cast<std::int64_t>(rows.size()), vocab, vocab});
-  if (!status.ok()) std::fprintf(stderr, "driver: %s\n", status.to_string().c_str());
-  CHECK(status.ok());
+  RETURN_IF_ERROR(model_->forward({tokens, positions, slots, spans, rows}, *cache_,
+                                  {logits.data(), static_cast<std::int64_t>(rows.size()), vocab, vocab}));
   std::vector<std::vector<float>> out;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     out.emplace_back(logits.begin() + static_cast<std::ptrdiff_t>(i) * vocab,
@@ -90,14 +94,20 @@ std::vector<std::vector<float>> Driver::step(const std::vector<Part>& parts) {
 }
 
 std::vector<std::vector<float>> Driver::run(const std::vector<Token>& tokens, std::size_t chunk) {
+  return must(try_run(tokens, chunk));
+}
+
+Result<std::vector<std::vector<float>>> Driver::try_run(const std::vector<Token>& tokens, std::size_t chunk) {
   reset();
   const int sequence = add_sequence();
   std::vector<std::vector<float>> logits;
   for (std::size_t first = 0; first < tokens.size(); first += chunk) {
     const std::size_t last = std::min(tokens.size(), first + chunk);
     const auto begin = tokens.begin();
-    auto part =
-        step({{sequence, {begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(last)}}});
+    ASSIGN_OR_RETURN(
+        auto part,
+        try_step(
+            {{sequence, {begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(last)}}}));
     logits.insert(logits.end(), part.begin(), part.end());
   }
   return logits;

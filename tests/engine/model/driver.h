@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct DriverOptions {
   std::int32_t max_batched_tokens = 256;
   std::string quantization = "none";
   void (*edit_ops)(OpTable&) = nullptr;  // to break an op on purpose
+  const FileSystem* files = nullptr;     // where the model is; null: the disk
+  std::optional<ExpertLoading> experts = {};
 };
 
 class Driver {
@@ -37,8 +40,11 @@ class Driver {
   void reset();  // forgets all sequences
   // Logits of every row, in the order of the parts.
   std::vector<std::vector<float>> step(const std::vector<Part>& parts);
+  // As forward() fails; the sequences must be reset then.
+  Result<std::vector<std::vector<float>>> try_step(const std::vector<Part>& parts);
   // Runs `tokens` on a fresh sequence in chunks; logits of every position.
   std::vector<std::vector<float>> run(const std::vector<Token>& tokens, std::size_t chunk);
+  Result<std::vector<std::vector<float>>> try_run(const std::vector<Token>& tokens, std::size_t chunk);
 
   Transformer& model() { return *model_; }
   KvCache& cache() { return *cache_; }
