@@ -208,8 +208,8 @@ void ExpertStore::settle_hints(const LayerUse& use) {
     const Place& place = places_[numbers_.at(key)];
     if (place.slot < 0) return true;
     const auto slot = static_cast<std::size_t>(place.slot);
-    pools_[place.pool].used(slot);
-    if (!useful && pools_[place.pool].slot(slot).state == SlotState::kLoading) transfer_->cancel(numbers_.at(key));
+    SlotPool& pool = pools_[place.pool];
+    useful ? pool.used(slot) : drop_hint(key, pool, slot);
     return true;
   });
 }
@@ -217,12 +217,14 @@ void ExpertStore::settle_hints(const LayerUse& use) {
 void ExpertStore::start_pending() {
   jobs_.clear();
   std::vector<ExpertKey> left;
+  std::vector<bool> full(pools_.size());
   for (auto key = pending_.rbegin(); key != pending_.rend(); ++key) {
-    if (!start_load(*key, false)) {
+    const Place& place = places_[numbers_.at(*key)];
+    if (full[place.pool] || !start_load(*key, false)) {
+      full[place.pool] = true;
       left.push_back(*key);
       continue;
     }
-    const Place& place = places_[numbers_.at(*key)];
     pools_[place.pool].pin(static_cast<std::size_t>(place.slot));
     awaited_.push_back(*key);
   }
@@ -346,14 +348,19 @@ bool ExpertStore::loading() const {
   return std::any_of(pools_.begin(), pools_.end(), any);
 }
 
-// What they loaded may be evicted like all else.
+// What they loaded may be evicted like all else; what was not begun is not loaded.
 void ExpertStore::forget_hints() {
   for (const ExpertKey& key : hinted_) {
     const Place& place = places_[numbers_.at(key)];
-    pools_[place.pool].used(static_cast<std::size_t>(place.slot));
+    drop_hint(key, pools_[place.pool], static_cast<std::size_t>(place.slot));
   }
   stats_.hints_wasted += hinted_.size();
   hinted_.clear();
+}
+
+void ExpertStore::drop_hint(ExpertKey key, SlotPool& pool, std::size_t slot) {
+  pool.used(slot);
+  if (pool.slot(slot).state == SlotState::kLoading) transfer_->cancel(numbers_.at(key));
 }
 
 // Loads under way go on and make their experts resident. The step is given up, and with it what was loaded ahead for

@@ -125,6 +125,7 @@ class ExpertStore {
   void arrived(const LoadEnd& end);
   bool loading() const;
   void forget_hints();
+  void drop_hint(ExpertKey key, SlotPool& pool, std::size_t slot);
   void drop_layer();
   Lease lease(ExpertKey key);
   void release(const Lease& lease);
