@@ -48,8 +48,12 @@ TEST(StoreFaults, EveryNthReadGoesWrong) {
         EXPECT_TRUE(status.field().ends_with(" of layer " + std::to_string(layer))) << status.to_string();
       }
       EXPECT_GT(disk.faults.faults, 0u);
-      if (fault == Fault::kSlow) EXPECT_EQ(failed, 0);
-      if (fault != Fault::kSlow && every == 1) EXPECT_EQ(failed, 60);
+      if (fault == Fault::kSlow) {
+        EXPECT_EQ(failed, 0);
+      }
+      if (fault != Fault::kSlow && every == 1) {
+        EXPECT_EQ(failed, 60);
+      }
       EXPECT_EQ(driver.store->stats().transfer.failures > 0, failed > 0);
       disk.faults.set(Fault::kNone, 1);
       expect_all_slots(driver, 8, 3);
@@ -66,7 +70,9 @@ TEST(StoreFaults, OneDamagedExpertFailsItsLayersOnly) {
     EXPECT_TRUE(driver.run(0, experts).ok());
     const Status status = driver.run(1, experts);
     EXPECT_EQ(status.code(), step % 4 == 3 ? Code::kDataLoss : Code::kOk);
-    if (!status.ok()) EXPECT_EQ(status.field(), "expert 3 of layer 1");
+    if (!status.ok()) {
+      EXPECT_EQ(status.field(), "expert 3 of layer 1");
+    }
   }
   disk.bytes()[disk.extent(key(1, 3)).offset + kDirectPage - 1] ^= 128;
   EXPECT_TRUE(driver.run(1, {3}).ok()) << "the file was put right";

@@ -81,14 +81,14 @@ TEST_F(StoreHints, WhatItsLayerDoesNotUseIsWastedAndMayGo) {
 }
 
 TEST_F(StoreHints, AreBoundedAndPassOverWhatIsHeld) {
-  start(16);
+  start(16, 2);
   EXPECT_EQ(store().max_hints(), 2u);
   hint({key(1, 0), key(1, 0), key(1, 1), key(1, 2), key(1, 3)});
   EXPECT_EQ(store().stats().hints, 2u);
   hint({key(2, 3)});
   EXPECT_EQ(store().stats().hints, 2u);
   // Used by nobody and still under way: their slots count until they are free.
-  held_->asked(1);
+  held_->asked(2);
   driver_->begin(1, {});
   ASSERT_TRUE(driver_->finish().ok());
   EXPECT_EQ(store().stats().hints_wasted, 2u);
@@ -99,6 +99,26 @@ TEST_F(StoreHints, AreBoundedAndPassOverWhatIsHeld) {
   arrive(key(1, 1));
   hint({key(1, 0), key(2, 3)});
   EXPECT_EQ(store().stats().hints, 3u);
+}
+
+// Nothing was asked of the disk yet: it is not read, and the slot is free again. One that is wanted again after all is
+// read as a demand.
+TEST_F(StoreHints, WhatWasNotBegunIsNotRead) {
+  for (const bool wanted : {false, true}) {
+    held_ = std::make_shared<HeldReads>();
+    start(16);
+    hint({key(1, 0), key(1, 1)});
+    held_->asked(1);
+    driver_->begin(1, {});
+    ASSERT_TRUE(driver_->finish().ok());
+    EXPECT_EQ(store().stats().hints_wasted, 2u);
+    driver_->begin(1, wanted ? std::vector<std::int32_t>{1} : std::vector<std::int32_t>{2});
+    held_->let_all();
+    ASSERT_TRUE(driver_->finish().ok());
+    EXPECT_EQ(store().stats().transfer.failures, 0u);
+    EXPECT_EQ(store().resident(key(1, 1)), wanted);
+    EXPECT_EQ(held_->offsets.size(), 2u) << "the hint that was begun, and the demand";
+  }
 }
 
 // A budget of the least size has no slot to spare for what may be needed.
@@ -123,13 +143,15 @@ TEST_F(StoreHints, TakeNoSlotFromALayerThatWaits) {
 TEST_F(StoreHints, AFailedStepForgetsThem) {
   start(16, 4);
   held_->let_all();
-  hint({key(3, 1), key(3, 2)});
-  arrive(key(3, 1));
+  hint({key(1, 1), key(1, 2)});
+  arrive(key(1, 1));
+  arrive(key(1, 2));
+  EXPECT_EQ(store().stats().hints_useful + store().stats().hints_wasted, 0u);
   disk_.bytes()[disk_.extent(key(2, 7)).offset + 9] ^= 1;
   EXPECT_EQ(driver_->run(2, {7}).code(), Code::kDataLoss);
   const StoreStats stats = store().stats();
-  EXPECT_EQ(stats.hints_useful + stats.hints_wasted, stats.hints);
-  hint({key(1, 1), key(1, 2)});
+  EXPECT_EQ(stats.hints_wasted, 2u);
+  hint({key(0, 1), key(0, 2)});
   EXPECT_EQ(store().stats().hints, 4u) << "the next step may hint again";
 }
 

@@ -110,6 +110,33 @@ TEST_F(TransferTest, AHintMayBePromotedHalfWay) {
   }
 }
 
+TEST_F(TransferTest, ACancelledHintEndsUnreadUnlessItWasBegun) {
+  start_held(1, kDirectPage);
+  submit({job(0, true), job(1, true), job(2, true)});
+  held_->asked(1);
+  submit({job(3)});
+  transfer_->promote(2);
+  for (const std::uint64_t tag : {0, 1, 2, 3, 77}) transfer_->cancel(tag);
+  EXPECT_EQ(collect(1).at(1).code(), Code::kCancelled);
+  held_->let_all();
+  const auto ends = collect(3);
+  for (const std::uint64_t tag : {0, 2, 3}) EXPECT_TRUE(ends.at(tag).ok()) << tag;
+  EXPECT_EQ(held_->offsets.size(), 12u);
+  EXPECT_EQ(transfer_->stats().failures, 0u);
+}
+
+// However many hints wait, a demand finds most of the queue free.
+TEST_F(TransferTest, HintsLeaveRoomInTheQueue) {
+  start_held(4, 4 * kDirectPage);
+  submit({job(0, true), job(1, true), job(2, true), job(3, true)});
+  held_->asked(2);
+  submit({job(4), job(5)});
+  const auto offsets = held_->asked(4);
+  EXPECT_EQ(offsets, (std::vector<std::uint64_t>{offset(0), offset(1), offset(4), offset(5)}));
+  held_->let_all();
+  collect(6);
+}
+
 TEST_F(TransferTest, ABitThatIsRightAtTheSecondReadIsARetry) {
   start(make_thread_queue(1), {.chunk_bytes = 4 * kDirectPage});
   disk_.faults.set(Fault::kFlippedBit, 1000, 0);

@@ -88,9 +88,15 @@ TEST(Offload, GivesTheBitsOfResidentExpertsAtEveryBudget) {
             EXPECT_EQ(stats.transfer.loads, stats.misses);
             EXPECT_EQ(stats.transfer.retries + stats.transfer.failures, 0u);
             EXPECT_EQ(stats.evictions > 0, evict || budget < budgets.all);
-            if (evict) EXPECT_EQ(stats.hits, 0u);
-            if (!evict && budget == budgets.all) EXPECT_LE(stats.misses, stats.slots) << "each is read once";
-            if (!evict && budget == budgets.all) EXPECT_GT(stats.hits, stats.misses);
+            if (evict) {
+              EXPECT_EQ(stats.hits, 0u);
+            }
+            if (!evict && budget == budgets.all) {
+              EXPECT_LE(stats.misses, stats.slots) << "each is read once";
+            }
+            if (!evict && budget == budgets.all) {
+              EXPECT_GT(stats.hits, stats.misses);
+            }
           }
         }
       }
@@ -133,7 +139,10 @@ TEST(Offload, QuantizedExpertsToo) {
     for (const std::uint64_t budget : {budgets.least, budgets.all / 2}) {
       Driver driver("m", with_store(disk, store_of(budget, "score"), 2));
       EXPECT_TRUE(same_bits(driver.run(prompt, 3), expected)) << quantization;
-      EXPECT_GT(driver.model().store()->stats().evictions, 0u);
+      EXPECT_GT(driver.model().store()->stats().misses, 0u);
+      if (budget == budgets.least) {
+        EXPECT_GT(driver.model().store()->stats().evictions, 0u);
+      }
     }
   }
 }
@@ -154,7 +163,7 @@ class OffloadFaults : public ::testing::Test {
     EXPECT_EQ(status.field().find("expert "), 0u) << status.field();
   }
   void expect_same() {
-    const auto rows = driver_->try_run(prompt_, 4);
+    auto rows = driver_->try_run(prompt_, 4);
     ASSERT_TRUE(rows.ok()) << rows.status().to_string();
     EXPECT_TRUE(same_bits(*rows, expected_));
   }
@@ -177,10 +186,14 @@ TEST_F(OffloadFaults, EveryNthReadGoesWrong) {
   for (const auto& [fault, code] : kinds) {
     for (std::uint64_t every = 1; every <= reads; every = every * 2 + 1) {
       faults_.set(fault, every);
-      const auto rows = driver_->try_run(prompt_, 4);
+      auto rows = driver_->try_run(prompt_, 4);
       EXPECT_GT(faults_.faults, 0u) << every;
-      if (every == 1) EXPECT_FALSE(rows.ok());
-      if (rows.ok()) EXPECT_TRUE(same_bits(*rows, expected_)) << every;
+      if (every == 1) {
+        EXPECT_FALSE(rows.ok());
+      }
+      if (rows.ok()) {
+        EXPECT_TRUE(same_bits(*rows, expected_)) << every;
+      }
       if (!rows.ok()) expect_named(rows.status(), code);
       faults_.set(Fault::kNone, 1);
       expect_same();
@@ -196,7 +209,7 @@ TEST_F(OffloadFaults, TheDiskFailsFromAnyReadOn) {
   const std::uint64_t reads = faults_.reads;
   for (std::uint64_t n = 0; n < reads; n += 3) {
     faults_.set(Fault::kIoError, 1, n);
-    const auto rows = driver_->try_run(prompt_, 4);
+    auto rows = driver_->try_run(prompt_, 4);
     ASSERT_FALSE(rows.ok()) << n << " of " << reads;
     expect_named(rows.status(), Code::kUnavailable);
     faults_.set(Fault::kNone, 1);
@@ -212,7 +225,7 @@ TEST_F(OffloadFaults, ASlowDiskChangesNothing) {
 }
 
 TEST_F(OffloadFaults, ABitOfAnExpertIsNotTheWritersForLong) {
-  const auto index = PackedModel::open(disk_, "m");
+  auto index = PackedModel::open(disk_, "m");
   ASSERT_TRUE(index.ok());
   for (const std::uint64_t share : {0, 2, 4}) {
     load(share);
@@ -221,7 +234,7 @@ TEST_F(OffloadFaults, ABitOfAnExpertIsNotTheWritersForLong) {
       if (unit.kind != PackedKind::kExpert) continue;
       char& byte = disk_.contents[kData][unit.offset + unit.bytes / 3];
       byte ^= 16;
-      const auto rows = driver_->try_run(prompt_, 4);
+      auto rows = driver_->try_run(prompt_, 4);
       if (!rows.ok()) {
         expect_named(rows.status(), Code::kDataLoss);
         EXPECT_EQ(rows.status().field(), packed_unit_text(unit));
@@ -239,7 +252,7 @@ TEST_F(OffloadFaults, ABitOfAnExpertIsNotTheWritersForLong) {
 TEST_F(OffloadFaults, AFileThatWasCut) {
   load(2);
   disk_.shrink_to = disk_.contents[kData].size() / 4;
-  const auto rows = driver_->try_run(prompt_, 4);
+  auto rows = driver_->try_run(prompt_, 4);
   ASSERT_FALSE(rows.ok());
   expect_named(rows.status(), Code::kDataLoss);
   disk_.shrink_to = UINT64_MAX;
@@ -270,12 +283,12 @@ TEST(OffloadDisk, DamageAndRepairInPlace) {
     if (cut) bad.resize(bad.size() / 4);
     for (std::size_t i = kPackedPage; i < bad.size(); i += 1024) bad[i] ^= 1;
     std::ofstream(data, std::ios::binary | std::ios::trunc) << bad;
-    const auto rows = driver.try_run(prompt, 4);
+    auto rows = driver.try_run(prompt, 4);
     ASSERT_FALSE(rows.ok());
     EXPECT_EQ(rows.status().code(), Code::kDataLoss);
     EXPECT_EQ(rows.status().message().find(data + ": expert "), 0u) << rows.status().to_string();
     std::ofstream(data, std::ios::binary | std::ios::trunc) << good.str();
-    const auto again = driver.try_run(prompt, 4);
+    auto again = driver.try_run(prompt, 4);
     ASSERT_TRUE(again.ok()) << again.status().to_string();
     EXPECT_TRUE(same_bits(*again, expected));
   }
