@@ -199,5 +199,28 @@ TEST(PackedSources, StoppedPacksAreTakenUp) {
   }
 }
 
+// Of the layers that have them; others have none.
+TEST(PackedSources, BiasesOfRoutersAreReadAndPacked) {
+  GgufBuilder file = made_gguf({});
+  file.counting("blk.1.ffn_gate_inp.bias", {4}, 10.0f);
+  const std::string path = write_gguf(file, "router-bias.gguf");
+  const MemoryFiles disk = packed(path, pack_options("none"));
+  Loaded original = load(local_files(), path, load_options());
+  Loaded copy = load(disk, "m", load_options());
+  for (Loaded* loaded : {&original, &copy}) {
+    ASSERT_TRUE(loaded->model.ok()) << loaded->model.status().to_string();
+    const ModelWeights& weights = (*loaded->model)->weights();
+    EXPECT_EQ(weights.layers[0].router.logit_bias, nullptr);
+    const float* bias = weights.layers[1].router.logit_bias;
+    ASSERT_NE(bias, nullptr);
+    EXPECT_EQ(std::vector<float>(bias, bias + 4), (std::vector<float>{10, 11, 12, 13}));
+  }
+  GgufBuilder wrong = made_gguf({});
+  wrong.counting("blk.1.ffn_gate_inp.bias", {5});
+  const Loaded refused = load(local_files(), write_gguf(wrong, "router-bias-5.gguf"), load_options());
+  EXPECT_EQ(refused.model.status().code(), Code::kDataLoss);
+  EXPECT_EQ(refused.model.status().field(), "blk.1.ffn_gate_inp.bias");
+}
+
 }  // namespace
 }  // namespace foregate
