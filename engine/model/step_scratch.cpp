@@ -57,13 +57,19 @@ void carve(const ModelConfig& config, std::int64_t rows, Carver& carver, StepScr
 
 }  // namespace
 
-Result<StepScratch> StepScratch::create(const ModelConfig& config, std::int32_t max_rows, Device& device) {
+std::int64_t StepScratch::bytes_for(const ModelConfig& config, std::int32_t max_rows) {
   StepScratch scratch;
   Carver counter(nullptr);
   carve(config, max_rows, counter, scratch);
-  scratch.memory = device.allocate(static_cast<std::size_t>(counter.used()));
+  return counter.used();
+}
+
+Result<StepScratch> StepScratch::create(const ModelConfig& config, std::int32_t max_rows, Device& device) {
+  StepScratch scratch;
+  const std::int64_t bytes = bytes_for(config, max_rows);
+  scratch.memory = device.allocate(static_cast<std::size_t>(bytes));
   if (!scratch.memory) {
-    return resource_exhausted("no memory for " + std::to_string(counter.used()) + " bytes of scratch for " +
+    return resource_exhausted("no memory for " + std::to_string(bytes) + " bytes of scratch for " +
                               std::to_string(max_rows) + " tokens per step");
   }
   Carver carver(scratch.memory.data());

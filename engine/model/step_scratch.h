@@ -15,6 +15,7 @@ namespace foregate {
 
 struct StepScratch {
   static Result<StepScratch> create(const ModelConfig& config, std::int32_t max_rows, Device& device);
+  static std::int64_t bytes_for(const ModelConfig& config, std::int32_t max_rows);  // of device memory
 
   // Device memory; R = max_rows, rows are dense.
   float* hidden = nullptr;             // [R, hidden] the residual stream

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "engine/base/log.h"
 #include "engine/io/file.h"
+#include "engine/kv/block_pool.h"
 #include "engine/model/model_source.h"
 #include "engine/model/summary.h"
 #include "engine/model/transformer.h"
@@ -53,6 +55,7 @@ struct LoadedModel {
   ModelInfo info;
   BootReport report;
   GenerationDefaults defaults;
+  std::int64_t kept_for_cache = 0;  // bytes that --expert-memory auto left for the KV cache
 };
 
 Result<std::int32_t> choose_model_len(const ModelConfig& config, std::int32_t asked) {
@@ -73,18 +76,27 @@ GenerationDefaults defaults_of(const SamplingDefaults& sampling) {
   return defaults;
 }
 
-// Bytes for experts in a store, or none for all in memory.
-Result<std::optional<std::uint64_t>> plan_experts(const BootOptions& options, const ModelSummary& summary,
-                                                  std::int64_t available) {
+// What the KV cache needs at least: the bytes or blocks asked for, or one sequence of full length.
+std::int64_t least_cache_bytes(const BootOptions& options, const ModelSummary& summary) {
+  if (options.num_blocks == 0 && options.kv_cache_bytes > 0) return options.kv_cache_bytes;
   const std::int64_t positions = options.max_model_len > 0 ? options.max_model_len : summary.config.max_positions;
+  const std::int64_t blocks = options.num_blocks > 0 ? options.num_blocks : blocks_for(positions, options.block_size);
+  const DType type = options.kv_type.value_or(summary.kv_type);
+  const std::int64_t block =
+      summary.kv_bytes_per_position / dtype_bytes(summary.kv_type) * dtype_bytes(type) * options.block_size;
+  return std::min(blocks, std::numeric_limits<std::int64_t>::max() / std::max<std::int64_t>(block, 1)) * block;
+}
+
+ExpertMemoryFacts memory_facts(const BootOptions& options, const ModelSummary& summary, std::int64_t available) {
   ExpertMemoryFacts facts;
   const auto tensors = static_cast<std::uint64_t>(summary.group(WeightGroup::kExperts).packed_bytes);
   facts.expert_bytes = summary.packed ? summary.packed->expert_bytes : tensors;
   facts.other_bytes = static_cast<std::uint64_t>(summary.total.packed_bytes) - tensors;
-  facts.kv_bytes = static_cast<std::uint64_t>(options.kv_cache_bytes > 0 ? options.kv_cache_bytes
-                                                                         : positions * summary.kv_bytes_per_position);
+  facts.kv_bytes = static_cast<std::uint64_t>(least_cache_bytes(options, summary));
+  facts.scratch_bytes =
+      static_cast<std::uint64_t>(StepScratch::bytes_for(summary.config, options.max_num_batched_tokens));
   facts.available_bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(available, 0));
-  return choose_expert_memory(options.expert_memory, facts);
+  return facts;
 }
 
 Status check_memory(const ModelSummary& summary, std::optional<std::uint64_t> experts, std::int64_t available) {
@@ -171,10 +183,12 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   ASSIGN_OR_RETURN(const WeightPlanOptions plan, plan_options(options));
   ASSIGN_OR_RETURN(const ModelSummary summary, summarize(model, plan));
   const std::int64_t available = available_memory();
-  ASSIGN_OR_RETURN(const auto expert_bytes, plan_experts(options, summary, available));
+  const ExpertMemoryFacts facts = memory_facts(options, summary, available);
+  ASSIGN_OR_RETURN(const auto expert_bytes, choose_expert_memory(options.expert_memory, facts));
   RETURN_IF_ERROR(check_memory(summary, expert_bytes, available));
 
   LoadedModel loaded;
+  if (options.expert_memory == "auto") loaded.kept_for_cache = static_cast<std::int64_t>(facts.kv_bytes);
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
   BackendChoice choice;
   choice.isa = options.isa;
@@ -264,6 +278,13 @@ EngineOptions engine_options(const BootOptions& options, const BootReport& repor
   return out;
 }
 
+// Slots of experts that nothing was loaded into yet: their memory is given out, but does not count as used.
+std::int64_t empty_slot_bytes(const Transformer& model) {
+  if (model.store() == nullptr) return 0;
+  const StoreStats stats = model.store()->stats();
+  return static_cast<std::int64_t>(stats.slot_bytes - std::min(stats.slot_bytes, stats.transfer.bytes));
+}
+
 Status BootedEngineImpl::start(const BootOptions& options) {
   tell(options, "kv cache", 0.0);
   const KvLayout layout = model_.kv_layout(loaded_.report.kv_type, options.block_size);
@@ -271,10 +292,10 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   KvBudget budget;
   budget.num_blocks = options.num_blocks;
   budget.kv_cache_bytes = options.kv_cache_bytes;
-  // The slots of experts are given out, but nothing was written to them yet.
-  const ExpertStore* store = loaded_.model->store();
-  const auto slots = store != nullptr ? static_cast<std::int64_t>(store->stats().slot_bytes) : 0;
-  budget.available_bytes = report.available_bytes = std::max<std::int64_t>(available_memory() - slots, 1);
+  const std::int64_t available = available_memory();
+  if (available > 0) budget.available_bytes = std::max<std::int64_t>(available - empty_slot_bytes(*loaded_.model), 1);
+  report.available_bytes = budget.available_bytes;
+  budget.kept_bytes = loaded_.kept_for_cache;
   budget.block_bytes = report.block_bytes = layout.block_bytes();
   budget.block_size = options.block_size;
   budget.max_num_seqs = options.max_num_seqs;

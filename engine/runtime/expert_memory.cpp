@@ -26,12 +26,13 @@ std::optional<double> unit_factor(std::string_view unit) {
 
 Result<std::optional<std::uint64_t>> automatic(const ExpertMemoryFacts& facts) {
   if (facts.available_bytes == 0) return std::optional<std::uint64_t>();
-  const std::uint64_t taken = facts.other_bytes + facts.kv_bytes + kExpertMemoryReserve;
+  const std::uint64_t taken = facts.other_bytes + facts.kv_bytes + facts.scratch_bytes + kExpertMemoryReserve;
   if (facts.available_bytes >= taken + facts.expert_bytes) return std::optional<std::uint64_t>();
   if (facts.available_bytes > taken) return std::optional(facts.available_bytes - taken);
   return resource_exhausted("of " + std::to_string(facts.available_bytes) + " bytes of memory, " +
                             std::to_string(facts.other_bytes) + " go to dense weights, " +
-                            std::to_string(facts.kv_bytes) + " to the KV cache and " +
+                            std::to_string(facts.kv_bytes) + " to the KV cache, " +
+                            std::to_string(facts.scratch_bytes) + " to scratch and " +
                             std::to_string(kExpertMemoryReserve) + " to the program: none is left for experts");
 }
 

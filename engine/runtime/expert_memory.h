@@ -13,16 +13,17 @@ struct ExpertMemoryFacts {
   std::uint64_t expert_bytes = 0;     // of all experts
   std::uint64_t other_bytes = 0;      // of all other weights
   std::uint64_t kv_bytes = 0;         // that the KV cache should find left
+  std::uint64_t scratch_bytes = 0;    // working memory of a step
   std::uint64_t available_bytes = 0;  // memory this process may still take; 0: not known
 };
 
-// What stays free beside weights, experts and KV cache under "auto": the program, scratch memory, buffers.
+// What stays free beside weights, experts, KV cache and scratch under "auto": the program and its buffers.
 inline constexpr std::uint64_t kExpertMemoryReserve = std::uint64_t{320} << 20;
 
 // Bytes for slots of experts, or none: all experts are loaded. `word` is "all", "auto" (all if they fit, else what is
-// left beside the other weights, the KV cache and the reserve), a share of all experts ("40%"), or bytes ("4GiB",
-// "512M", "3.5GB"). kInvalidArgument (field expert_memory) for another word, kResourceExhausted with the numbers when
-// auto finds no room.
+// left beside the other weights, the KV cache, scratch and the reserve), a share of all experts ("40%"), or bytes
+// ("4GiB", "512M", "3.5GB"). kInvalidArgument (field expert_memory) for another word, kResourceExhausted with the
+// numbers when auto finds no room.
 Result<std::optional<std::uint64_t>> choose_expert_memory(std::string_view word, const ExpertMemoryFacts& facts);
 
 }  // namespace foregate

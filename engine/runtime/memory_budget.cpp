@@ -73,6 +73,10 @@ Result<std::int64_t> choose_num_blocks(const KvBudget& budget) {
   } else if (budget.available_bytes > 0) {
     bytes = static_cast<std::int64_t>(static_cast<double>(budget.available_bytes) * kShareOfAvailable);
     limit = "half of the available memory";
+    if (const std::int64_t kept = std::min(budget.kept_bytes, budget.available_bytes); kept > bytes) {
+      bytes = kept;
+      limit = "the memory kept for it";
+    }
     blocks = std::min(wanted, bytes / budget.block_bytes);
   }
   blocks = std::min<std::int64_t>(blocks, std::numeric_limits<std::int32_t>::max());

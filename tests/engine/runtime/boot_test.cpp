@@ -189,6 +189,12 @@ TEST(MemoryBudget, ChoosesBlocks) {
   const Status status = choose_num_blocks(budget).status();
   EXPECT_EQ(status.code(), Code::kResourceExhausted);
   EXPECT_NE(status.message().find("7000 bytes"), std::string::npos) << status.message();
+  budget.kept_bytes = 7'500;
+  EXPECT_EQ(*choose_num_blocks(budget), 7) << "kept, and more than half";
+  budget.kept_bytes = 90'000;
+  EXPECT_EQ(*choose_num_blocks(budget), 13) << "what is there";
+  budget.kept_bytes = 1'000;
+  EXPECT_FALSE(choose_num_blocks(budget).ok());
   budget.kv_cache_bytes = 50'000;
   EXPECT_NE(choose_num_blocks(budget).status().message().find("50000 bytes, 13000 are"), std::string::npos);
   budget.available_bytes = 60'000;

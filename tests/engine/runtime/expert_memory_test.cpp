@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "engine/runtime/memory_budget.h"
+
 namespace foregate {
 namespace {
 
@@ -40,6 +42,34 @@ TEST(ExpertMemory, AutoTakesWhatIsLeft) {
   EXPECT_EQ(choose_expert_memory("auto", facts).status().code(), Code::kResourceExhausted);
   facts.available_bytes = 0;  // not known
   EXPECT_FALSE((*choose_expert_memory("auto", facts)).has_value());
+  facts = kFacts;
+  facts.scratch_bytes = 50 * kMiB;
+  EXPECT_EQ(**choose_expert_memory("auto", facts), 2000 * kMiB - 450 * kMiB - kExpertMemoryReserve);
+}
+
+// A cache of one sequence is larger than half of what auto leaves beside it: the half is for those who share nothing.
+TEST(ExpertMemory, AutoLeavesTheCacheItCounted) {
+  constexpr std::uint64_t kBlock = kMiB;
+  for (const std::uint64_t cache : {kMiB, 100 * kMiB, 900 * kMiB}) {
+    for (const std::uint64_t available : {1700 * kMiB, 3000 * kMiB, 9000 * kMiB}) {
+      ExpertMemoryFacts facts = kFacts;
+      facts.kv_bytes = cache;
+      facts.available_bytes = available;
+      const auto experts = choose_expert_memory("auto", facts);
+      ASSERT_TRUE(experts.ok()) << experts.status().to_string();
+      KvBudget budget;
+      budget.available_bytes =
+          static_cast<std::int64_t>(available - facts.other_bytes - experts->value_or(facts.expert_bytes));
+      budget.kept_bytes = static_cast<std::int64_t>(cache);
+      budget.block_bytes = kBlock;
+      budget.block_size = 16;
+      budget.max_num_seqs = 1;
+      budget.max_model_len = static_cast<std::int32_t>(cache / kBlock * 16);
+      auto blocks = choose_num_blocks(budget);
+      ASSERT_TRUE(blocks.ok()) << blocks.status().to_string();
+      EXPECT_EQ(static_cast<std::uint64_t>(*blocks), cache / kBlock);
+    }
+  }
 }
 
 }  // namespace
