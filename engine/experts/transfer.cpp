@@ -80,20 +80,26 @@ void Transfer::run() {
   while (true) {
     {
       std::unique_lock lock(mutex_);
-      const bool idle = queue_->in_flight() == 0 && demands_.empty() && hints_.empty();
+      const bool idle = queue_->in_flight() == 0 && demands_.empty() && hints_.empty() && read_.empty();
       if (idle) work_.wait(lock, [this] { return stop_ || !new_jobs_.empty(); });
       if (stop_) break;
       take_new();
     }
-    fill_queue();
     const auto start = std::chrono::steady_clock::now();
+    fill_queue();
+    const bool busy = queue_->in_flight() > 0;
     read_ends_.clear();
-    queue_->wait(read_ends_, kLongestWait);
-    {
-      std::lock_guard lock(mutex_);
-      stats_.busy_seconds += seconds_since(start);
-    }
+    queue_->wait(read_ends_, read_.empty() ? kLongestWait : std::chrono::milliseconds(0));
     for (const ReadEnd& end : read_ends_) chunk_ended(end);
+    if (!read_.empty()) {  // the disk goes on while a checksum is taken
+      fill_queue();
+      const std::size_t slot = read_.front();
+      read_.pop_front();
+      all_read(slot);
+    }
+    if (!busy) continue;
+    std::lock_guard lock(mutex_);
+    stats_.busy_seconds += seconds_since(start);
   }
   while (queue_->in_flight() > 0) queue_->wait(read_ends_, kLongestWait);
 }
@@ -186,7 +192,11 @@ void Transfer::chunk_ended(const ReadEnd& end) {
     --hint_chunks_;
   }
   if (!end.status.ok() && load.status.ok()) load.status = end.status;
-  if (load.in_flight > 0 || load.submitted < load.job.extent->bytes) return;
+  if (load.in_flight == 0 && load.submitted == load.job.extent->bytes) read_.push_back(slot);
+}
+
+void Transfer::all_read(std::size_t slot) {
+  Load& load = loads_[slot];
   if (load.status.ok() && options_.verify) load.status = check(load);
   if (!load.status.ok() && !load.retried) {
     load = Load{.job = load.job, .status = {}, .retried = true};

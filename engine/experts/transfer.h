@@ -67,6 +67,7 @@ class Transfer {
   void fill_queue();
   void fill(std::size_t slot);
   void chunk_ended(const ReadEnd& end);
+  void all_read(std::size_t slot);
   void finish(std::size_t slot, Status status);
   Status check(const Load& load) const;
 
@@ -88,7 +89,8 @@ class Transfer {
   std::vector<std::size_t> free_loads_;
   std::deque<std::size_t> demands_;  // loads with chunks to submit
   std::deque<std::size_t> hints_;
-  std::size_t hint_chunks_ = 0;  // in flight
+  std::size_t hint_chunks_ = 0;   // in flight
+  std::deque<std::size_t> read_;  // loads whose chunks have all ended, to be checked
   std::vector<ReadEnd> read_ends_;
   std::thread thread_;  // last: it uses all above
 };
