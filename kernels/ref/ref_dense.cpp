@@ -7,6 +7,7 @@
 #include "kernels/api/quantize.h"
 #include "kernels/ref/element.h"
 #include "kernels/ref/ref_ops.h"
+#include "kernels/ref/ref_pack.h"
 
 namespace foregate::ref {
 namespace {
@@ -114,7 +115,7 @@ void pack_weight(Stream&, const PackWeightArgs& args) {
     for (std::int64_t r = 0; r < args.rows; r += kRowInterleave) {
       const int count = static_cast<int>(std::min<std::int64_t>(kRowInterleave, args.rows - r));
       std::byte* packed = static_cast<std::byte*>(args.packed) + packed_bytes(args.format, r, args.cols);
-      pack_block(args.format, rows.data() + r * row_bytes, count, args.cols, packed);
+      ref::pack_block(args.format, rows.data() + r * row_bytes, count, args.cols, packed);
     }
     return;
   }

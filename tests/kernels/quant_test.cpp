@@ -9,6 +9,7 @@
 
 #include "kernels/api/blocks.h"
 #include "kernels/api/quantize.h"
+#include "kernels/ref/ref_pack.h"
 #include "tests/kernels/harness.h"
 
 namespace foregate::testing {
@@ -65,6 +66,25 @@ TEST(Blocks, PackingKeepsEveryValue) {
                             << want[c];
         }
       }
+    }
+  }
+}
+
+// The packer moves words; the reference moves codes. Every code, scale and number of rows.
+TEST(Blocks, PackingEqualsTheReference) {
+  Random random(48);
+  for (const WeightFormat format : kQuantized) {
+    const DType type = format_dtype(format);
+    const std::int64_t cols = 3 * format_unit(format).cols;
+    const std::int64_t row_bytes = dtype_row_bytes(type, cols);
+    for (int count = 0; count <= kRowInterleave; ++count) {
+      std::vector<std::byte> rows(static_cast<std::size_t>(row_bytes * count));
+      for (std::byte& b : rows) b = static_cast<std::byte>(random.below(256));
+      const auto bytes = static_cast<std::size_t>(packed_bytes(format, kRowInterleave, cols));
+      std::vector<std::byte> want(bytes, std::byte{0x5a}), got(bytes, std::byte{0xa5});
+      ref::pack_block(format, rows.data(), count, cols, want.data());
+      pack_block(format, rows.data(), count, cols, got.data());
+      ASSERT_TRUE(want == got) << format_name(format) << " " << count << " rows";
     }
   }
 }
