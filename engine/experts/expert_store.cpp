@@ -143,6 +143,7 @@ void ExpertStore::begin(const LayerUse& use) {
   collect(false);
   note_times();
   policy_->used(use);
+  for (SlotPool& pool : pools_) pool.values_changed();
   settle_hints(use);
   for (auto expert = use.experts.rbegin(); expert != use.experts.rend(); ++expert) {
     const ExpertKey key{use.layer, ExpertId{*expert}};
@@ -192,10 +193,10 @@ LinkTimes ExpertStore::link_times() const {
   return {.load = bytes / bandwidth, .idle = idle_seconds_, .layer = layer_seconds_};
 }
 
-double ExpertStore::victim_value(ExpertKey key) const {
-  const SlotPool& pool = pools_[places_[numbers_.at(key)].pool];
+double ExpertStore::victim_value(ExpertKey key) {
+  SlotPool& pool = pools_[places_[numbers_.at(key)].pool];
   if (pool.has_empty()) return 0.0;
-  const std::optional<std::size_t> victim = least_valuable(pool);
+  const std::optional<std::size_t> victim = pool.least_valuable(*policy_);
   return victim ? policy_->keep_value(pool.slot(*victim).key) : 1.0;
 }
 
@@ -254,7 +255,7 @@ bool ExpertStore::start_load(ExpertKey key, bool hint) {
   SlotPool& pool = pools_[place.pool];
   std::optional<std::size_t> slot = pool.take_empty();
   if (!slot) {
-    const std::optional<std::size_t> victim = least_valuable(pool);
+    const std::optional<std::size_t> victim = pool.least_valuable(*policy_);
     if (!victim) return false;
     evict(place.pool, *victim);
     slot = pool.take_empty();
@@ -263,21 +264,6 @@ bool ExpertStore::start_load(ExpertKey key, bool hint) {
   place.slot = static_cast<std::int64_t>(*slot);
   jobs_.push_back({.extent = &table_.extents[number], .key = key, .to = pool.data(*slot), .tag = number, .hint = hint});
   return true;
-}
-
-std::optional<std::size_t> ExpertStore::least_valuable(const SlotPool& pool) const {
-  std::optional<std::size_t> least;
-  double least_value = 0;
-  for (std::size_t i = 0; i < pool.count(); ++i) {
-    const Slot& slot = pool.slot(i);
-    if (slot.state != SlotState::kReady || slot.pins > 0 || slot.hinted) continue;
-    const double value = policy_->keep_value(slot.key);
-    if (!least || value < least_value || (value == least_value && slot.key < pool.slot(*least).key)) {
-      least = i;
-      least_value = value;
-    }
-  }
-  return least;
 }
 
 void ExpertStore::evict(std::size_t pool, std::size_t slot) {

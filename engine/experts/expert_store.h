@@ -99,7 +99,7 @@ class ExpertStore {
   bool resident(ExpertKey key) const;
   bool held(ExpertKey key) const { return places_[numbers_.at(key)].slot >= 0; }  // resident or on its way
   // keep_value() of what a load of `key` would evict; 0 when a slot is empty, 1 when none may be evicted.
-  double victim_value(ExpertKey key) const;
+  double victim_value(ExpertKey key);
   LinkTimes link_times() const;  // of late; zeros before the first loads
 
   StoreStats stats() const;
@@ -118,7 +118,6 @@ class ExpertStore {
   std::vector<ExpertKey> by_use() const;
   void settle_hints(const LayerUse& use);
   bool start_load(ExpertKey key, bool hint);
-  std::optional<std::size_t> least_valuable(const SlotPool& pool) const;
   void evict(std::size_t pool, std::size_t slot);
   void start_pending();
   void collect(bool wait);

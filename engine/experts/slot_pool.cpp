@@ -31,6 +31,7 @@ void SlotPool::begin(std::size_t number, ExpertKey key, bool hinted) {
 void SlotPool::ready(std::size_t number) {
   CHECK(slots_[number].state == SlotState::kLoading);
   slots_[number].state = SlotState::kReady;
+  note(number);
 }
 
 void SlotPool::clear(std::size_t number) {
@@ -45,6 +46,60 @@ void SlotPool::clear(std::size_t number) {
 void SlotPool::unpin(std::size_t number) {
   CHECK(slots_[number].pins > 0);
   --slots_[number].pins;
+  note(number);
+}
+
+void SlotPool::used(std::size_t number) {
+  slots_[number].hinted = false;
+  note(number);
+}
+
+bool SlotPool::evictable(std::size_t number) const {
+  const Slot& slot = slots_[number];
+  return slot.state == SlotState::kReady && slot.pins == 0 && !slot.hinted;
+}
+
+void SlotPool::note(std::size_t number) {
+  if (valued_ && evictable(number)) noted_.push_back(number);
+}
+
+void SlotPool::values_changed() {
+  valued_ = false;
+  noted_.clear();
+}
+
+// Of a heap whose front is the one to give up first.
+bool SlotPool::later(const Candidate& a, const Candidate& b) {
+  return a.value != b.value ? a.value > b.value : b.key < a.key;
+}
+
+SlotPool::Candidate SlotPool::candidate(std::size_t number, const EvictionPolicy& policy) const {
+  const Slot& slot = slots_[number];
+  return {policy.keep_value(slot.key), slot.key, number, slot.generation};
+}
+
+std::optional<std::size_t> SlotPool::least_valuable(const EvictionPolicy& policy) {
+  if (!valued_) {
+    candidates_.clear();
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      if (evictable(i)) candidates_.push_back(candidate(i, policy));
+    }
+    std::make_heap(candidates_.begin(), candidates_.end(), later);
+    valued_ = true;
+  }
+  for (const std::size_t number : noted_) {
+    if (!evictable(number)) continue;
+    candidates_.push_back(candidate(number, policy));
+    std::push_heap(candidates_.begin(), candidates_.end(), later);
+  }
+  noted_.clear();
+  while (!candidates_.empty()) {
+    const Candidate& least = candidates_.front();
+    if (evictable(least.slot) && slots_[least.slot].generation == least.generation) return least.slot;
+    std::pop_heap(candidates_.begin(), candidates_.end(), later);
+    candidates_.pop_back();
+  }
+  return std::nullopt;
 }
 
 std::size_t SlotPool::ahead() const {

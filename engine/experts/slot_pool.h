@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/experts/eviction.h"
 #include "engine/experts/expert_key.h"
 #include "kernels/api/device.h"
 
@@ -39,18 +40,38 @@ class SlotPool {
   void begin(std::size_t slot, ExpertKey key, bool hinted);
   void ready(std::size_t slot);  // loading -> ready
   void clear(std::size_t slot);  // -> empty; it must not be pinned
-  void used(std::size_t slot) { slots_[slot].hinted = false; }
+  void used(std::size_t slot);
   void pin(std::size_t slot) { ++slots_[slot].pins; }
   void unpin(std::size_t slot);
   std::size_t ahead() const;  // slots that a hint holds, or a load that nobody awaits
   std::size_t used_slots() const { return slots_.size() - empty_.size(); }
 
+  // The slot to give up: ready, not pinned, holding no hint, of least keep_value(), equals in key order. None when
+  // there is no such slot. Values are asked for once, until values_changed().
+  std::optional<std::size_t> least_valuable(const EvictionPolicy& policy);
+  void values_changed();
+
  private:
+  // One that could be evicted when it was noted; it counts while the slot still holds the same.
+  struct Candidate {
+    double value = 0;
+    ExpertKey key;
+    std::size_t slot = 0;
+    std::uint64_t generation = 0;
+  };
+  bool evictable(std::size_t slot) const;
+  void note(std::size_t slot);
+  static bool later(const Candidate& a, const Candidate& b);
+  Candidate candidate(std::size_t slot, const EvictionPolicy& policy) const;
+
   Memory memory_;
   std::byte* base_;
   std::uint64_t slot_bytes_;
   std::vector<Slot> slots_;
   std::vector<std::size_t> empty_;
+  bool valued_ = false;                // candidates_ has all that are evictable but those in noted_
+  std::vector<Candidate> candidates_;  // a heap
+  std::vector<std::size_t> noted_;     // became evictable since
 };
 
 }  // namespace foregate
