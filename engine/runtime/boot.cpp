@@ -111,7 +111,7 @@ Status check_memory(const ModelSummary& summary, std::optional<std::uint64_t> ex
 }
 
 // A cache of experts below one token's worth of them can hit only by luck.
-void report_experts(const ModelConfig& config, LoadedModel& loaded) {
+void report_experts(const BootOptions& options, const ModelConfig& config, LoadedModel& loaded) {
   const ExpertStore* store = loaded.model->store();
   if (store == nullptr) {
     loaded.report.experts = "all in memory";
@@ -127,6 +127,12 @@ void report_experts(const ModelConfig& config, LoadedModel& loaded) {
                 std::string(store->queue_name()).c_str());
   loaded.report.experts = text;
   log_info("experts: " + loaded.report.experts);
+  if (options.metrics != nullptr) {
+    options.metrics
+        ->gauge("moe_expert_reads_by_threads", "1: experts are read by threads, io_uring was refused",
+                {{"model_name", loaded.report.model_name}})
+        .set(store->queue_name() == "threads" ? 1.0 : 0.0);
+  }
   if (stats.slots < cycle) {
     log_warn("--expert-memory holds " + std::to_string(stats.slots) + " experts, one token needs " +
              std::to_string(cycle) + ": most will be read from disk for every token");
@@ -228,7 +234,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
   loaded.report.load_seconds = seconds_between(start, clock.now());
   report_load(options, loaded);
-  report_experts(summary.config, loaded);
+  report_experts(options, summary.config, loaded);
   return loaded;
 }
 

@@ -63,6 +63,7 @@ class Offload(unittest.TestCase):
             slots = int(facts["experts"].split()[0])
             self.assertEqual(seen["moe_expert_slots"], slots)
             self.assertIn(policy, facts["experts"])
+            self.assertEqual(seen["moe_expert_reads_by_threads"], 0 if "io_uring" in facts["experts"] else 1)
             self.assertGreater(seen["moe_expert_hits_total"], 0)
             self.assertGreater(seen["moe_expert_loaded_bytes_total"], 0)
             self.assertEqual(seen["moe_expert_evictions_total"] > 0, memory != "100%")
