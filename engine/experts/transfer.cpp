@@ -92,6 +92,10 @@ void Transfer::run() {
     queue_->wait(read_ends_, read_.empty() ? kLongestWait : std::chrono::milliseconds(0));
     for (const ReadEnd& end : read_ends_) chunk_ended(end);
     if (!read_.empty()) {  // the disk goes on while a checksum is taken
+      {
+        std::lock_guard lock(mutex_);
+        take_new();
+      }
       fill_queue();
       const std::size_t slot = read_.front();
       read_.pop_front();
