@@ -196,7 +196,12 @@ void Transfer::chunk_ended(const ReadEnd& end) {
     --hint_chunks_;
   }
   if (!end.status.ok() && load.status.ok()) load.status = end.status;
-  if (load.in_flight == 0 && load.submitted == load.job.extent->bytes) read_.push_back(slot);
+  if (load.in_flight > 0 || load.submitted < load.job.extent->bytes) return;
+  if (load.status.ok() && options_.verify) {
+    read_.push_back(slot);
+  } else {
+    all_read(slot);
+  }
 }
 
 void Transfer::all_read(std::size_t slot) {

@@ -176,10 +176,11 @@ TEST(StoreLeftovers, LoadsOfAFailedLayerAreWaitedFor) {
   ASSERT_EQ(driver.store->stats().slots, 6u);
   disk.bytes()[disk.extent(key(0, 0)).offset + 9] ^= 1;
   driver.begin(0, {0, 1, 3, 5});
-  held->let(2);  // the damaged one, twice
-  const auto failed = driver.store->next();
-  EXPECT_EQ(failed.status().code(), Code::kDataLoss);
-  EXPECT_EQ(failed.status().field(), "expert 0 of layer 0");
+  held->let(3);  // the damaged one, twice, and what is read while its checksum is taken
+  Status failed;
+  for (int i = 0; i < 3 && failed.ok(); ++i) failed = driver.store->next().status();
+  EXPECT_EQ(failed.code(), Code::kDataLoss);
+  EXPECT_EQ(failed.field(), "expert 0 of layer 0");
   driver.begin(0, {7, 9});  // of the size whose slots are all being loaded
   held->let_all();
   ASSERT_TRUE(driver.finish().ok());
