@@ -13,7 +13,7 @@ constexpr auto kPatience = std::chrono::minutes(20);  // the reference kernels a
 #else
 constexpr auto kPatience = std::chrono::seconds(60);
 #endif
-}
+}  // namespace
 
 void CollectSink::on_event(TokenEvent event) {
   std::lock_guard lock(mutex_);
