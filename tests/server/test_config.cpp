@@ -56,8 +56,7 @@ std::string other_value(const OptionRow& row) {
     case OptionKind::kText: return "some_text";
     case OptionKind::kChoice: return std::string(row.words.substr(row.words.rfind(' ') + 1));
     case OptionKind::kCount:
-    case OptionKind::kBytes:
-      return std::to_string(std::min(static_cast<std::int64_t>(row.low) + 3, static_cast<std::int64_t>(row.high)));
+    case OptionKind::kBytes: return std::to_string(static_cast<std::int64_t>(std::min(row.low + 3, row.high)));
     case OptionKind::kSeconds: return "0.25";
     case OptionKind::kSwitch: return row.initial == "true" ? "false" : "true";
     case OptionKind::kList: return "entry";
