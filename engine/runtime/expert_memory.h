@@ -18,7 +18,7 @@ struct ExpertMemoryFacts {
 };
 
 // What stays free beside weights, experts, KV cache and scratch under "auto": the program and its buffers.
-inline constexpr std::uint64_t kExpertMemoryReserve = std::uint64_t{320} << 20;
+inline constexpr std::uint64_t kExpertMemoryReserve = std::uint64_t{192} << 20;
 
 // Bytes for slots of experts, or none: all experts are loaded. `word` is "all", "auto" (all if they fit, else what is
 // left beside the other weights, the KV cache, scratch and the reserve), a share of all experts ("40%"), or bytes
