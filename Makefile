@@ -6,7 +6,7 @@ PORT ?= 8000
 JOBS ?= $(shell nproc)
 CMAKE = cmake -S . -B $(BUILD) -G Ninja
 
-.PHONY: build serve test asan tsan checks format clean packages packages-test
+.PHONY: build serve test asan tsan evict-at-release checks format clean packages packages-test
 
 packages:
 	@tools/install_packages build
@@ -27,8 +27,8 @@ test: packages-test
 	ninja -C $(BUILD) -j $(JOBS)
 	cd $(BUILD) && ctest --output-on-failure -j $(JOBS)
 
-# Sanitizer flavours: their own build folders, unit tests only.
-asan tsan: packages-test
+# Flavours: their own build folders, unit tests only.
+asan tsan evict-at-release: packages-test
 	cmake -S . -B $(BUILD)-$@ -G Ninja -DFOREGATE_TESTS=ON -DFOREGATE_FLAVOUR=$@
 	ninja -C $(BUILD)-$@ -j $(JOBS)
 	cd $(BUILD)-$@ && ctest --output-on-failure -j $(JOBS) -L unit
@@ -40,4 +40,4 @@ format:
 	git ls-files '*.h' '*.cpp' '*.inl' | xargs clang-format-14 -i
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-evict-at-release

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <map>
 #include <string>
 
@@ -163,6 +164,7 @@ void ExpertStore::begin(const LayerUse& use) {
       ++stats_.misses;
       ++stats_.late;
       awaited_.push_back(key);
+      joined_.push_back(key);
       transfer_->promote(numbers_.at(key));
     }
   }
@@ -285,7 +287,8 @@ void ExpertStore::arrived(const LoadEnd& end) {
   const ExpertKey key = pool.slot(number).key;
   const auto at = std::find(awaited_.begin(), awaited_.end(), key);
   const bool awaited = at != awaited_.end();
-  if (awaited && end.status.code() == Code::kCancelled) {  // wanted again before that was known
+  const bool joined = std::erase(joined_, key) > 0;
+  if (awaited && joined && !end.status.ok()) {  // was cancelled or failed for what was wanted before
     const LoadJob job{.extent = &table_.extents[end.tag], .key = key, .to = pool.data(number), .tag = end.tag};
     transfer_->submit({&job, 1});
     return;
@@ -360,6 +363,7 @@ void ExpertStore::drop_layer() {
   }
   ready_.clear();
   awaited_.clear();
+  joined_.clear();
   pending_.clear();
   forget_hints();
 }
@@ -373,7 +377,10 @@ Lease ExpertStore::lease(ExpertKey key) {
 void ExpertStore::release(const Lease& lease) {
   SlotPool& pool = pools_[lease.pool_];
   pool.unpin(lease.slot_);
-  if (options_.evict_at_release && pool.slot(lease.slot_).pins == 0) evict(lease.pool_, lease.slot_);
+  if (options_.evict_at_release && pool.slot(lease.slot_).pins == 0) {
+    std::memset(pool.data(lease.slot_), 0xff, pool.slot_bytes());  // as floats, no numbers
+    evict(lease.pool_, lease.slot_);
+  }
   if (!pending_.empty()) start_pending();
 }
 

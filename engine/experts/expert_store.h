@@ -24,11 +24,18 @@
 
 namespace foregate {
 
+// The flavour in which boot and tests leave all experts of every model on disk, with evict_at_release.
+#ifdef FOREGATE_EVICT_AT_RELEASE
+inline constexpr bool kEvictAtRelease = true;
+#else
+inline constexpr bool kEvictAtRelease = false;
+#endif
+
 struct StoreOptions {
   std::uint64_t budget_bytes = 0;  // of slots
   std::string policy = "score";    // as make_eviction_policy() takes it
   TransferOptions transfer = {};
-  bool evict_at_release = false;                      // nothing stays: finds every use after release
+  bool evict_at_release = false;                      // nothing stays, and is spoiled: finds every use after release
   UseCounters counters = {};                          // of an earlier run
   std::function<void(const UseCounters&)> save = {};  // called at destruction with those of this run; may be empty
 };
@@ -152,6 +159,7 @@ class ExpertStore {
   std::vector<ExpertKey> ready_;    // pinned, to be handed out
   std::vector<ExpertKey> awaited_;  // pinned, loading
   std::vector<ExpertKey> pending_;  // found no slot yet; the last one is next
+  std::vector<ExpertKey> joined_;   // of the awaited: their loads were under way when the layer began
   Status fault_;
   std::vector<LoadEnd> ends_;
   std::vector<LoadJob> jobs_;

@@ -190,7 +190,8 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   ASSIGN_OR_RETURN(const ModelSummary summary, summarize(model, plan));
   const std::int64_t available = available_memory();
   const ExpertMemoryFacts facts = memory_facts(options, summary, available);
-  ASSIGN_OR_RETURN(const auto expert_bytes, choose_expert_memory(options.expert_memory, facts));
+  ASSIGN_OR_RETURN(auto expert_bytes, choose_expert_memory(options.expert_memory, facts));
+  if (kEvictAtRelease && facts.expert_bytes > 0 && !expert_bytes) expert_bytes = facts.expert_bytes;
   RETURN_IF_ERROR(check_memory(summary, expert_bytes, available));
 
   LoadedModel loaded;
@@ -212,7 +213,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
     load.experts->store.budget_bytes = *expert_bytes;
     load.experts->store.policy = options.expert_policy;
     load.experts->store.transfer.verify = options.verify_weights;
-    load.experts->store.evict_at_release = options.evict_experts_at_release;
+    load.experts->store.evict_at_release = kEvictAtRelease;
     load.experts->warm = options.expert_warm;
     const auto mode = lookahead_mode_named(options.lookahead);
     if (!mode) return invalid_argument("must be off, shadow, auto or always", "lookahead");

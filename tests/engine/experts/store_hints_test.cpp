@@ -187,5 +187,27 @@ TEST(StoreLeftovers, LoadsOfAFailedLayerAreWaitedFor) {
   EXPECT_EQ(driver.store->stats().transfer.loads, 5u);
 }
 
+// What a failed layer left loading may fail too, of the same bad moment: the layer that waits for it next has not
+// failed.
+TEST(StoreLeftovers, ALoadThatFailedForAnotherLayerIsBegunAgain) {
+  made::Disk disk({.count = 16, .pages = {1}, .top_k = 2});
+  auto held = std::make_shared<HeldReads>();
+  StoreDriver driver(disk, {.budget_bytes = 8 * kDirectPage, .policy = "lru"}, std::make_unique<HeldQueue>(held, 2));
+  disk.faults.set(Fault::kIoError, 1);
+  driver.begin(0, {2, 4});
+  held->let(3);  // one expert twice, the other once
+  EXPECT_EQ(driver.store->next().status().code(), Code::kUnavailable);
+  EXPECT_EQ(driver.store->stats().transfer.failures, 1u);
+  driver.begin(0, {2, 4});
+  held->let(1);  // the other's second turn
+  while (driver.store->stats().transfer.failures < 2) std::this_thread::yield();
+  disk.faults.set(Fault::kNone, 1);
+  held->let_all();
+  EXPECT_TRUE(driver.finish().ok());
+
+  disk.faults.set(Fault::kIoError, 1);
+  EXPECT_EQ(driver.run(0, {6}).code(), Code::kUnavailable) << "its own load is not begun again";
+}
+
 }  // namespace
 }  // namespace foregate

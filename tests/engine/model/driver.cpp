@@ -27,12 +27,23 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
   if (options.edit_ops != nullptr) options.edit_ops(backend_.ops);
   stream_ = backend_.device->create_stream();
   const FileSystem& files = options.files != nullptr ? *options.files : local_files();
-  model_ = must(load_transformer(files, dir, *backend_.device, backend_.ops, *stream_,
+  const OpenModel model = must(open_model(files, dir));
+  model_ = must(load_transformer(model, *backend_.device, backend_.ops, *stream_,
                                  {.max_batched_tokens = options.max_batched_tokens,
                                   .weights = {quantization_named(options.quantization)},
-                                  .experts = options.experts}));
+                                  .experts = experts(model)}));
   cache_ = std::make_unique<KvCache>(
       must(KvCache::create(*backend_.device, model_->kv_layout(DType::kF32, options.block_size), options.blocks)));
+}
+
+std::optional<ExpertLoading> Driver::experts(const OpenModel& model) {
+  if (options_.experts || !kEvictAtRelease || model.config.router.experts == 0) return options_.experts;
+  std::string error;
+  background_ = make_backend({.isa = options_.isa, .threads = 1}, &error);
+  background_stream_ = background_.device->create_stream();
+  return ExpertLoading{.store = {.budget_bytes = UINT64_MAX, .evict_at_release = true},
+                       .background = background_stream_.get(),
+                       .warm = false};
 }
 
 int Driver::add_sequence() {

@@ -20,9 +20,9 @@ struct DriverOptions {
   std::int32_t blocks = 64;
   std::int32_t max_batched_tokens = 256;
   std::string quantization = "none";
-  void (*edit_ops)(OpTable&) = nullptr;  // to break an op on purpose
-  const FileSystem* files = nullptr;     // where the model is; null: the disk
-  std::optional<ExpertLoading> experts = {};
+  void (*edit_ops)(OpTable&) = nullptr;       // to break an op on purpose
+  const FileSystem* files = nullptr;          // where the model is; null: the disk
+  std::optional<ExpertLoading> experts = {};  // none: all in memory, but in the flavour evict-at-release
 };
 
 class Driver {
@@ -55,10 +55,13 @@ class Driver {
     std::int32_t length = 0;
   };
   std::int32_t take_block();
+  std::optional<ExpertLoading> experts(const OpenModel& model);
 
   DriverOptions options_;
   Backend backend_;
+  Backend background_;
   std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Stream> background_stream_;
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<KvCache> cache_;
   std::vector<Sequence> sequences_;
