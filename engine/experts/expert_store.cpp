@@ -133,7 +133,7 @@ Status ExpertStore::warm(const std::function<void(std::uint64_t, std::uint64_t)>
   while (!awaited_.empty() && fault_.ok()) {
     collect(true);
     const std::uint64_t loaded = jobs_.size() - awaited_.size();
-    if (progress) progress(stats_.slot_bytes / jobs_.size() * loaded, stats_.slot_bytes / jobs_.size() * jobs_.size());
+    if (progress) progress(stats_.slot_bytes * loaded / jobs_.size(), stats_.slot_bytes);
   }
   drop_layer();
   return std::exchange(fault_, Status());

@@ -95,7 +95,6 @@ void Lookahead::issue(LayerId target, std::span<const std::int32_t> ids, ExpertS
     if (options_.mode == LookaheadMode::kAuto && static_cast<double>(keys_.size()) * times.load >= times.idle) break;
   }
   if (keys_.empty() || (options_.mode == LookaheadMode::kAuto && !gate_.worth(target, gained, times))) return;
-  issued_ += keys_.size();
   store.prefetch(keys_);
 }
 
@@ -114,7 +113,7 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
 }
 
 LookaheadStats Lookahead::stats() const {
-  LookaheadStats stats{.issued = issued_};
+  LookaheadStats stats;
   for (std::size_t i = 0; i < pending_.size(); ++i) {
     const GateStats& layer = gate_.stats(LayerId{static_cast<std::int32_t>(i)});
     stats.guesses += layer.guesses;

@@ -23,7 +23,6 @@ struct LookaheadOptions {
 struct LookaheadStats {
   std::uint64_t guesses = 0;  // experts guessed for rows
   std::uint64_t right = 0;    // that the rows were then routed to
-  std::uint64_t issued = 0;   // loads asked for ahead
 };
 
 class Lookahead {
@@ -56,7 +55,6 @@ class Lookahead {
   std::vector<Pending> pending_;     // by layer guessed for
   std::vector<Guess> guesses_;
   std::vector<ExpertKey> keys_;
-  std::uint64_t issued_ = 0;
   Memory memory_;
   float* normed_ = nullptr;
   float* logits_ = nullptr;

@@ -219,10 +219,12 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
     if (!mode) return invalid_argument("must be off, shadow, auto or always", "lookahead");
     load.lookahead = {.mode = *mode, .distance = options.lookahead_distance};
     load.experts->counters_dir = options.model;
-    choice.threads = 1;
-    loaded.background = make_backend(choice, &error);
-    loaded.background_stream = loaded.background.device->create_stream();
-    load.experts->background = loaded.background_stream.get();
+    if (!summary.packed) {
+      choice.threads = 1;
+      loaded.background = make_backend(choice, &error);
+      loaded.background_stream = loaded.background.device->create_stream();
+      load.experts->background = loaded.background_stream.get();
+    }
   }
   load.progress = [&options](std::uint64_t done, std::uint64_t total) {
     tell(options, "weights", total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total));

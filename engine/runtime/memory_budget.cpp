@@ -1,7 +1,6 @@
 #include "engine/runtime/memory_budget.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -9,30 +8,13 @@
 
 #include "engine/kv/block_pool.h"
 #include "engine/runtime/memory_cgroup.h"
+#include "engine/runtime/proc_text.h"
 
 namespace foregate {
 namespace {
 
 // The rest is for the page cache that weights were read through, scratch memory and the front end.
 constexpr double kShareOfAvailable = 0.5;
-
-std::optional<std::int64_t> parse_number(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end == text.data() || value < 0) return std::nullopt;
-  return value;
-}
-
-// The number after `key` at the start of a line.
-std::optional<std::int64_t> number_of_line(std::string_view text, std::string_view key) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    if (text.substr(0, end).starts_with(key)) return parse_number(text.substr(key.size(), end - key.size()));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return std::nullopt;
-}
 
 // Files of /proc and /sys say that they are empty, so they are read to their end here.
 std::string read_small(const std::string& path) {

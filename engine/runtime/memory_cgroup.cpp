@@ -1,7 +1,8 @@
 #include "engine/runtime/memory_cgroup.h"
 
 #include <algorithm>
-#include <charconv>
+
+#include "engine/runtime/proc_text.h"
 
 namespace foregate {
 namespace {
@@ -61,22 +62,6 @@ std::string_view below(std::string_view path, std::string_view root) {
   return path.starts_with('/') ? path : "";
 }
 
-std::optional<std::int64_t> parse_number(std::string_view text) {
-  text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end == text.data() || value < 0) return std::nullopt;
-  return value;
-}
-
-std::optional<std::int64_t> number_of_line(std::string_view text, std::string_view key) {
-  while (!text.empty()) {
-    const std::string_view line = take(text, '\n');
-    if (line.starts_with(key)) return parse_number(line.substr(key.size()));
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 std::vector<MemoryCgroup> find_memory_cgroups(std::string_view self, std::string_view mountinfo) {
@@ -93,8 +78,8 @@ std::vector<MemoryCgroup> find_memory_cgroups(std::string_view self, std::string
 
 std::optional<std::int64_t> parse_cgroup_available(std::string_view limit, std::string_view usage,
                                                    std::string_view stat) {
-  const auto most = parse_number(limit);
-  const auto used = parse_number(usage);
+  const auto most = leading_number(limit);
+  const auto used = leading_number(usage);
   if (!most || !used) return std::nullopt;
   auto inactive = number_of_line(stat, "total_inactive_file ");
   if (!inactive) inactive = number_of_line(stat, "inactive_file ");

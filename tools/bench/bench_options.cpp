@@ -5,8 +5,6 @@
 #include <cstdio>
 #include <map>
 
-#include "tools/bench/shapes.h"
-
 namespace foregate {
 namespace {
 
@@ -20,22 +18,7 @@ const std::map<std::string, std::string, std::less<>> kLongNames = {{"-ub", "--u
 
 void add_model_options(CLI::App& app, BenchOptions& options) {
   app.add_option("-m,--model,model", options.model, "model directory or GGUF file");
-  std::vector<std::string> shapes;
-  for (const ModelShape& shape : all_shapes()) shapes.emplace_back(shape.name);
-  auto* shape =
-      app.add_option("--shape", options.shape, "random weights of this shape, made in memory: no model needed")
-          ->check(CLI::IsMember(shapes));
-  app.add_option("--layers", options.layers, "layers of the shape; 0 takes its own number")
-      ->check(CLI::Range(0, 1000))
-      ->needs(shape);
-  app.add_option("--skew", options.routing.skew,
-                 "of a shape: the r-th most popular expert is chosen in proportion to r^-SKEW")
-      ->check(CLI::Range(0.0, kMostSkew))
-      ->needs(shape);
-  app.add_option("--affinity", options.routing.affinity,
-                 "of a shape: how far the experts of a layer decide those of the next, 0 to 1")
-      ->check(CLI::Range(0.0, 1.0))
-      ->needs(shape);
+  CLI::Option* shape = add_shape_options(app, "random weights of this shape, made in memory: no model needed", options);
   app.add_option("-s,--seed", options.routing.seed, "of tokens and of a shape's weights");
   app.add_option("-q,--quantization", options.quantization,
                  "a model: pack scalar matrices in this format (none, q8_0, q4_0, q4_k). A shape: the type of its "

@@ -7,15 +7,12 @@
 #include <vector>
 
 #include "tools/bench/bench_run.h"
-#include "tools/bench/planted_routing.h"
+#include "tools/bench/shape_options.h"
 
 namespace foregate {
 
-struct BenchOptions {
-  std::string model;  // this or shape
-  std::string shape;
-  std::int32_t layers = 0;  // of a shape; 0: its own number
-  RoutingPlan routing;      // of a shape; the seed is that of the tokens too
+struct BenchOptions : ShapeChoice {  // its seed is that of the tokens too
+  std::string model;                 // this or shape
   std::string quantization = "none";
   std::string isa = "auto";
   std::string expert_memory = "all";    // as choose_expert_memory() takes it

@@ -11,45 +11,23 @@
 
 #include "engine/model/pack_model.h"
 #include "kernels/registry/registry.h"
+#include "tools/bench/shape_options.h"
 #include "tools/bench/shape_pack.h"
-#include "tools/bench/shapes.h"
 #include "tools/foregate/commands.h"
 #include "tools/foregate/progress.h"
 
 namespace foregate {
 namespace {
 
-struct PackArguments {
+struct PackArguments : ShapeChoice {
   std::vector<std::string> paths;  // as given: a model and a directory, or the directory of a shape alone
-  std::string model;
+  std::string model;               // this or shape
   std::string out_dir;
-  std::string shape;  // this or model
-  std::int32_t layers = 0;
-  RoutingPlan routing;
   std::string quantization = "none";
   std::uint64_t max_file_bytes = kMaxDataFileBytes;
   int threads = 0;
   bool verify = false;
 };
-
-void add_shape_options(CLI::App& app, PackArguments& arguments) {
-  std::vector<std::string> shapes;
-  for (const ModelShape& shape : all_shapes()) shapes.emplace_back(shape.name);
-  auto* shape = app.add_option("--shape", arguments.shape, "random weights of this shape instead of a model")
-                    ->check(CLI::IsMember(shapes));
-  app.add_option("--layers", arguments.layers, "layers of the shape; 0 takes its own number")
-      ->check(CLI::Range(0, 1000))
-      ->needs(shape);
-  app.add_option("--skew", arguments.routing.skew,
-                 "of a shape: the r-th most popular expert is chosen in proportion to r^-SKEW")
-      ->check(CLI::Range(0.0, kMostSkew))
-      ->needs(shape);
-  app.add_option("--affinity", arguments.routing.affinity,
-                 "of a shape: how far the experts of a layer decide those of the next, 0 to 1")
-      ->check(CLI::Range(0.0, 1.0))
-      ->needs(shape);
-  app.add_option("-s,--seed", arguments.routing.seed, "of a shape's weights")->needs(shape);
-}
 
 int take_paths(PackArguments& arguments) {
   const auto wrong = [](const char* message) {
@@ -80,7 +58,8 @@ int parse_arguments(int argc, char** argv, PackArguments& arguments) {
       "-q,--quantization", arguments.quantization,
       "pack scalar matrices in this format: none, q8_0, q4_0 or q4_k; it changes the tokens. Of a shape: the "
       "type of its weights, as `foregate bench` has it");
-  add_shape_options(app, arguments);
+  CLI::Option* shape = add_shape_options(app, "random weights of this shape instead of a model", arguments);
+  app.add_option("-s,--seed", arguments.routing.seed, "of a shape's weights")->needs(shape);
   app.add_option("--max-file-size", arguments.max_file_bytes, "most bytes of one data file, e.g. 4GiB")
       ->transform(CLI::AsSizeValue(false))
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 62));

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <thread>
+
 #include "tests/engine/experts/held_queue.h"
 #include "tests/engine/experts/slow_tier.h"
 #include "tests/engine/experts/store_driver.h"
@@ -123,6 +126,22 @@ TEST(ExpertStoreTest, ReadyOnesComeFirstAndALeaseKeepsItsExpert) {
     EXPECT_TRUE(disk.right(key(0, 0), (*first)[0].weights().gate.data));
   }
   EXPECT_TRUE(driver.store->resident(key(0, 0)));
+}
+
+TEST(ExpertStoreTest, CountsTheTimeItWaitedWithNothingReady) {
+  made::Disk disk({.count = 8, .pages = {1}});
+  auto held = std::make_shared<HeldReads>();
+  StoreDriver driver(disk, slots_of(disk, 3), std::make_unique<HeldQueue>(held, 2));
+  // The read may end before it is waited for on a busy machine, but not every time.
+  for (std::size_t i = 1; i <= 1000 && driver.store->stats().stall_seconds == 0.0; ++i) {
+    std::thread late([&] {
+      held->asked(i);
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      held->let(1);
+    });
+    EXPECT_TRUE(driver.run(0, {static_cast<std::int32_t>(i % 8)}).ok());
+    late.join();
+  }
   EXPECT_GT(driver.store->stats().stall_seconds, 0.0);
 }
 
