@@ -2,7 +2,10 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <bit>
+
+#include "kernels/api/check.h"
 
 namespace foregate {
 
@@ -18,6 +21,43 @@ std::uint64_t checksum(std::string_view text) {
 
 std::uint64_t checksum_of(std::span<const std::uint64_t> checksums) {
   return checksum(std::as_bytes(checksums));
+}
+
+struct PiecewiseChecksum::State {
+  State() : xxh(XXH3_createState()) { CHECK(xxh != nullptr); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { XXH3_freeState(xxh); }
+  XXH3_state_t* xxh;
+};
+
+PiecewiseChecksum::PiecewiseChecksum(std::uint64_t piece_bytes)
+    : state_(std::make_unique<State>()), piece_bytes_(piece_bytes) {
+  CHECK(piece_bytes > 0);
+  XXH3_64bits_reset(state_->xxh);
+}
+
+PiecewiseChecksum::~PiecewiseChecksum() = default;
+
+void PiecewiseChecksum::add(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), piece_bytes_ - in_piece_));
+    XXH3_64bits_update(state_->xxh, bytes.data(), count);
+    in_piece_ += count;
+    bytes = bytes.subspan(count);
+    if (in_piece_ == piece_bytes_) end_piece();
+  }
+}
+
+void PiecewiseChecksum::end_piece() {
+  pieces_.push_back(XXH3_64bits_digest(state_->xxh));
+  XXH3_64bits_reset(state_->xxh);
+  in_piece_ = 0;
+}
+
+std::uint64_t PiecewiseChecksum::value() {
+  if (in_piece_ > 0) end_piece();
+  return checksum_of(pieces_);
 }
 
 std::string checksum_text(std::uint64_t value) {

@@ -9,12 +9,7 @@
 namespace foregate {
 namespace {
 
-// New demands are taken at the next end of a chunk, or after this when the disk is slow.
-constexpr auto kLongestWait = std::chrono::milliseconds(2);
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
+constexpr auto kLongestWait = std::chrono::milliseconds(10);  // after it the thread looks whether it is to end
 
 // Of chunks of hints: a demand that comes meanwhile waits for so many.
 constexpr std::size_t kHintDepth = 2;
@@ -23,15 +18,22 @@ std::string expert_text(ExpertKey key) {
   return "expert " + std::to_string(key.expert.value) + " of layer " + std::to_string(key.layer.value);
 }
 
+std::uint64_t tag_of(std::size_t slot, std::uint64_t chunk) {
+  return static_cast<std::uint64_t>(slot) << 32 | chunk;
+}
+
 }  // namespace
 
 struct Transfer::Load {
   LoadJob job;
-  std::uint64_t submitted = 0;  // bytes
-  Status status;
   bool retried = false;
+  std::uint64_t submitted = 0;  // bytes
+  std::uint64_t checked = 0;    // bytes that its checksum has
+  Status status = {};
   std::size_t in_flight = 0;    // chunks
   std::size_t hint_chunks = 0;  // of them, submitted as a hint's
+  std::vector<bool> landed = {};
+  std::unique_ptr<PiecewiseChecksum> checksum = {};
 };
 
 Transfer::Transfer(std::unique_ptr<ReadQueue> queue, const TransferOptions& options)
@@ -49,19 +51,32 @@ Transfer::~Transfer() {
 void Transfer::submit(std::span<const LoadJob> jobs) {
   {
     std::lock_guard lock(mutex_);
-    new_jobs_.insert(new_jobs_.end(), jobs.begin(), jobs.end());
+    for (const LoadJob& job : jobs) take(job);
+    fill_queue();
   }
   work_.notify_one();
 }
 
 void Transfer::promote(std::uint64_t tag) {
   std::lock_guard lock(mutex_);
-  promoted_.push_back(tag);
+  for (Load& load : loads_) {
+    if (load.job.tag == tag) load.job.hint = false;  // even when all of it is in flight: it may be read once more
+  }
+  const auto at = std::find_if(hints_.begin(), hints_.end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
+  if (at == hints_.end()) return;
+  demands_.push_back(*at);
+  hints_.erase(at);
+  fill_queue();
 }
 
 void Transfer::cancel(std::uint64_t tag) {
   std::lock_guard lock(mutex_);
-  cancelled_.push_back(tag);
+  const auto at = std::find_if(hints_.begin(), hints_.end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
+  if (at == hints_.end() || loads_[*at].submitted > 0) return;
+  free_loads_.push_back(*at);
+  hints_.erase(at);
+  ends_.push_back({tag, Status(Code::kCancelled, "no longer wanted")});
+  ended_.notify_one();
 }
 
 void Transfer::collect(std::vector<LoadEnd>& ends, bool wait) {
@@ -77,154 +92,162 @@ TransferStats Transfer::stats() const {
 }
 
 void Transfer::run() {
+  std::unique_lock lock(mutex_);
   while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      const bool idle = queue_->in_flight() == 0 && demands_.empty() && hints_.empty() && read_.empty();
-      if (idle) work_.wait(lock, [this] { return stop_ || !new_jobs_.empty(); });
-      if (stop_) break;
-      take_new();
-    }
-    const auto start = std::chrono::steady_clock::now();
-    fill_queue();
-    const bool busy = queue_->in_flight() > 0;
+    work_.wait(lock, [this] {
+      return stop_ || queue_->in_flight() > 0 || !demands_.empty() || !hints_.empty() || !unchecked_.empty();
+    });
+    if (stop_) break;
+    if (make_next(lock)) continue;
+    lock.unlock();
     read_ends_.clear();
-    queue_->wait(read_ends_, read_.empty() ? kLongestWait : std::chrono::milliseconds(0));
+    queue_->wait(read_ends_, unchecked_.empty() ? kLongestWait : std::chrono::milliseconds(0));
+    lock.lock();
     for (const ReadEnd& end : read_ends_) chunk_ended(end);
-    if (!read_.empty()) {  // the disk goes on while a checksum is taken
-      {
-        std::lock_guard lock(mutex_);
-        take_new();
-      }
-      fill_queue();
-      const std::size_t slot = read_.front();
-      read_.pop_front();
-      all_read(slot);
-    }
-    if (!busy) continue;
-    std::lock_guard lock(mutex_);
-    stats_.busy_seconds += seconds_since(start);
+    fill_queue();  // the disk goes on while a checksum is taken
+    note_busy();
+    check_next(lock);
   }
+  lock.unlock();
   while (queue_->in_flight() > 0) queue_->wait(read_ends_, kLongestWait);
 }
 
-// With mutex_ held.
-void Transfer::take_new() {
-  for (const LoadJob& job : new_jobs_) {
-    std::size_t slot = loads_.size();
-    if (free_loads_.empty()) {
-      loads_.emplace_back();
-    } else {
-      slot = free_loads_.back();
-      free_loads_.pop_back();
-    }
-    loads_[slot] = Load{.job = job, .status = {}};
-    (job.hint ? hints_ : demands_).push_back(slot);
+void Transfer::take(const LoadJob& job) {
+  std::size_t slot = loads_.size();
+  if (free_loads_.empty()) {
+    loads_.emplace_back();
+  } else {
+    slot = free_loads_.back();
+    free_loads_.pop_back();
   }
-  new_jobs_.clear();
-  for (const std::uint64_t tag : promoted_) {
-    for (Load& load : loads_) {
-      if (load.job.tag == tag) load.job.hint = false;  // even when all of it is in flight: it may be read once more
-    }
-    const auto at = std::find_if(hints_.begin(), hints_.end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
-    if (at == hints_.end()) continue;
-    demands_.push_back(*at);
-    hints_.erase(at);
-  }
-  promoted_.clear();
-  for (const std::uint64_t tag : std::exchange(cancelled_, {})) {
-    const auto at = std::find_if(hints_.begin(), hints_.end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
-    if (at == hints_.end() || loads_[*at].submitted > 0) continue;
-    free_loads_.push_back(*at);
-    hints_.erase(at);
-    ends_.push_back({tag, Status(Code::kCancelled, "no longer wanted")});
-    ended_.notify_one();
-  }
+  loads_[slot] = Load{.job = job};
+  (job.hint ? hints_ : demands_).push_back(slot);
+}
+
+std::uint64_t Transfer::chunk_size(const Load& load, std::uint64_t begin) const {
+  return std::min(options_.chunk_bytes, load.job.extent->bytes - begin);
 }
 
 void Transfer::fill_queue() {
-  std::vector<ReadOp> ops;
-  while (queue_->in_flight() + ops.size() < queue_->depth()) {
-    std::deque<std::size_t>& from = demands_.empty() ? hints_ : demands_;
-    if (from.empty() || (demands_.empty() && hint_chunks_ >= kHintDepth)) break;
-    const std::size_t slot = from.front();
-    Load& load = loads_[slot];
-    if (load.job.extent->file == nullptr) {
-      from.pop_front();
-      fill(slot);
-      break;  // others may have come meanwhile
-    }
-    const std::uint64_t bytes = std::min(options_.chunk_bytes, load.job.extent->bytes - load.submitted);
-    ops.push_back({.file = load.job.extent->file,
-                   .offset = load.job.extent->offset + load.submitted,
-                   .out = {load.job.to + load.submitted, static_cast<std::size_t>(bytes)},
-                   .tag = slot});
-    load.submitted += bytes;
-    ++load.in_flight;
-    if (demands_.empty()) {
-      ++load.hint_chunks;
-      ++hint_chunks_;
-    }
-    if (load.submitted == load.job.extent->bytes) from.pop_front();
+  ops_.clear();
+  while (queue_->in_flight() + ops_.size() < queue_->depth() && next_read(ops_)) {
   }
-  if (!ops.empty()) queue_->submit(ops);
+  if (ops_.empty()) return;
+  queue_->submit(ops_);
+  note_busy();
 }
 
-void Transfer::fill(std::size_t slot) {
+// False when there is nothing to read now.
+bool Transfer::next_read(std::vector<ReadOp>& ops) {
+  const bool hint = demands_.empty();
+  std::deque<std::size_t>& from = hint ? hints_ : demands_;
+  if (from.empty() || (hint && hint_chunks_ >= kHintDepth)) return false;
+  const std::size_t slot = from.front();
+  Load& load = loads_[slot];
+  const ExpertExtent& extent = *load.job.extent;
+  if (extent.file == nullptr) return false;  // the transfer thread makes it
+  if (load.submitted == 0) {
+    load.landed.assign(static_cast<std::size_t>((extent.bytes + options_.chunk_bytes - 1) / options_.chunk_bytes),
+                       false);
+    if (options_.verify) load.checksum = std::make_unique<PiecewiseChecksum>(extent.piece);
+  }
+  const std::uint64_t bytes = chunk_size(load, load.submitted);
+  ops.push_back({.file = extent.file,
+                 .offset = extent.offset + load.submitted,
+                 .out = {load.job.to + load.submitted, static_cast<std::size_t>(bytes)},
+                 .tag = tag_of(slot, load.submitted / options_.chunk_bytes)});
+  load.submitted += bytes;
+  ++load.in_flight;
+  if (hint) {
+    ++load.hint_chunks;
+    ++hint_chunks_;
+  }
+  if (load.submitted == extent.bytes) from.pop_front();
+  return true;
+}
+
+// An expert without a file, when it is the next. False when it is not.
+bool Transfer::make_next(std::unique_lock<std::mutex>& lock) {
+  std::deque<std::size_t>& from = demands_.empty() ? hints_ : demands_;
+  if (from.empty() || loads_[from.front()].job.extent->file != nullptr) return false;
+  const std::size_t slot = from.front();
+  from.pop_front();
   const LoadJob job = loads_[slot].job;
-  const auto start = std::chrono::steady_clock::now();
+  lock.unlock();
+  const Clock::time_point start = Clock::now();
   Status status = options_.fill(job.key, job.to);
-  if (!status.ok()) {
-    status = options_.fill(job.key, job.to);
-    std::lock_guard lock(mutex_);
-    ++stats_.retries;
-  }
-  {
-    std::lock_guard lock(mutex_);
-    stats_.busy_seconds += seconds_since(start);
-  }
+  const bool again = !status.ok();
+  if (again) status = options_.fill(job.key, job.to);
+  lock.lock();
+  stats_.retries += again ? 1 : 0;
+  stats_.busy_seconds += std::chrono::duration<double>(Clock::now() - start).count();
   finish(slot, std::move(status));
+  return true;
+}
+
+void Transfer::note_busy() {
+  const bool busy = queue_->in_flight() > 0;
+  if (busy == busy_) return;
+  busy_ = busy;
+  const Clock::time_point now = Clock::now();
+  if (busy) busy_since_ = now;
+  if (!busy) stats_.busy_seconds += std::chrono::duration<double>(now - busy_since_).count();
 }
 
 // A load ends when all its chunks have: their memory may be given away only then.
 void Transfer::chunk_ended(const ReadEnd& end) {
-  const auto slot = static_cast<std::size_t>(end.tag);
+  const auto slot = static_cast<std::size_t>(end.tag >> 32);
   Load& load = loads_[slot];
   --load.in_flight;
   if (load.hint_chunks > 0) {
     --load.hint_chunks;
     --hint_chunks_;
   }
+  load.landed[static_cast<std::size_t>(end.tag & 0xffffffff)] = true;
+  const auto waits = std::find(unchecked_.begin(), unchecked_.end(), slot);
   if (!end.status.ok() && load.status.ok()) load.status = end.status;
-  if (load.in_flight > 0 || load.submitted < load.job.extent->bytes) return;
-  if (load.status.ok() && options_.verify) {
-    read_.push_back(slot);
-  } else {
-    all_read(slot);
+  if (!load.status.ok() && waits != unchecked_.end()) unchecked_.erase(waits);
+  const bool whole = load.in_flight == 0 && load.submitted == load.job.extent->bytes;
+  if (!load.status.ok() || !options_.verify) {
+    if (whole) all_read(slot);
+    return;
   }
+  const bool next = load.landed[static_cast<std::size_t>(load.checked / options_.chunk_bytes)];
+  if (waits == unchecked_.end() && next) unchecked_.push_back(slot);
+}
+
+// One chunk, those of demands first. Nobody else touches a load of unchecked_ meanwhile.
+void Transfer::check_next(std::unique_lock<std::mutex>& lock) {
+  if (unchecked_.empty()) return;
+  const auto demand = std::find_if(unchecked_.begin(), unchecked_.end(), [&](auto i) { return !loads_[i].job.hint; });
+  const std::size_t slot = demand == unchecked_.end() ? unchecked_.front() : *demand;
+  Load& load = loads_[slot];
+  const std::uint64_t bytes = chunk_size(load, load.checked);
+  lock.unlock();
+  load.checksum->add({load.job.to + load.checked, static_cast<std::size_t>(bytes)});
+  lock.lock();
+  load.checked += bytes;
+  const bool whole = load.checked == load.job.extent->bytes;
+  if (!whole && load.landed[static_cast<std::size_t>(load.checked / options_.chunk_bytes)]) return;
+  std::erase(unchecked_, slot);
+  if (whole) all_read(slot);
 }
 
 void Transfer::all_read(std::size_t slot) {
   Load& load = loads_[slot];
-  if (load.status.ok() && options_.verify) load.status = check(load);
+  if (load.status.ok() && options_.verify) load.status = compare(load);
   if (!load.status.ok() && !load.retried) {
-    load = Load{.job = load.job, .status = {}, .retried = true};
+    load = Load{.job = load.job, .retried = true};
     (load.job.hint ? hints_ : demands_).push_front(slot);
-    std::lock_guard lock(mutex_);
     ++stats_.retries;
     return;
   }
   finish(slot, load.status);
 }
 
-Status Transfer::check(const Load& load) const {
+Status Transfer::compare(Load& load) const {
   const ExpertExtent& extent = *load.job.extent;
-  std::vector<std::uint64_t> pieces;
-  for (std::uint64_t begin = 0; begin < extent.bytes; begin += extent.piece) {
-    const auto bytes = static_cast<std::size_t>(std::min(extent.piece, extent.bytes - begin));
-    pieces.push_back(checksum(std::span<const std::byte>(load.job.to + begin, bytes)));
-  }
-  if (checksum_of(pieces) == extent.checksum) return {};
+  if (load.checksum->value() == extent.checksum) return {};
   return data_loss("its " + std::to_string(extent.bytes) + " bytes from byte " + std::to_string(extent.offset) +
                    " do not have the checksum " + checksum_text(extent.checksum) + ": the file is damaged");
 }
@@ -238,7 +261,6 @@ void Transfer::finish(std::size_t slot, Status status) {
     status = Status(status.code(), where + expert_text(job.key) + ": " + why, expert_text(job.key));
   }
   free_loads_.push_back(slot);
-  std::lock_guard lock(mutex_);
   ++(status.ok() ? stats_.loads : stats_.failures);
   if (status.ok()) stats_.bytes += job.extent->bytes;
   ends_.push_back({job.tag, std::move(status)});

@@ -1,8 +1,11 @@
-// Moves experts from disk to memory beside the engine thread: a thread of its own that splits loads into chunks, keeps
-// as many reads in flight as the queue is deep, serves demands before hints, checks each expert's checksum and reads a
-// damaged or failed one once more. The engine thread submits and collects; both are safe against the transfer thread.
+// Moves experts from disk to memory beside the engine thread: splits loads into chunks, keeps as many reads in flight
+// as the queue is deep, serves demands before hints, and reads a damaged or failed expert once more. The thread that
+// submits gives the queue its first reads itself, since waking another one takes as long as reading 200 KB; a thread of
+// its own waits for their ends, gives it the others and takes checksums of the chunks as they land. Reads are few at a
+// time: a disk that is given many ends them all late, and nothing is checked or computed meanwhile.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -42,7 +45,7 @@ struct TransferStats {
   std::uint64_t bytes = 0;  // of them
   std::uint64_t retries = 0;
   std::uint64_t failures = 0;
-  double busy_seconds = 0.0;  // with a read in flight
+  double busy_seconds = 0.0;  // with a read in flight, or making an expert that has no file
 };
 
 class Transfer {
@@ -61,38 +64,42 @@ class Transfer {
   std::string_view queue_name() const { return queue_->name(); }
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct Load;
   void run();
-  void take_new();
+  void take(const LoadJob& job);
   void fill_queue();
-  void fill(std::size_t slot);
+  bool next_read(std::vector<ReadOp>& ops);
+  bool make_next(std::unique_lock<std::mutex>& lock);
   void chunk_ended(const ReadEnd& end);
+  void check_next(std::unique_lock<std::mutex>& lock);
   void all_read(std::size_t slot);
   void finish(std::size_t slot, Status status);
-  Status check(const Load& load) const;
+  Status compare(Load& load) const;
+  std::uint64_t chunk_size(const Load& load, std::uint64_t begin) const;
+  void note_busy();
 
   const TransferOptions options_;
-  std::unique_ptr<ReadQueue> queue_;  // of the transfer thread
+  std::unique_ptr<ReadQueue> queue_;  // submitted to with mutex_ held; only the transfer thread waits
 
-  mutable std::mutex mutex_;  // of all below, up to the marked line
+  mutable std::mutex mutex_;  // of all below
   std::condition_variable work_;
   std::condition_variable ended_;
-  std::vector<LoadJob> new_jobs_;
-  std::vector<std::uint64_t> promoted_;
-  std::vector<std::uint64_t> cancelled_;
   std::vector<LoadEnd> ends_;
   TransferStats stats_;
   bool stop_ = false;
-
-  // Of the transfer thread.
-  std::vector<Load> loads_;
+  std::deque<Load> loads_;  // in places that stay
   std::vector<std::size_t> free_loads_;
   std::deque<std::size_t> demands_;  // loads with chunks to submit
   std::deque<std::size_t> hints_;
-  std::size_t hint_chunks_ = 0;   // in flight
-  std::deque<std::size_t> read_;  // loads whose chunks have all ended, to be checked
-  std::vector<ReadEnd> read_ends_;
-  std::thread thread_;  // last: it uses all above
+  std::size_t hint_chunks_ = 0;        // in flight
+  std::deque<std::size_t> unchecked_;  // loads with chunks that landed and are next in their checksum
+  std::vector<ReadOp> ops_;
+  bool busy_ = false;
+  Clock::time_point busy_since_{};
+
+  std::vector<ReadEnd> read_ends_;  // of the transfer thread
+  std::thread thread_;              // last: it uses all above
 };
 
 }  // namespace foregate

@@ -1,5 +1,6 @@
-// Many reads in flight at a time: the asynchronous half of the disk seam. A queue belongs to one thread, which submits
-// reads and collects their ends; the memory of a read must stay until then. Reads end in any order.
+// Many reads in flight at a time: the asynchronous half of the disk seam. One thread waits for ends; that one and
+// others may submit, one at a time, also while it waits. The memory of a read must stay until its end. Reads end in any
+// order.
 #pragma once
 
 #include <chrono>
@@ -33,7 +34,7 @@ class ReadQueue {
   virtual ~ReadQueue() = default;  // waits for what is in flight
   virtual std::string_view name() const = 0;
   virtual std::size_t depth() const = 0;  // reads that may be in flight
-  // At most depth() - in_flight() at a time.
+  // At most depth() - in_flight() at a time. Does not wait for the disk.
   virtual void submit(std::span<const ReadOp> ops) = 0;
   // Appends ends to `ends`: waits until there is one, none is in flight, or `limit` is over.
   virtual void wait(std::vector<ReadEnd>& ends, std::chrono::microseconds limit) = 0;

@@ -24,21 +24,24 @@ class ThreadQueue final : public ReadQueue {
   }
   std::string_view name() const override { return "threads"; }
   std::size_t depth() const override { return threads_.size(); }
-  std::size_t in_flight() const override { return in_flight_; }
+  std::size_t in_flight() const override {
+    std::lock_guard lock(mutex_);
+    return in_flight_;
+  }
 
   void submit(std::span<const ReadOp> ops) override {
-    CHECK(ops.size() <= depth() - in_flight_);
-    in_flight_ += ops.size();
     {
       std::lock_guard lock(mutex_);
+      CHECK(ops.size() <= depth() - in_flight_);
+      in_flight_ += ops.size();
       waiting_.insert(waiting_.end(), ops.begin(), ops.end());
     }
     work_.notify_all();
   }
 
   void wait(std::vector<ReadEnd>& ends, std::chrono::microseconds limit) override {
-    if (in_flight_ == 0) return;
     std::unique_lock lock(mutex_);
+    if (in_flight_ == 0) return;
     ended_.wait_for(lock, limit, [this] { return !ends_.empty(); });
     in_flight_ -= ends_.size();
     ends.insert(ends.end(), std::make_move_iterator(ends_.begin()), std::make_move_iterator(ends_.end()));
@@ -61,12 +64,12 @@ class ThreadQueue final : public ReadQueue {
     }
   }
 
-  std::size_t in_flight_ = 0;  // of the owner's thread
-  std::mutex mutex_;           // of all below
+  mutable std::mutex mutex_;  // of all below
   std::condition_variable work_;
   std::condition_variable ended_;
   std::deque<ReadOp> waiting_;
   std::vector<ReadEnd> ends_;
+  std::size_t in_flight_ = 0;
   bool stop_ = false;
   std::vector<std::thread> threads_;
 };

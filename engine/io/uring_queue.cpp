@@ -2,6 +2,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
+#include <utility>
+#include <vector>
 
 #include "engine/io/read_queue.h"
 #include "kernels/api/check.h"
@@ -22,19 +25,24 @@ class UringQueue final : public ReadQueue {
     const int error = ::io_uring_queue_init(static_cast<unsigned>(depth), &queue->ring_, 0);
     if (error < 0) return unavailable(std::string("io_uring: ") + std::strerror(-error));
     queue->open_ = true;
+    if ((queue->ring_.features & IORING_FEAT_EXT_ARG) == 0) return unavailable("io_uring: the kernel is too old");
     return std::unique_ptr<ReadQueue>(std::move(queue));
   }
   ~UringQueue() override {
     if (!open_) return;
     std::vector<ReadEnd> ends;
-    while (in_flight_ > 0) wait(ends, std::chrono::seconds(1));
+    while (in_flight() > 0) wait(ends, std::chrono::seconds(1));
     ::io_uring_queue_exit(&ring_);
   }
   std::string_view name() const override { return "io_uring"; }
   std::size_t depth() const override { return slots_.size(); }
-  std::size_t in_flight() const override { return in_flight_; }
+  std::size_t in_flight() const override {
+    std::lock_guard lock(mutex_);
+    return in_flight_;
+  }
 
   void submit(std::span<const ReadOp> ops) override {
+    std::lock_guard lock(mutex_);
     CHECK(ops.size() <= free_.size());
     for (const ReadOp& op : ops) {
       const std::size_t slot = free_.back();
@@ -46,20 +54,22 @@ class UringQueue final : public ReadQueue {
     hand_over();
   }
 
+  // The kernel is waited in without the mutex: with IORING_FEAT_EXT_ARG that touches the completions only.
   void wait(std::vector<ReadEnd>& ends, std::chrono::microseconds limit) override {
     const std::size_t before = ends.size();
-    hand_over();
-    take_early_ends(ends);
-    io_uring_cqe* cqe = nullptr;
     __kernel_timespec time{.tv_sec = limit.count() / 1'000'000, .tv_nsec = limit.count() % 1'000'000 * 1000};
-    while (in_flight_ > 0 && ends.size() == before) {
+    while (true) {
+      {
+        std::lock_guard lock(mutex_);
+        hand_over();
+        take_ends(ends);
+        read_early(ends);
+        if (in_flight_ == 0 || ends.size() > before || limit.count() == 0) return;
+      }
+      io_uring_cqe* cqe = nullptr;
       const int error = ::io_uring_wait_cqe_timeout(&ring_, &cqe, &time);
-      if (error == -EINTR) continue;
-      if (error < 0) return;
-      take_ends(ends);
-      take_early_ends(ends);
+      if (error < 0 && error != -EINTR) limit = std::chrono::microseconds(0);  // time is over
     }
-    if (in_flight_ > 0) take_ends(ends);
   }
 
  private:
@@ -77,8 +87,8 @@ class UringQueue final : public ReadQueue {
     const Slot& slot = slots_[number];
     const int fd = slot.op.file->descriptor();
     io_uring_sqe* sqe = fd < 0 || past_end(slot.op) ? nullptr : ::io_uring_get_sqe(&ring_);
-    if (sqe == nullptr) {  // a file without a descriptor is read here and now
-      early_.push_back({number, slot.op.file->read(slot.op.offset + slot.done, slot.op.out.subspan(slot.done))});
+    if (sqe == nullptr) {  // a file without a descriptor is read by the thread that waits
+      early_.push_back(number);
       return;
     }
     ::io_uring_prep_read(sqe, fd, slot.op.out.data() + slot.done, static_cast<unsigned>(slot.op.out.size() - slot.done),
@@ -111,9 +121,11 @@ class UringQueue final : public ReadQueue {
     if (again) hand_over();
   }
 
-  void take_early_ends(std::vector<ReadEnd>& ends) {
-    for (auto& [number, status] : early_) finish(number, std::move(status), ends);
-    early_.clear();
+  void read_early(std::vector<ReadEnd>& ends) {
+    for (const std::size_t number : std::exchange(early_, {})) {
+      const Slot& slot = slots_[number];
+      finish(number, slot.op.file->read(slot.op.offset + slot.done, slot.op.out.subspan(slot.done)), ends);
+    }
   }
 
   void finish(std::size_t number, Status status, std::vector<ReadEnd>& ends) {
@@ -124,9 +136,10 @@ class UringQueue final : public ReadQueue {
 
   io_uring ring_{};
   bool open_ = false;
+  mutable std::mutex mutex_;  // of submissions and of all below
   std::vector<Slot> slots_;
   std::vector<std::size_t> free_;
-  std::vector<std::pair<std::size_t, Status>> early_;  // ended without the ring
+  std::vector<std::size_t> early_;  // not given to the ring
   std::size_t in_flight_ = 0;
 };
 

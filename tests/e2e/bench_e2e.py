@@ -106,7 +106,7 @@ class Bench(unittest.TestCase):
             done = subprocess.run([str(OPTIONS.binary), "pack", *SHAPE, folder], capture_output=True, text=True, timeout=300)
             self.assertEqual(done.returncode, 0, done.stderr)
             whole = self.rows(folder, *FEW)
-            half = self.rows(folder, *FEW, "--expert-memory", "50%", "--expert-policy", "lru")
+            half = self.rows(folder, *FEW, "--expert-memory", "50%", "--expert-policy", "lru", "--lookahead", "off")
             fitting = self.rows(folder, *FEW, "--expert-memory", "100%")
             table = bench(folder, *FEW, "--expert-memory", "50%").stdout
         self.check_rows(whole)
@@ -118,6 +118,7 @@ class Bench(unittest.TestCase):
             self.assertGreater(row["expert_misses"], 0)
             self.assertGreater(row["expert_read_bytes_per_token"], 0)
             self.assertGreater(row["disk_gbps"], 0)
+            self.assertEqual((row["expert_lookahead"], row["expert_hints"]), ("off", 0))
             self.assertTrue(0 < row["expert_stall_share"] < 1)
             needed = row["expert_hits"] + row["expert_misses"]
             self.assertAlmostEqual(row["expert_hit_rate"], row["expert_hits"] / needed)

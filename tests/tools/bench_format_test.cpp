@@ -169,6 +169,7 @@ BenchModelFacts stored_facts() {
   BenchModelFacts model = facts();
   model.expert_memory = "50%";
   model.expert_policy = "lru";
+  model.lookahead = "always";
   model.experts = "512 of 1024 in memory";
   model.resident_size = 2'500'000'000;
   return model;
@@ -189,6 +190,7 @@ TEST(BenchFormat, ExpertsOnDiskBringFieldsOfTheirOwn) {
   const Json row = Json::parse(format->line(stored_facts(), stored_line()));
   EXPECT_EQ(row["expert_memory"], "50%");
   EXPECT_EQ(row["expert_policy"], "lru");
+  EXPECT_EQ(row["expert_lookahead"], "always");
   EXPECT_EQ(row["expert_slots"], 512);
   EXPECT_EQ(row["expert_slot_bytes"], 1'900'000'000);
   EXPECT_EQ(row["resident_size"], 2'500'000'000);

@@ -74,12 +74,15 @@ TEST(BenchOptions, ExpertsMayStayOnDisk) {
   EXPECT_EQ(parse({"x"}, options), -1);
   EXPECT_EQ(options.expert_memory, "all");
   EXPECT_EQ(options.expert_policy, "score");
-  EXPECT_EQ(parse({"x", "--expert-memory", "2GiB", "--expert-policy", "lru"}, options), -1);
+  EXPECT_EQ(parse({"x", "--expert-memory", "2GiB", "--expert-policy", "lru", "--lookahead", "off"}, options), -1);
+  EXPECT_EQ(options.lookahead, "off");
   EXPECT_EQ(options.expert_memory, "2GiB");
   EXPECT_EQ(options.expert_policy, "lru");
   BenchOptions other;
   EXPECT_EQ(parse({"x", "--expert-memory", "50%", "--expert-policy", "belady"}, other), 2);
   EXPECT_EQ(parse({"x", "--expert-policy", "lru"}, other), 2);
+  EXPECT_EQ(parse({"x", "--lookahead", "off"}, other), 2);
+  EXPECT_EQ(parse({"x", "--expert-memory", "50%", "--lookahead", "sometimes"}, other), 2);
   EXPECT_EQ(parse({"--shape", "tiny", "--expert-memory", "50%"}, other), 2);
 }
 

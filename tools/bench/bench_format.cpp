@@ -80,12 +80,22 @@ Json figures(const BenchModelFacts& model, const BenchLine& line) {
 Json expert_figures(const BenchModelFacts& model, const BenchLine& line) {
   const ExpertFigures& experts = *line.experts;
   const ExpertRates rates = expert_rates(line);
-  return {{"expert_memory", model.expert_memory},    {"expert_policy", model.expert_policy},
-          {"expert_slots", experts.slots},           {"expert_slot_bytes", experts.slot_bytes},
-          {"resident_size", model.resident_size},    {"expert_hits", experts.hits},
-          {"expert_misses", experts.misses},         {"expert_hit_rate", rates.hit_rate},
-          {"expert_evictions", experts.evictions},   {"expert_read_bytes_per_token", rates.bytes_per_token},
-          {"expert_stall_share", rates.stall_share}, {"disk_gbps", line.limits.disk_bytes_per_second * 1e-9}};
+  return {{"expert_memory", model.expert_memory},
+          {"expert_policy", model.expert_policy},
+          {"expert_lookahead", model.lookahead},
+          {"expert_hints", experts.hints},
+          {"expert_hints_useful", experts.hints_useful},
+          {"expert_slots", experts.slots},
+          {"expert_slot_bytes", experts.slot_bytes},
+          {"resident_size", model.resident_size},
+          {"expert_hits", experts.hits},
+          {"expert_misses", experts.misses},
+          {"expert_hit_rate", rates.hit_rate},
+          {"expert_evictions", experts.evictions},
+          {"expert_read_bytes_per_token", rates.bytes_per_token},
+          {"expert_read_share", rates.read_share},
+          {"expert_stall_share", rates.stall_share},
+          {"disk_gbps", line.limits.disk_bytes_per_second * 1e-9}};
 }
 
 // Everything but the samples: one value per name.

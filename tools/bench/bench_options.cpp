@@ -30,6 +30,9 @@ void add_model_options(CLI::App& app, BenchOptions& options) {
   app.add_option("--expert-policy", options.expert_policy, "which experts stay in memory")
       ->check(CLI::IsMember({"score", "lru", "lfu"}))
       ->needs(memory);
+  app.add_option("--lookahead", options.lookahead, "whether experts are loaded ahead of their layer")
+      ->check(CLI::IsMember({"off", "shadow", "auto", "always"}))
+      ->needs(memory);
   app.add_flag("--expert-warm", options.expert_warm,
                "begin with the experts used most in earlier runs, as `foregate serve` does, and remember this run")
       ->needs(memory);

@@ -66,8 +66,9 @@ ExpertRates expert_rates(const BenchLine& line) {
   ExpertRates rates;
   rates.hit_rate = needed > 0.0 ? static_cast<double>(experts.hits) / needed : 0.0;
   rates.bytes_per_token = bytes / line.tokens();
-  rates.stall_share =
-      experts.stall_seconds / std::accumulate(line.samples_seconds.begin(), line.samples_seconds.end(), 0.0);
+  const double seconds = std::accumulate(line.samples_seconds.begin(), line.samples_seconds.end(), 0.0);
+  rates.read_share = experts.read_seconds / seconds;
+  rates.stall_share = experts.stall_seconds / seconds;
   rates.needed_bytes = rates.bytes_per_token * (1.0 - wasted);
   return rates;
 }

@@ -28,6 +28,7 @@ struct BenchModelFacts {
   // Of a model whose experts are not all in memory; empty else.
   std::string expert_memory;  // as asked for
   std::string expert_policy;
+  std::string lookahead;
   std::string experts;             // BootReport::experts
   std::int64_t resident_size = 0;  // of model_size: what memory holds or has slots for
 };
@@ -62,6 +63,7 @@ ExpertFigures figures_between(const ExpertFigures& earlier, const ExpertFigures&
 struct ExpertRates {
   double hit_rate = 0.0;         // of the experts that layers needed
   double bytes_per_token = 0.0;  // read from disk
+  double read_share = 0.0;       // of the time: reads were in flight
   double stall_share = 0.0;      // of the time
   double needed_bytes = 0.0;     // per token: of those read, without hints that nothing used
 };

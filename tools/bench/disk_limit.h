@@ -1,5 +1,5 @@
-// What the disk gives for experts: random reads of whole experts from the model's own files, past the page cache, as
-// many at a time as the store has in flight. The yardstick of a model whose experts are not all in memory.
+// What the disk gives for experts: random reads of whole experts from the model's own files, past the page cache,
+// several at a time. The yardstick of a model whose experts are not all in memory.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace foregate {
 
 struct DiskLimitOptions {
   std::size_t depth = 8;   // reads in flight
-  double seconds = 1.5;    // reads are begun for so long, one round of `depth` at least
+  double seconds = 0.5;    // reads are begun for so long, one round of `depth` at least
   std::uint64_t seed = 0;  // which experts
 };
 

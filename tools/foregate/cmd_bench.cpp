@@ -56,6 +56,7 @@ Result<std::unique_ptr<BootedModel>> boot(const BenchOptions& options, int threa
   boot.expert_memory = options.expert_memory;
   boot.expert_policy = options.expert_policy;
   boot.expert_warm = options.expert_warm;
+  boot.lookahead = options.lookahead;
   if (options.expert_memory == "auto") {
     ASSIGN_OR_RETURN(const ModelSummary summary, summarize(local_files(), options.model, {}));
     boot.kv_cache_bytes = most_positions(options) * summary.kv_bytes_per_position;
@@ -73,6 +74,7 @@ class ModelBench {
 
  private:
   Status take_limits(BenchLine& line);
+  Status take_disk_limit(std::int32_t repetition, BenchLine& line);
   Status take_samples(const BenchTest& test, BenchLine& line);
 
   BootedModel& booted_;
@@ -102,6 +104,7 @@ ModelBench::ModelBench(BootedModel& booted, const BenchOptions& options, Progres
   if (transformer_.store() != nullptr) {
     facts_.expert_memory = options.expert_memory;
     facts_.expert_policy = options.expert_policy;
+    facts_.lookahead = options.lookahead;
     facts_.experts = booted.report().experts;
     facts_.resident_size = bytes.resident;
   }
@@ -126,9 +129,18 @@ Status ModelBench::take_limits(BenchLine& line) {
   line.limits = measure_limits(limits);
   if (line.limits.read_bytes_per_second <= 0.0) return resource_exhausted("no memory to measure the bandwidth with");
   if (!reads_given_memory(limits)) reset_peak_rss();
+  return {};
+}
+
+// A disk may be another from second to second: its limit is the mean of what it gives before each repetition.
+Status ModelBench::take_disk_limit(std::int32_t repetition, BenchLine& line) {
+  const ExpertStore* store = transformer_.store();
   if (store == nullptr || store->table().extents.front().file == nullptr) return {};  // no reads of whole experts
-  ASSIGN_OR_RETURN(const DiskLimit disk, measure_disk(store->table(), {.depth = kExpertReadDepth}));
-  line.limits.disk_bytes_per_second = disk.bytes_per_second;
+  ASSIGN_OR_RETURN(
+      const DiskLimit disk,
+      measure_disk(store->table(), {.seed = options_.routing.seed + static_cast<std::uint64_t>(repetition)}));
+  double& mean = line.limits.disk_bytes_per_second;
+  mean += (disk.bytes_per_second - mean) / (repetition + 1);
   return {};
 }
 
@@ -141,6 +153,7 @@ Status ModelBench::take_samples(const BenchTest& test, BenchLine& line) {
   BenchSample sum;
   for (std::int32_t i = 0; i < options_.repetitions; ++i) {
     bar_.show(test_name(test), static_cast<double>(i) / options_.repetitions);
+    RETURN_IF_ERROR(take_disk_limit(i, line));
     ASSIGN_OR_RETURN(const BenchSample sample, run.repeat(seed + 1 + static_cast<std::uint64_t>(i)));
     line.samples_seconds.push_back(sample.seconds);
     sum.bytes += sample.bytes;

@@ -67,6 +67,24 @@ TEST(Checksum, KnownAnswersAndText) {
   EXPECT_EQ(checksum_of(pair), checksum("1111111122222222"));
 }
 
+TEST(Checksum, InPiecesOfBytesThatComeInOrder) {
+  std::vector<std::byte> bytes(1000);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7 + i / 256);
+  for (const std::size_t piece : {1u, 64u, 300u, 500u, 1000u, 4096u}) {
+    std::vector<std::uint64_t> pieces;
+    for (std::size_t begin = 0; begin < bytes.size(); begin += piece) {
+      pieces.push_back(checksum(std::span(bytes).subspan(begin, std::min(piece, bytes.size() - begin))));
+    }
+    for (const std::size_t chunk : {1u, 77u, 500u, 1000u}) {
+      PiecewiseChecksum sum(piece);
+      for (std::size_t begin = 0; begin < bytes.size(); begin += chunk) {
+        sum.add(std::span(bytes).subspan(begin, std::min(chunk, bytes.size() - begin)));
+      }
+      EXPECT_EQ(sum.value(), checksum_of(pieces)) << piece << " " << chunk;
+    }
+  }
+}
+
 // The published known answers of Philox4x32-10 (Random123 kat_vectors).
 TEST(Rng, KnownAnswersOfPhilox) {
   using Words = std::array<std::uint32_t, 4>;
