@@ -7,13 +7,16 @@
 #include "kernels/api/blocks.h"
 #include "kernels/api/check.h"
 
+// kernels/cpu/quantize.inl does the same operations with rows as lanes; who changes one changes both.
 namespace foregate {
 namespace {
 
 constexpr std::uint16_t kNanHalf = 0x7e00;
 
+// NaN gives low.
 int rounded(float value, int low, int high) {
-  return std::clamp(static_cast<int>(std::nearbyint(value)), low, high);
+  if (!(value > static_cast<float>(low))) return low;
+  return static_cast<int>(std::nearbyint(std::min(value, static_cast<float>(high))));
 }
 
 bool all_finite(const float* x, int count) {

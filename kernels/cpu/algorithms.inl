@@ -15,6 +15,7 @@
 #include "kernels/cpu/attention.inl"
 #include "kernels/cpu/norm.inl"
 #include "kernels/cpu/rowwise.inl"
+#include "kernels/cpu/quantize.inl"
 #include "kernels/cpu/pack.inl"
 #include "kernels/cpu/router.inl"
 // clang-format on

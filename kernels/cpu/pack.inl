@@ -3,11 +3,12 @@
 struct PackWeightJob {
   const PackWeightArgs& args;
 
-  // Work memory: sixteen rows of blocks, and one row of floats to quantize.
+  // Work memory: sixteen rows of blocks, one row of floats to quantize, and a unit of floats.
   static std::int64_t worker_bytes(const PackWeightArgs& args) {
     const DType type = format_dtype(args.format);
     if (!is_quantized(args.format) || args.source_type == type) return 0;
-    return kLanes * dtype_row_bytes(type, args.cols) + args.cols * static_cast<std::int64_t>(sizeof(float)) + 128;
+    const std::int64_t floats = args.cols + format_unit(args.format).cols * kLanes;
+    return kLanes * dtype_row_bytes(type, args.cols) + floats * static_cast<std::int64_t>(sizeof(float)) + 192;
   }
 
   void item(std::int64_t block, std::byte* memory) const {
@@ -52,22 +53,44 @@ struct PackWeightJob {
     }
   }
 
+  // As many units as can be taken with rows as lanes are; others one row after another.
   template <class S>
   void quantize(const S* source, std::int64_t block, std::byte* memory) const {
-    const DType type = format_dtype(args.format);
-    const std::int64_t row_bytes = dtype_row_bytes(type, args.cols);
+    const FormatUnit unit = format_unit(args.format);
     Carver carver(memory);
     float* values = carver.take<float>(args.cols);
-    std::byte* rows = carver.take<std::byte>(kLanes * row_bytes);
-    for (int r = 0; r < rows_of(block); ++r) {
-      const S* row = source + r * args.cols;
-      for (std::int64_t c = 0; c < args.cols; c += kLanes) {
-        const std::int64_t n = smaller(kLanes, args.cols - c);
-        store_part(values + c, load_part(row + c, n), n);
-      }
-      quantize_row(type, values, args.cols, rows + r * row_bytes);
+    float* turned = carver.take<float>(unit.cols * kLanes);
+    std::byte* rows = carver.take<std::byte>(kLanes * dtype_row_bytes(format_dtype(args.format), args.cols));
+    if (!quantizes_lanes(args.format) || rows_of(block) < kLanes) {
+      return quantize_rows(source, rows_of(block), args.cols, values, rows, packed_at(block));
     }
-    pack_block(args.format, rows, rows_of(block), args.cols, packed_at(block));
+    std::byte* packed = packed_at(block);
+    for (std::int64_t c = 0; c < args.cols; c += unit.cols, packed += unit.bytes) {
+      for (std::int64_t k = 0; k < unit.cols; k += kLanes) {
+        V lanes[kLanes];
+        for (int r = 0; r < kLanes; ++r) lanes[r] = load(source + r * args.cols + c + k);
+        store_transposed(lanes, turned + k * kLanes);
+      }
+      if (all_finite(turned, unit.cols)) {
+        quantize_unit(args.format, turned, packed);
+      } else {
+        quantize_rows(source + c, kLanes, unit.cols, values, rows, packed);
+      }
+    }
+  }
+
+  // The first `count` rows of `source`, `cols` columns of each.
+  template <class S>
+  void quantize_rows(const S* source, int count, std::int64_t cols, float* values, std::byte* rows,
+                     std::byte* packed) const {
+    const DType type = format_dtype(args.format);
+    const std::int64_t row_bytes = dtype_row_bytes(type, cols);
+    for (int r = 0; r < count; ++r) {
+      const S* row = source + r * args.cols;
+      for (std::int64_t c = 0; c < cols; c += kLanes) store(values + c, load(row + c));
+      quantize_row(type, values, cols, rows + r * row_bytes);
+    }
+    pack_block(args.format, rows, count, cols, packed);
   }
 };
 

@@ -268,6 +268,40 @@ TEST_P(QuantTest, PackingEqualsRefFromEverySource) {
   }
 }
 
+// Rows as lanes and row after row choose the same scales: values of every size, flat groups, signs, ties, NaN.
+TEST_P(QuantTest, QuantizingManyRowsEqualsQuantizingEach) {
+  Random random(48);
+  constexpr std::int64_t kRows = 53, kCols = 512;  // three whole blocks, and five rows
+  for (const float size : {1.0f, 1e-3f, 1e-8f, 1e-30f, 1e-41f, 6e4f, 1e9f, 1e30f, 3e38f}) {
+    Floats values = random.floats(kRows * kCols, size);
+    const auto group = [&](int row, int number) { return values.begin() + row * kCols + number * kQuantGroup; };
+    std::fill_n(group(1, 0), 32, 0.0f);
+    std::fill_n(group(2, 1), 32, -size);
+    std::fill_n(group(3, 2), 64, size);
+    for (int i = 0; i < 32; ++i) group(4, 3)[i] = size * static_cast<float>(i - 16) / 16.0f;  // -most and halves
+    for (int i = 0; i < 32; ++i) group(5, 4)[i] = -0.0f;
+    for (int i = 0; i < 32; ++i) group(6, 5)[i] = i % 2 == 0 ? size : -size;
+    for (int i = 0; i < 256; ++i) values[7 * kCols + i] = std::fabs(values[7 * kCols + i]);
+    for (int i = 0; i < 256; ++i) values[8 * kCols + i] *= i < 128 ? 1e-6f : 1.0f;
+    values[20 * kCols + 300] = size < 1 ? NAN : INFINITY;
+    for (const WeightFormat format : kQuantized) {
+      std::vector<std::byte> rows(static_cast<std::size_t>(dtype_row_bytes(format_dtype(format), kCols) * kRows));
+      for (std::int64_t r = 0; r < kRows; ++r) {
+        quantize_row(format_dtype(format), values.data() + r * kCols, kCols,
+                     rows.data() + r * dtype_row_bytes(format_dtype(format), kCols));
+      }
+      const auto bytes = static_cast<std::size_t>(packed_bytes(format, kRows, kCols));
+      std::vector<std::byte> want(bytes, std::byte{7}), got(bytes, std::byte{9});
+      const auto pack = [&](const void* source, DType type, std::byte* to) {
+        cpu_.ops().pack_weight(*cpu_.stream, {source, type, kRows, kCols, format, to});
+      };
+      pack(rows.data(), format_dtype(format), want.data());
+      pack(values.data(), DType::kF32, got.data());
+      EXPECT_TRUE(want == got) << format_name(format) << ", values to " << size;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Isa, QuantTest, ::testing::ValuesIn(cpu_isas()), [](const auto& info) { return info.param; });
 
 }  // namespace
