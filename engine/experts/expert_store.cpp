@@ -146,6 +146,7 @@ void ExpertStore::begin(const LayerUse& use) {
   policy_->used(use);
   for (SlotPool& pool : pools_) pool.values_changed();
   settle_hints(use);
+  settle_certain(use);
   for (auto expert = use.experts.rbegin(); expert != use.experts.rend(); ++expert) {
     const ExpertKey key{use.layer, ExpertId{*expert}};
     const Place& place = places_[numbers_.at(key)];
@@ -314,6 +315,7 @@ Result<std::vector<Lease>> ExpertStore::next() {
   while (ready_.empty() && fault_.ok() && !(awaited_.empty() && pending_.empty())) {
     if (awaited_.empty()) {  // what was loaded ahead holds every slot
       forget_hints();
+      forget_certain();
       start_pending();
     }
     CHECK(!awaited_.empty() || loading());  // else every slot is leased
@@ -366,6 +368,7 @@ void ExpertStore::drop_layer() {
   joined_.clear();
   pending_.clear();
   forget_hints();
+  forget_certain();
 }
 
 Lease ExpertStore::lease(ExpertKey key) {
@@ -382,6 +385,7 @@ void ExpertStore::release(const Lease& lease) {
     evict(lease.pool_, lease.slot_);
   }
   if (!pending_.empty()) start_pending();
+  start_certain();
 }
 
 bool ExpertStore::resident(ExpertKey key) const {

@@ -45,10 +45,15 @@ struct StoreStats {
   std::uint64_t misses = 0;  // that were not, on their way by a hint or not
   std::uint64_t late = 0;    // of the misses: hinted but not there yet
   std::uint64_t evictions = 0;
-  std::uint64_t hints = 0;         // loads begun ahead of use
-  std::uint64_t hints_useful = 0;  // used before they were evicted
-  std::uint64_t hints_wasted = 0;  // their layer ran without them, the load failed, or the step was given up
-  double stall_seconds = 0.0;      // the engine thread waited with nothing ready
+  std::uint64_t hints = 0;           // loads begun ahead of use
+  std::uint64_t hints_useful = 0;    // used before they were evicted
+  std::uint64_t hints_wasted = 0;    // their layer ran without them, the load failed, or the step was given up
+  std::uint64_t certain = 0;         // experts announced for layers
+  std::uint64_t certain_right = 0;   // that these layers used: all, but for steps given up
+  std::uint64_t certain_hints = 0;   // loads begun for them ahead of their layer
+  std::uint64_t certain_useful = 0;  // there when it began
+  std::uint64_t certain_late = 0;    // on their way then
+  double stall_seconds = 0.0;        // the engine thread waited with nothing ready
   std::uint64_t slots = 0;
   std::uint64_t slots_used = 0;  // not empty
   std::uint64_t slot_bytes = 0;  // of all slots
@@ -103,6 +108,10 @@ class ExpertStore {
   // over. At most max_hints() are unused at a time; none while the layer that runs waits for slots.
   void prefetch(std::span<const ExpertKey> keys);
   std::size_t max_hints() const { return max_hints_; }
+  // What the next layer to begin will use, each expert once: those that are there stay, the others are loaded as slots
+  // come free, behind what the running layer waits for. Without `load` it is only counted. begin() ends it; what was
+  // announced for another layer is forgotten.
+  void announce(LayerId layer, std::span<const std::int32_t> experts, bool load);
   bool resident(ExpertKey key) const;
   bool held(ExpertKey key) const { return places_[numbers_.at(key)].slot >= 0; }  // resident or on its way
   // keep_value() of what a load of `key` would evict; 0 when a slot is empty, 1 when none may be evicted.
@@ -132,6 +141,9 @@ class ExpertStore {
   bool loading() const;
   void forget_hints();
   void drop_hint(ExpertKey key, SlotPool& pool, std::size_t slot);
+  void start_certain();
+  void settle_certain(const LayerUse& use);
+  void forget_certain();
   void drop_layer();
   Lease lease(ExpertKey key);
   void release(const Lease& lease);
@@ -145,6 +157,13 @@ class ExpertStore {
   std::unique_ptr<Transfer> transfer_;
   std::size_t max_hints_ = 0;
   std::vector<ExpertKey> hinted_;  // loaded or loading ahead, their layer has not run since
+
+  struct Certain {
+    ExpertKey key;
+    bool loaded = false;  // by the announcement
+  };
+  std::vector<Certain> certain_;  // announced, their layer has not begun
+  std::size_t certain_next_ = 0;  // from here on they wait for a slot
 
   void note_times();
 

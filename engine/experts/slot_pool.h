@@ -18,7 +18,7 @@ enum class SlotState : std::uint8_t { kEmpty, kLoading, kReady };
 
 struct Slot {
   SlotState state = SlotState::kEmpty;
-  bool hinted = false;  // loaded ahead of use, and not used yet
+  bool hinted = false;  // loaded or kept ahead of use, and not used yet
   std::int32_t pins = 0;
   std::uint64_t generation = 0;
   ExpertKey key;
@@ -40,10 +40,11 @@ class SlotPool {
   void begin(std::size_t slot, ExpertKey key, bool hinted);
   void ready(std::size_t slot);  // loading -> ready
   void clear(std::size_t slot);  // -> empty; it must not be pinned
+  void keep(std::size_t slot) { slots_[slot].hinted = true; }  // until used()
   void used(std::size_t slot);
   void pin(std::size_t slot) { ++slots_[slot].pins; }
   void unpin(std::size_t slot);
-  std::size_t ahead() const;  // slots that a hint holds, or a load that nobody awaits
+  std::size_t ahead() const;  // slots held ahead of use, or a load that nobody awaits
   std::size_t used_slots() const { return slots_.size() - empty_.size(); }
 
   // The slot to give up: ready, not pinned, holding no hint, of least keep_value(), equals in key order. None when
