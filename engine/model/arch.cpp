@@ -3,7 +3,8 @@
 namespace foregate {
 
 std::span<const ArchTable* const> all_archs() {
-  static const ArchTable* const kAll[] = {&kArchMixtral, &kArchOlmoe, &kArchQwen2Moe, &kArchQwen3, &kArchQwen3Moe};
+  static const ArchTable* const kAll[] = {&kArchMixtral,  &kArchOlmoe,    &kArchQwen2Moe,    &kArchQwen3,
+                                          &kArchQwen3Moe, &kArchPreGated, &kArchSmallThinker};
   return kAll;
 }
 

@@ -9,6 +9,12 @@
 namespace foregate {
 
 enum class QkNorm { kNone, kPerHead, kFullWidth };
+// What a layer's router reads. Where it is earlier than the FFN's input, the experts are certain before the FFN begins.
+enum class RouterSource {
+  kFfnInput,          // what the experts read
+  kLayerInput,        // the residual stream before the layer's attention, not normed
+  kPreviousFfnInput,  // the FFN input of the layer before; the first layer reads its own
+};
 enum class NormTopk { kAlways, kFromConfig };  // chosen router weights sum to one
 enum class WindowRule {
   kUnsupported,     // sliding_window must be absent or null
@@ -16,6 +22,13 @@ enum class WindowRule {
   kAllWhenEnabled,  // sliding_window when use_sliding_window
   kUpperLayers,     // layer_types, or layers >= max_window_layers when use_sliding_window
   kEvenLower,       // layer_types, or even layers < max_window_layers when use_sliding_window
+  kLayout,          // sliding_window_size in layers whose sliding_window_layout is 1
+};
+
+// A flag of the config that changes what is computed: where present it must have this value.
+struct FixedFlag {
+  const char* key = nullptr;
+  bool value = false;
 };
 
 // Names under the layer's stem of one layer's MoE block. A null name: the tensor does not exist.
@@ -39,12 +52,21 @@ struct ArchTable {
   const char* qkv_bias_key = nullptr;  // null: no bias
   bool qkv_bias_default = false;
   bool output_bias_follows_qkv = false;
-  bool sparse = false;                            // has experts
-  const char* expert_width_key = nullptr;         // intermediate size of one expert
+  bool sparse = false;  // has experts
+  RouterSource router_source = RouterSource::kFfnInput;
+  const char* experts_key = nullptr;  // null: num_experts or num_local_experts
+  const char* top_k_key = "num_experts_per_tok";
+  const char* expert_width_key = nullptr;  // intermediate size of one expert
+  // Null: weights are the softmax over all experts. Else of the chosen alone: their softmax where this is true, their
+  // sigmoids in the share of their sum where not.
+  const char* softmax_key = nullptr;
   bool dense_layers_from_config = false;          // decoder_sparse_step and mlp_only_layers
   const char* shared_expert_width_key = nullptr;  // null: no shared expert
   NormTopk norm_topk = NormTopk::kFromConfig;
   WindowRule window = WindowRule::kUnsupported;
+  bool rope_layout = false;         // rope in layers whose rope_layout is 1 alone
+  const char* activation = "silu";  // where hidden_act is missing
+  FixedFlag fixed[4] = {};
   int head_dim_default = 0;  // 0: hidden_size / num_attention_heads
   double rope_theta_default = 10000.0;
   double rms_norm_eps_default = 1e-6;
@@ -57,6 +79,8 @@ extern const ArchTable kArchOlmoe;
 extern const ArchTable kArchQwen2Moe;
 extern const ArchTable kArchQwen3;
 extern const ArchTable kArchQwen3Moe;
+extern const ArchTable kArchPreGated;
+extern const ArchTable kArchSmallThinker;
 
 std::span<const ArchTable* const> all_archs();
 

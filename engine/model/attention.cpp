@@ -26,6 +26,7 @@ void normalize(const Step& step, View2<float> x, std::int32_t heads, const float
 }
 
 void rotate(const Step& step, View2<float> x, std::int32_t heads, const LayerConfig& layer) {
+  if (layer.rope < 0) return;
   const auto rope = static_cast<std::size_t>(layer.rope);
   step.ops.rope(step.stream, RopeArgs{.x = x,
                                       .heads = heads,

@@ -30,6 +30,7 @@ Lookahead::Lookahead(const ModelConfig& config, const LookaheadOptions& options)
     if (config.layers[i].sparse) sparse.push_back(static_cast<std::int32_t>(i));
   }
   const auto distance = static_cast<std::size_t>(options.distance);
+  if (config.arch->router_source != RouterSource::kFfnInput) return;  // nothing is left to guess
   for (std::size_t i = 0; i + distance < sparse.size(); ++i) {
     ahead_[static_cast<std::size_t>(sparse[i])] = sparse[i + distance];
   }
@@ -73,7 +74,7 @@ void Lookahead::compare(const Step& step, LayerId id) {
   const Pending& pending = pending_[static_cast<std::size_t>(id.value)];
   const auto assignments = static_cast<std::size_t>(step.rows * step.config.router.top_k);
   if (pending.step != step.number || pending.ids.size() != assignments) return;
-  gate_.observe(id, pending.ids, {step.scratch.router_ids, assignments});
+  gate_.observe(id, pending.ids, {step.scratch.route.ids, assignments});
 }
 
 void Lookahead::issue(LayerId target, std::span<const std::int32_t> ids, ExpertStore& store) {
@@ -110,6 +111,14 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
   pending.ids.assign(ids.begin(), ids.end());
   if (options_.distance == 0) return compare(step, id);
   issue(LayerId{target}, ids, store);
+}
+
+void Lookahead::announce(const Step& step, LayerId target, const Route& route, ExpertStore& store) {
+  if (options_.mode == LookaheadMode::kOff) return;
+  announced_.assign(route.ids, route.ids + step.rows * step.config.router.top_k);
+  std::sort(announced_.begin(), announced_.end());
+  announced_.erase(std::unique(announced_.begin(), announced_.end()), announced_.end());
+  store.announce(target, announced_, options_.mode != LookaheadMode::kShadow);
 }
 
 LookaheadStats Lookahead::stats() const {

@@ -1,6 +1,7 @@
-// Pre-gating lookahead, free of training: while a MoE layer's experts are on their way, the routers of the layers ahead
+// Pre-gating lookahead. Free of training: while a MoE layer's experts are on their way, the routers of the layers ahead
 // run on what the layer's own router saw, and the experts they would choose may be loaded ahead (lookahead_gate.h
-// decides). It never changes what is computed. Engine thread.
+// decides). Certain: where the architecture routes a layer before it runs (routing.h), nothing is guessed and the store
+// is told. It never changes what is computed. Engine thread.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,8 @@ class Lookahead {
   // Layer `id` has routed its rows and its loads are under way: compares with what was guessed for it, guesses for the
   // layer ahead, asks the store for what is worth it. Prompts are passed over.
   void after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store);
+  // Layer `target`, which runs next of all MoE layers, is routed to these experts.
+  void announce(const Step& step, LayerId target, const Route& route, ExpertStore& store);
   // Layer `target`'s router on the residual stream as it is now: [rows, top_k] ids by falling score. At the target's
   // own place it gives what the layer routes.
   std::span<const std::int32_t> run_router(const Step& step, const LayerWeights& target);
@@ -55,6 +58,7 @@ class Lookahead {
   std::vector<Pending> pending_;     // by layer guessed for
   std::vector<Guess> guesses_;
   std::vector<ExpertKey> keys_;
+  std::vector<std::int32_t> announced_;
   Memory memory_;
   float* normed_ = nullptr;
   float* logits_ = nullptr;

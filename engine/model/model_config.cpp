@@ -32,8 +32,8 @@ const ArchTable* read_arch(ConfigReader& config) {
   return nullptr;
 }
 
-Activation read_activation(ConfigReader& config) {
-  const std::string name = config.text_or("hidden_act", "silu");
+Activation read_activation(ConfigReader& config, const ArchTable& arch) {
+  const std::string name = config.text_or("hidden_act", arch.activation);
   if (name == "silu" || name == "swish") return Activation::kSilu;
   if (name == "gelu") return Activation::kGelu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh") return Activation::kGeluTanh;
@@ -42,7 +42,14 @@ Activation read_activation(ConfigReader& config) {
   return Activation::kSilu;
 }
 
-void refuse_unsupported(ConfigReader& config) {
+void refuse_unsupported(ConfigReader& config, const ArchTable& arch) {
+  for (const FixedFlag& flag : arch.fixed) {
+    if (flag.key == nullptr || config.boolean_or(flag.key, flag.value) == flag.value) continue;
+    config.refuse(flag.key, flag.value ? "= false is not supported" : "= true is not supported");
+  }
+  if (config.integer_or("moe_shared_primary_experts", 0, kMaxExperts, 0) != 0) {
+    config.refuse("moe_shared_primary_experts", "other than 0 is not supported");
+  }
   if (config.has("clip_qkv")) config.refuse("clip_qkv", "is not supported");
   if (config.number_or("partial_rotary_factor", 0.0, 1.0, 1.0) != 1.0) {
     config.refuse("partial_rotary_factor", "other than 1 is not supported");
@@ -76,7 +83,8 @@ void read_attention(ConfigReader& config, ModelConfig& model) {
 }
 
 // num_experts and num_local_experts are one field under two spellings.
-std::int32_t read_expert_count(ConfigReader& config) {
+std::int32_t read_expert_count(ConfigReader& config, const ArchTable& arch) {
+  if (arch.experts_key != nullptr) return int_field(config, arch.experts_key, kMaxExperts);
   if (!config.has("num_local_experts")) return int_field(config, "num_experts", kMaxExperts);
   const std::int32_t experts = int_field(config, "num_local_experts", kMaxExperts);
   if (config.has("num_experts") && int_field(config, "num_experts", kMaxExperts) != experts) {
@@ -87,14 +95,19 @@ std::int32_t read_expert_count(ConfigReader& config) {
 
 void read_router(ConfigReader& config, ModelConfig& model) {
   const ArchTable& arch = *model.arch;
-  model.router.experts = read_expert_count(config);
-  model.router.top_k = int_field(config, "num_experts_per_tok", kMaxExperts);
+  model.router.experts = read_expert_count(config, arch);
+  model.router.top_k = int_field(config, arch.top_k_key, kMaxExperts);
   if (model.router.top_k > model.router.experts) {
-    config.reject("num_experts_per_tok", "is larger than the number of experts");
+    config.reject(arch.top_k_key, "is larger than the number of experts");
   }
   const bool normalize = arch.norm_topk == NormTopk::kAlways || config.boolean_or("norm_topk_prob", false);
   model.router.score = RouterScore::kSoftmax;
   model.router.weights = normalize ? RouterWeights::kRenormalize : RouterWeights::kRaw;
+  if (arch.softmax_key != nullptr) {
+    const bool softmax = config.boolean_or(arch.softmax_key, false);
+    model.router.score = RouterScore::kIdentity;
+    model.router.weights = softmax ? RouterWeights::kSoftmaxOfSelected : RouterWeights::kSigmoidOfSelected;
+  }
   if (arch.shared_expert_width_key != nullptr) {
     model.shared_intermediate = int_field(config, arch.shared_expert_width_key, kMaxWidth);
   }
@@ -123,8 +136,33 @@ bool is_windowed(const ArchTable& arch, std::int64_t layer, std::int64_t max_win
   return true;
 }
 
+// One number per layer, 0 or 1; all `fallback` where it is missing.
+std::vector<std::int64_t> read_layout(ConfigReader& config, const char* key, const ModelConfig& model,
+                                      std::int64_t fallback) {
+  auto layout = config.integers(key, 0, 1, static_cast<std::size_t>(kMaxLayers));
+  if (!config.has(key)) layout.assign(model.layers.size(), fallback);
+  if (config.status().ok() && layout.size() != model.layers.size()) {
+    config.reject(key, "does not have one entry per layer");
+  }
+  layout.resize(model.layers.size(), fallback);
+  return layout;
+}
+
+void read_layouts(ConfigReader& config, ModelConfig& model) {
+  if (model.arch->rope_layout) {
+    const auto roped = read_layout(config, "rope_layout", model, 1);
+    for (std::size_t i = 0; i < roped.size(); ++i) model.layers[i].rope = roped[i] == 1 ? 0 : -1;
+  }
+  if (model.arch->window != WindowRule::kLayout) return;
+  const auto windowed = read_layout(config, "sliding_window_layout", model, 0);
+  if (std::find(windowed.begin(), windowed.end(), 1) == windowed.end()) return;
+  const std::int32_t window = int_field(config, "sliding_window_size", kMaxPositions);
+  for (std::size_t i = 0; i < windowed.size(); ++i) model.layers[i].window = windowed[i] == 1 ? window : 0;
+}
+
 void read_windows(ConfigReader& config, ModelConfig& model) {
   const ArchTable& arch = *model.arch;
+  if (arch.window == WindowRule::kLayout) return;
   const bool by_layer = arch.window == WindowRule::kUpperLayers || arch.window == WindowRule::kEvenLower;
   bool enabled = config.has("sliding_window");
   if (by_layer || arch.window == WindowRule::kAllWhenEnabled) {
@@ -173,20 +211,21 @@ void read_special_tokens(ConfigReader& config, ModelConfig& model) {
 void read_model(ConfigReader& config, ModelConfig& model) {
   model.arch = read_arch(config);
   if (model.arch == nullptr) return;
-  refuse_unsupported(config);
+  refuse_unsupported(config, *model.arch);
   model.vocab_size = int_field(config, "vocab_size", kMaxVocab);
   model.hidden_size = int_field(config, "hidden_size", kMaxWidth);
   model.max_positions = int_field(config, "max_position_embeddings", kMaxPositions);
   model.layers.resize(static_cast<std::size_t>(int_field(config, "num_hidden_layers", kMaxLayers)));
   model.rms_norm_eps =
       static_cast<float>(config.number_or("rms_norm_eps", 1e-12, 1.0, model.arch->rms_norm_eps_default));
-  model.activation = read_activation(config);
+  model.activation = read_activation(config, *model.arch);
   model.tied_embeddings = config.boolean_or("tie_word_embeddings", false);
   model.dtype = config.text_or("dtype", config.text_or("torch_dtype", ""));
   read_attention(config, model);
   if (model.arch->sparse) read_router(config, model);
   read_ffn_layers(config, model);
   read_windows(config, model);
+  read_layouts(config, model);
   read_special_tokens(config, model);
 }
 

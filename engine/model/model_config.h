@@ -22,7 +22,7 @@ struct LayerConfig {
   bool sparse = false;                // router and experts; otherwise one dense FFN
   std::int32_t ffn_intermediate = 0;  // of each expert, or of the dense FFN
   std::int32_t window = 0;            // > 0: attention keeps the last `window` positions
-  std::int32_t rope = 0;              // index into ModelConfig::ropes
+  std::int32_t rope = 0;              // index into ModelConfig::ropes, or -1: no rope
 };
 
 // Sampling defaults of generation_config.json; a field that the file lacks stays empty.

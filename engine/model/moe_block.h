@@ -1,4 +1,4 @@
-// What every way of running a MoE block shares: route, group the rows by expert, run groups, combine in slot order, add
+// What every way of running a MoE block shares: group the routed rows by expert, run groups, combine in slot order, add
 // the shared expert. Groups may run in any order and at any time: each writes rows of its own, and the combination
 // reads them in slot order, so the bits are the same.
 #pragma once
@@ -10,9 +10,9 @@
 
 namespace foregate {
 
-// Routes the rows of scratch.normed and fills scratch.groups, one group per chosen expert, ascending, without weights
-// yet; scratch.group_experts and scratch.group_rows say which and how many.
-void route_and_group(const Step& step, const LayerWeights& weights);
+// Fills scratch.groups by scratch.route, one group per chosen expert, ascending, without weights yet;
+// scratch.group_experts and scratch.group_rows say which and how many.
+void group_by_expert(const Step& step);
 
 // The FFN of some of the groups, whose weights are set by now. May reorder them.
 void run_groups(const Step& step, std::span<ExpertGroup> groups);

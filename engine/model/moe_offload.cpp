@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/model/moe_block.h"
+#include "engine/model/routing.h"
 
 namespace foregate {
 namespace {
@@ -18,9 +19,12 @@ Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& we
                             Lookahead* lookahead) {
   StepScratch& s = step.scratch;
   const LayerWeights& layer = weights.layers[static_cast<std::size_t>(id.value)];
-  route_and_group(step, layer);
+  route_layer(step, id, layer);
+  group_by_expert(step);
   store.begin(
       {.step = step.number, .layer = id, .phase = phase_of(step), .experts = s.group_experts, .rows = s.group_rows});
+  const bool next_routed = route_next_layer(step, id, weights.layers);
+  if (next_routed && lookahead != nullptr) lookahead->announce(step, LayerId{id.value + 1}, s.next_route, store);
   if (lookahead != nullptr) lookahead->after_routing(step, id, weights.layers, store);
   while (true) {
     ASSIGN_OR_RETURN(const std::vector<Lease> leases, store.next());

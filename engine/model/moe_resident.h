@@ -8,6 +8,6 @@
 namespace foregate {
 
 // scratch.delta = MoE(scratch.normed) of layer `id`; returns the number of experts that ran.
-int run_moe_resident(const Step& step, LayerId id, const LayerWeights& weights, const ResidentExperts& experts);
+int run_moe_resident(const Step& step, LayerId id, const ModelWeights& weights);
 
 }  // namespace foregate

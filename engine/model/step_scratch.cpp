@@ -41,8 +41,10 @@ void carve(const ModelConfig& config, std::int64_t rows, Carver& carver, StepScr
   carver.take(s.v, rows * config.kv_width());
   carver.take(s.attended, rows * config.q_width());
   carver.take(s.router_logits, rows * config.router.experts);
-  carver.take(s.router_weights, rows * config.router.top_k);
-  carver.take(s.router_ids, rows * config.router.top_k);
+  for (Route* route : {&s.route, &s.next_route}) {
+    carver.take(route->weights, rows * config.router.top_k);
+    carver.take(route->ids, rows * config.router.top_k);
+  }
   carver.take(s.expert_out, hidden * config.router.top_k);
   carver.take(s.ffn_inner, rows * inner_per_row(config));
   carver.take(s.shared_out, config.shared_intermediate > 0 ? hidden : 0);

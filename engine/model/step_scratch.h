@@ -13,26 +13,32 @@
 
 namespace foregate {
 
+// Where a layer's rows go: [R, top_k] each, by falling score.
+struct Route {
+  float* weights = nullptr;
+  std::int32_t* ids = nullptr;
+};
+
 struct StepScratch {
   static Result<StepScratch> create(const ModelConfig& config, std::int32_t max_rows, Device& device);
   static std::int64_t bytes_for(const ModelConfig& config, std::int32_t max_rows);  // of device memory
 
   // Device memory; R = max_rows, rows are dense.
-  float* hidden = nullptr;             // [R, hidden] the residual stream
-  float* delta = nullptr;              // [R, hidden] what the last block adds to it
-  float* normed = nullptr;             // [R, hidden] the next block's input
-  float* q = nullptr;                  // [R, heads * head_dim]
-  float* k = nullptr;                  // [R, kv_heads * head_dim]
-  float* v = nullptr;                  // [R, kv_heads * head_dim]
-  float* attended = nullptr;           // [R, heads * head_dim]
-  float* router_logits = nullptr;      // [R, experts]
-  float* router_weights = nullptr;     // [R, top_k]
-  std::int32_t* router_ids = nullptr;  // [R, top_k]
-  float* expert_out = nullptr;         // [R * top_k, hidden]
-  float* ffn_inner = nullptr;          // [max over layers of assignments * intermediate]
-  float* shared_out = nullptr;         // [R, hidden]
-  float* shared_gate = nullptr;        // [R, 1]
-  std::vector<float*> cos, sin;        // per rope of the config: [R, rotary_dim / 2]
+  float* hidden = nullptr;         // [R, hidden] the residual stream
+  float* delta = nullptr;          // [R, hidden] what the last block adds to it
+  float* normed = nullptr;         // [R, hidden] the next block's input
+  float* q = nullptr;              // [R, heads * head_dim]
+  float* k = nullptr;              // [R, kv_heads * head_dim]
+  float* v = nullptr;              // [R, kv_heads * head_dim]
+  float* attended = nullptr;       // [R, heads * head_dim]
+  float* router_logits = nullptr;  // [R, experts]
+  Route route;                     // of the layer that runs
+  Route next_route;                // of the one after it, where that is known before (routing.h)
+  float* expert_out = nullptr;     // [R * top_k, hidden]
+  float* ffn_inner = nullptr;      // [max over layers of assignments * intermediate]
+  float* shared_out = nullptr;     // [R, hidden]
+  float* shared_gate = nullptr;    // [R, 1]
+  std::vector<float*> cos, sin;    // per rope of the config: [R, rotary_dim / 2]
 
   // Host arrays of the expert groups.
   std::vector<std::int32_t> identity;       // 0 .. R-1

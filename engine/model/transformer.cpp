@@ -5,6 +5,7 @@
 #include "engine/model/forward_check.h"
 #include "engine/model/moe_offload.h"
 #include "engine/model/moe_resident.h"
+#include "engine/model/routing.h"
 #include "engine/model/step.h"
 
 namespace foregate {
@@ -64,12 +65,14 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
     const LayerConfig& layer = config_.layers[static_cast<std::size_t>(i)];
     const LayerWeights& weights = weights_->layers[static_cast<std::size_t>(i)];
     add_and_norm(step, weights.attention_norm, i == 0);
+    if (layer.sparse && route_before_attention(step, LayerId{i}, weights)) announce(step, LayerId{i}, scratch_.route);
     run_attention(step, weights.attention, layer, cache.pages(LayerId{i}));
     add_and_norm(step, weights.ffn_norm, false);
     if (layer.sparse) {
-      ASSIGN_OR_RETURN(const int experts, run_moe(step, LayerId{i}, weights));
+      ASSIGN_OR_RETURN(const int experts, run_moe(step, LayerId{i}));
       bytes += experts * weights_->expert_bytes[static_cast<std::size_t>(i)];
     } else {
+      if (route_next_layer(step, LayerId{i}, weights_->layers)) announce(step, LayerId{i + 1}, scratch_.next_route);
       run_dense_ffn(step, weights.dense, step.block_out());
     }
   }
@@ -82,9 +85,13 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   return {};
 }
 
-Result<int> Transformer::run_moe(const Step& step, LayerId id, const LayerWeights& weights) {
+Result<int> Transformer::run_moe(const Step& step, LayerId id) {
   if (weights_->store) return run_moe_offload(step, id, *weights_, *weights_->store, lookahead_.get());
-  return run_moe_resident(step, id, weights, weights_->experts);
+  return run_moe_resident(step, id, *weights_);
+}
+
+void Transformer::announce(const Step& step, LayerId id, const Route& route) {
+  if (weights_->store && lookahead_) lookahead_->announce(step, id, route, *weights_->store);
 }
 
 KvLayout Transformer::kv_layout(DType type, std::int32_t block_size) const {
@@ -115,6 +122,11 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .hints = stats.hints,
                        .hints_useful = stats.hints_useful,
                        .hints_wasted = stats.hints_wasted,
+                       .certain = stats.certain,
+                       .certain_right = stats.certain_right,
+                       .certain_hints = stats.certain_hints,
+                       .certain_useful = stats.certain_useful,
+                       .certain_late = stats.certain_late,
                        .guesses = guesses.guesses,
                        .guesses_right = guesses.right,
                        .stall_seconds = stats.stall_seconds,

@@ -55,7 +55,8 @@ class Transformer final : public Model {
   const ExpertStore* store() const { return weights_->store.get(); }  // null: all experts are in memory
 
  private:
-  Result<int> run_moe(const Step& step, LayerId id, const LayerWeights& weights);
+  Result<int> run_moe(const Step& step, LayerId id);
+  void announce(const Step& step, LayerId id, const Route& route);
 
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;

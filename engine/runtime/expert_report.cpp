@@ -38,6 +38,11 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   hints_.counter = &m.counter("moe_hints", "Loads begun ahead of use.", labels);
   hints_useful_.counter = &m.counter("moe_hints_useful", "Of them: used by the layer they were for.", labels);
   hints_wasted_.counter = &m.counter("moe_hints_wasted", "Of them: not used by it.", labels);
+  certain_.counter = &m.counter("moe_certain_experts", "Experts of routes known before their layer ran.", labels);
+  certain_right_.counter = &m.counter("moe_certain_experts_right", "Of them: used by the layer.", labels);
+  certain_hints_.counter = &m.counter("moe_certain_hints", "Loads begun for routes known ahead.", labels);
+  certain_useful_.counter = &m.counter("moe_certain_hints_useful", "Of them: ended when the layer began.", labels);
+  certain_late_.counter = &m.counter("moe_certain_hints_late", "Of them: on their way then.", labels);
   guesses_.counter = &m.counter("moe_lookahead_guesses", "Experts guessed for rows by the routers ahead.", labels);
   guesses_right_.counter = &m.counter("moe_lookahead_guesses_right", "Of them: the row was routed there.", labels);
   slots_ = &m.gauge("moe_expert_slots", "Experts that memory can hold.", labels);
@@ -62,6 +67,11 @@ void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   hints_.follow(real(now.hints));
   hints_useful_.follow(real(now.hints_useful));
   hints_wasted_.follow(real(now.hints_wasted));
+  certain_.follow(real(now.certain));
+  certain_right_.follow(real(now.certain_right));
+  certain_hints_.follow(real(now.certain_hints));
+  certain_useful_.follow(real(now.certain_useful));
+  certain_late_.follow(real(now.certain_late));
   guesses_.follow(real(now.guesses));
   guesses_right_.follow(real(now.guesses_right));
   slots_->set(real(now.slots));

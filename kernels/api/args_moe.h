@@ -9,7 +9,9 @@
 namespace foregate {
 
 enum class RouterScore : std::uint8_t { kSoftmax, kSigmoid, kSqrtSoftplus, kIdentity };
-enum class RouterWeights : std::uint8_t { kRaw, kRenormalize, kSoftmaxOfSelected };
+// kSigmoidOfSelected: the sigmoids of their logits, normalized. With kIdentity it ranks as kSigmoid does where that is
+// not saturated, and by the logits where it is.
+enum class RouterWeights : std::uint8_t { kRaw, kRenormalize, kSoftmaxOfSelected, kSigmoidOfSelected };
 enum class GroupRule : std::uint8_t { kMax, kTopTwoSum };
 enum class Activation : std::uint8_t { kSilu, kGelu, kGeluTanh, kRelu };
 

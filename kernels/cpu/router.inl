@@ -37,9 +37,8 @@ struct RouterJob {
         for (std::int64_t e = 0; e < experts; ++e) scores[e] = logits[e];
         break;
       case RouterScore::kSigmoid:
-        for (std::int64_t e = 0; e < experts; e += kLanes) {
-          store_part(scores + e, sigmoid(load_part(logits + e, experts - e)), experts - e);
-        }
+        for (std::int64_t e = 0; e < experts; ++e) scores[e] = logits[e];
+        sigmoids(scores, experts);
         break;
       case RouterScore::kSqrtSoftplus:
         for (std::int64_t e = 0; e < experts; ++e) {
@@ -49,6 +48,12 @@ struct RouterJob {
         }
         break;
       case RouterScore::kSoftmax: softmax(logits, experts, scores); break;
+    }
+  }
+
+  static void sigmoids(float* values, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; i += kLanes) {
+      store_part(values + i, sigmoid(load_part(values + i, count - i)), count - i);
     }
   }
 
@@ -103,13 +108,15 @@ struct RouterJob {
 
   void weigh(const float* logits, const float* scores, const std::int32_t* ids, float* weights) const {
     const RouterRule& rule = args.rule;
-    for (std::int32_t s = 0; s < rule.top_k; ++s) weights[s] = scores[ids[s]];
+    const bool of_selected =
+        rule.weights == RouterWeights::kSoftmaxOfSelected || rule.weights == RouterWeights::kSigmoidOfSelected;
+    // Of the logits of the selected, whatever the score that ranked them.
+    for (std::int32_t s = 0; s < rule.top_k; ++s) weights[s] = of_selected ? logits[ids[s]] : scores[ids[s]];
+    if (rule.weights == RouterWeights::kSigmoidOfSelected) sigmoids(weights, rule.top_k);
     float total = 1.0f;
     if (rule.weights == RouterWeights::kSoftmaxOfSelected) {
-      // Of the logits of the selected, whatever the score that ranked them.
-      for (std::int32_t s = 0; s < rule.top_k; ++s) weights[s] = logits[ids[s]];
       softmax(weights, rule.top_k, weights);
-    } else if (rule.weights == RouterWeights::kRenormalize) {
+    } else if (rule.weights != RouterWeights::kRaw) {
       total = 0.0f;
       for (std::int32_t s = 0; s < rule.top_k; ++s) total += weights[s];
       total += rule.renormalize_eps;

@@ -114,9 +114,11 @@ void router_topk(Stream&, const RouterTopkArgs& args) {
     const std::vector<std::int32_t> chosen = choose(rule, choice);
     std::vector<double> weights;
     for (const std::int32_t e : chosen) {
-      // The softmax of the selected is taken of their logits, whatever the score that ranked them.
+      // What is said of the selected is taken of their logits, whatever the score that ranked them.
+      const double logit = logits[e];
       const bool softmax = rule.weights == RouterWeights::kSoftmaxOfSelected;
-      weights.push_back(softmax ? logits[e] : scores[e]);
+      const bool sigmoid = rule.weights == RouterWeights::kSigmoidOfSelected;
+      weights.push_back(softmax ? logit : sigmoid ? 1 / (1 + std::exp(-logit)) : scores[e]);
     }
     if (rule.weights == RouterWeights::kSoftmaxOfSelected) {
       const double top = *std::max_element(weights.begin(), weights.end());
@@ -124,7 +126,9 @@ void router_topk(Stream&, const RouterTopkArgs& args) {
     }
     double total = 0;
     for (const double w : weights) total += w;
-    if (rule.weights == RouterWeights::kRenormalize) total += rule.renormalize_eps;
+    const bool of_sum =
+        rule.weights == RouterWeights::kRenormalize || rule.weights == RouterWeights::kSigmoidOfSelected;
+    if (of_sum) total += rule.renormalize_eps;
     if (rule.weights == RouterWeights::kRaw) total = 1.0;
     for (std::int32_t s = 0; s < rule.top_k; ++s) {
       args.ids[t * rule.top_k + s] = chosen[s];

@@ -236,8 +236,8 @@ void add_router(std::vector<OpCase>& cases) {
   };
   for (const RouterScore score :
        {RouterScore::kSoftmax, RouterScore::kSigmoid, RouterScore::kSqrtSoftplus, RouterScore::kIdentity}) {
-    for (const RouterWeights weights :
-         {RouterWeights::kRaw, RouterWeights::kRenormalize, RouterWeights::kSoftmaxOfSelected}) {
+    for (const RouterWeights weights : {RouterWeights::kRaw, RouterWeights::kRenormalize,
+                                        RouterWeights::kSoftmaxOfSelected, RouterWeights::kSigmoidOfSelected}) {
       add({score, weights, GroupRule::kMax, 8, 2, 1, 1, 0.0f, 1.0f}, false);
       add({score, weights, GroupRule::kMax, 61, 8, 1, 1, 1e-20f, 2.5f}, true);
       add({score, weights, GroupRule::kTopTwoSum, 64, 6, 8, 4, 0.0f, 1.0f}, true);

@@ -105,6 +105,18 @@ TEST_P(MeaningTest, RouterSoftmaxOfSelected) {
   EXPECT_NEAR(r.weights[0], 1 / (1 + std::exp(-1.0)), 1e-6);
 }
 
+// Ranked by logits: sigmoids of large ones are all one.
+TEST_P(MeaningTest, RouterSigmoidOfSelected) {
+  const RouterRule rule{
+      RouterScore::kIdentity, RouterWeights::kSigmoidOfSelected, GroupRule::kMax, 4, 2, 1, 1, 0.0f, 1.0f};
+  EXPECT_EQ(route(rule, {30, 31, 0, 32}).ids, (std::vector<std::int32_t>{3, 1}));
+  const Routed r = route(rule, {-2, -9, -9, 0});
+  EXPECT_EQ(r.ids, (std::vector<std::int32_t>{3, 0}));
+  const double low = 1 / (1 + std::exp(2.0));
+  EXPECT_NEAR(r.weights[0], 0.5 / (0.5 + low), 1e-6);
+  EXPECT_NEAR(r.weights[1], low / (0.5 + low), 1e-6);
+}
+
 // Whatever the logits, ids are valid and distinct: they index memory.
 TEST_P(MeaningTest, RouterIdsAreValidForNanAndInfinity) {
   const float nan = std::numeric_limits<float>::quiet_NaN();

@@ -52,6 +52,11 @@ ExpertFigures figures_between(const ExpertFigures& earlier, const ExpertFigures&
   between.hints -= earlier.hints;
   between.hints_useful -= earlier.hints_useful;
   between.hints_wasted -= earlier.hints_wasted;
+  between.certain -= earlier.certain;
+  between.certain_right -= earlier.certain_right;
+  between.certain_hints -= earlier.certain_hints;
+  between.certain_useful -= earlier.certain_useful;
+  between.certain_late -= earlier.certain_late;
   between.stall_seconds -= earlier.stall_seconds;
   between.read_seconds -= earlier.read_seconds;
   return between;

@@ -1,4 +1,4 @@
-"""Checkpoint -> Hugging Face directory (Qwen3-MoE, or Qwen3 for the dense draft), weights rounded to bf16.
+"""Checkpoint -> Hugging Face directory (Qwen3-MoE, Qwen3 for the dense draft, the twin's own class), weights rounded to bf16.
 
     python export.py --checkpoint RUN/final.pt --tokenizer DATA/tokenizer --out models/demo
 """
@@ -34,11 +34,18 @@ def load_exported(model, folder):
     model.load_state_dict(state)
 
 
+def class_of(c):
+    """(architectures[0], model_type); the pre-gated one is Foregate's own, its other fields and names are Qwen3-MoE's."""
+    if c.get("pregated"):
+        return "ForegatePreGatedMoeForCausalLM", "foregate_pregated_moe"
+    return ("Qwen3MoeForCausalLM", "qwen3_moe") if c["experts"] else ("Qwen3ForCausalLM", "qwen3")
+
+
 def hf_config(c, tokenizer):
     """config.json for the sizes c (the checkpoint's dict) in the stock fields."""
     ids = {name: tokenizer.token_to_id(name) for name in ("<|endoftext|>", "<|im_end|>")}
-    config = {"architectures": ["Qwen3MoeForCausalLM" if c["experts"] else "Qwen3ForCausalLM"],
-              "model_type": "qwen3_moe" if c["experts"] else "qwen3", "vocab_size": c["vocab"], "hidden_size": c["hidden"],
+    class_name, model_type = class_of(c)
+    config = {"architectures": [class_name], "model_type": model_type, "vocab_size": c["vocab"], "hidden_size": c["hidden"],
               "num_hidden_layers": c["layers"], "num_attention_heads": c["heads"], "num_key_value_heads": c["kv_heads"],
               "head_dim": c["head_dim"], "max_position_embeddings": c["max_positions"], "rope_theta": c["rope_theta"],
               "rms_norm_eps": c["eps"], "hidden_act": "silu", "attention_bias": False, "attention_dropout": 0.0,

@@ -2,6 +2,8 @@
 
 `experts == 0` makes the dense Qwen3 block (the draft model). Expert weights are stacked per layer so that one matmul per
 expert serves all its tokens of the batch; export.py splits them into the per-expert names of the stock format.
+`pregated` makes the twin whose routers read the gate input of the layer before (Pre-gated MoE, arXiv 2308.12066): a layer's
+experts are known before its attention begins. Layer 0 has no layer before it and routes by its own gate input.
 """
 from dataclasses import dataclass
 
@@ -25,10 +27,12 @@ class Config:
     max_positions: int = 2048
     rope_theta: float = 10000.0
     eps: float = 1e-6
+    pregated: bool = False
 
 
 PRESETS = {
     "main": Config(),
+    "pregated": Config(pregated=True),
     "draft": Config(hidden=96, layers=4, heads=3, kv_heads=1, inter=256, experts=0, top_k=0),
     "tiny": Config(hidden=64, layers=2, heads=2, kv_heads=1, inter=32, experts=4),
 }
@@ -113,7 +117,7 @@ class Attention(nn.Module):
 
 
 class DenseFfn(nn.Module):
-    """down(silu(gate(x)) * up(x)); same return type as MoeFfn with no auxiliary loss."""
+    """down(silu(gate(x)) * up(x)); same arguments and return type as MoeFfn with no routing and no auxiliary loss."""
 
     def __init__(self, c):
         super().__init__()
@@ -121,7 +125,7 @@ class DenseFfn(nn.Module):
         self.up_proj = nn.Linear(c.hidden, c.inter, bias=False)
         self.down_proj = nn.Linear(c.inter, c.hidden, bias=False)
 
-    def forward(self, x):
+    def forward(self, x, _gate_input):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x)), x.new_zeros(())
 
 
@@ -144,9 +148,10 @@ class MoeFfn(nn.Module):
         share = torch.zeros_like(probs[0]).scatter_add_(0, ids.flatten(), torch.ones_like(top).flatten()) / ids.numel()
         return top / top.sum(-1, keepdim=True), ids, self.c.experts * (share * probs.mean(0)).sum()
 
-    def forward(self, x):
+    def forward(self, x, gate_input):
+        """Experts chosen and weighed by `gate_input`, applied to x; both [..., hidden]."""
         flat = x.reshape(-1, x.shape[-1])
-        weights, ids, balance = self.route(flat)
+        weights, ids, balance = self.route(gate_input.reshape(flat.shape))
         order = ids.flatten().argsort(stable=True)
         token = order // self.c.top_k
         counts = torch.bincount(ids.flatten(), minlength=self.c.experts).tolist()
@@ -169,10 +174,12 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(c.hidden, c.eps)
         self.mlp = MoeFfn(c) if c.experts else DenseFfn(c)
 
-    def forward(self, x, cos, sin):
+    def forward(self, x, cos, sin, gate_input):
+        """`gate_input`: what the router reads, None for the FFN's own input. Returns also this layer's FFN input."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin)
-        out, balance = self.mlp(self.post_attention_layernorm(x))
-        return x + out, balance
+        normed = self.post_attention_layernorm(x)
+        out, balance = self.mlp(normed, normed if gate_input is None else gate_input)
+        return x + out, balance, normed
 
 
 class Model(nn.Module):
@@ -208,8 +215,9 @@ class Model(nn.Module):
         """Final normed states [batch, length, hidden] and the load-balancing loss (1 when experts are used evenly)."""
         x = self.embed_tokens(ids)
         cos, sin = rope_tables(self.config, ids.shape[1], ids.device)
-        balance = 0.0
+        balance, before = 0.0, None
         for layer in self.layers:
-            x, layer_balance = layer(x, cos, sin)
+            x, layer_balance, normed = layer(x, cos, sin, before)
+            before = normed if self.config.pregated else None
             balance = balance + layer_balance / len(self.layers)
         return self.norm(x), balance
