@@ -20,8 +20,8 @@ struct Subject {
 };
 std::vector<Subject> subjects() {
   std::vector<Subject> all;
-  for (const char* name :
-       {"mixtral-window-top1-tied", "olmoe-mha-top8", "qwen2-moe-mixed-layers", "qwen3-moe-top4-norm"}) {
+  for (const char* name : {"mixtral-window-top1-tied", "olmoe-mha-top8", "qwen2-moe-mixed-layers",
+                           "qwen3-moe-top4-norm", "smallthinker-sigmoid-layouts", "pregated-dense-layers"}) {
     all.push_back({golden_dir(name)});
   }
   for (const char* format : {"q8_0", "q4_0"}) all.push_back({demo_dir(), format});

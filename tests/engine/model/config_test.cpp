@@ -56,6 +56,67 @@ TEST(ModelConfig, ReadsTheBase) {
   }
 }
 
+Json smallthinker() {
+  return Json::parse(R"({"architectures":["SmallThinkerForCausalLM"],"model_type":"smallthinker","vocab_size":100,
+    "hidden_size":64,"num_hidden_layers":4,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":24,
+    "max_position_embeddings":512,"moe_ffn_hidden_size":48,"moe_num_primary_experts":8,
+    "moe_num_active_primary_experts":2,"rope_layout":[0,1,1,1],"sliding_window_layout":[0,1,1,0],
+    "sliding_window_size":64,"tie_word_embeddings":true})");
+}
+
+TEST(ModelConfig, ReadsSmallThinker) {
+  auto model = read(smallthinker().dump());
+  ASSERT_TRUE(model.ok()) << model.status().to_string();
+  EXPECT_EQ(model->activation, Activation::kRelu);
+  EXPECT_EQ(model->router.experts, 8);
+  EXPECT_EQ(model->router.top_k, 2);
+  EXPECT_EQ(model->router.score, RouterScore::kIdentity);
+  EXPECT_EQ(model->router.weights, RouterWeights::kSigmoidOfSelected);
+  const std::int32_t ropes[] = {-1, 0, 0, 0};
+  const std::int32_t windows[] = {0, 64, 64, 0};
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_TRUE(model->layers[i].sparse);
+    EXPECT_EQ(model->layers[i].ffn_intermediate, 48);
+    EXPECT_EQ(model->layers[i].rope, ropes[i]);
+    EXPECT_EQ(model->layers[i].window, windows[i]);
+  }
+  Json plain = smallthinker();
+  for (const char* key : {"rope_layout", "sliding_window_layout", "sliding_window_size"}) plain.erase(key);
+  plain["moe_primary_router_apply_softmax"] = true;
+  plain["moe_enable_early_router"] = true;
+  model = read(plain.dump());
+  ASSERT_TRUE(model.ok()) << model.status().to_string();
+  EXPECT_EQ(model->router.weights, RouterWeights::kSoftmaxOfSelected);
+  for (const LayerConfig& layer : model->layers) {
+    EXPECT_EQ(layer.rope, 0);
+    EXPECT_EQ(layer.window, 0);
+  }
+}
+
+TEST(BadConfig, SmallThinkerIsRefusedByName) {
+  const struct {
+    Json changes;
+    const char* field;
+    Code code;
+  } cases[] = {{{{"rope_layout", {1, 1}}}, "rope_layout", Code::kInvalidArgument},
+               {{{"rope_layout", {1, 1, 1, 2}}}, "rope_layout", Code::kInvalidArgument},
+               {{{"sliding_window_layout", {1}}}, "sliding_window_layout", Code::kInvalidArgument},
+               {{{"sliding_window_size", nullptr}}, "sliding_window_size", Code::kInvalidArgument},
+               {{{"moe_num_active_primary_experts", 9}}, "moe_num_active_primary_experts", Code::kInvalidArgument},
+               {{{"moe_enable_early_router", false}}, "moe_enable_early_router", Code::kUnimplemented},
+               {{{"moe_enable_secondary_experts", true}}, "moe_enable_secondary_experts", Code::kUnimplemented},
+               {{{"moe_shared_primary_experts", 1}}, "moe_shared_primary_experts", Code::kUnimplemented},
+               {{{"use_qk_norm", true}}, "use_qk_norm", Code::kUnimplemented}};
+  for (const auto& bad : cases) {
+    Json config = smallthinker();
+    config.update(bad.changes);
+    const auto model = read(config.dump());
+    ASSERT_FALSE(model.ok()) << bad.field;
+    EXPECT_EQ(model.status().field(), bad.field) << model.status().to_string();
+    EXPECT_EQ(model.status().code(), bad.code) << model.status().to_string();
+  }
+}
+
 TEST(ModelConfig, ChoosesDenseLayers) {
   const auto model = read(edited({{"decoder_sparse_step", 2}, {"mlp_only_layers", {3}}}).dump());
   ASSERT_TRUE(model.ok()) << model.status().to_string();

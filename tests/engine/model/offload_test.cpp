@@ -19,7 +19,8 @@ using namespace packing;
 using Rows = std::vector<std::vector<float>>;
 
 constexpr const char* kSparse[] = {"mixtral-gqa-top2",       "mixtral-window-top1-tied", "olmoe-mha-top8",
-                                   "qwen2-moe-mixed-layers", "qwen2-moe-shared-top4",    "qwen3-moe-dense-layers"};
+                                   "qwen2-moe-mixed-layers", "qwen2-moe-shared-top4",    "qwen3-moe-dense-layers",
+                                   "smallthinker-softmax",   "pregated-top2-norm"};
 constexpr const char* kData = "m/model-00001-of-00001.fgw";
 
 std::vector<Token> tokens(std::size_t count, std::uint32_t seed = 1) {
@@ -84,12 +85,13 @@ TEST(Offload, GivesTheBitsOfResidentExpertsAtEveryBudget) {
             for (const std::size_t chunk : {1, 7, 24}) EXPECT_TRUE(same_bits(driver.run(prompt, chunk), expected));
             const StoreStats stats = driver.model().store()->stats();
             EXPECT_LE(stats.slot_bytes, budget);
-            EXPECT_GT(stats.misses, 0u);
-            EXPECT_EQ(stats.transfer.loads, stats.misses);
+            EXPECT_GT(stats.transfer.loads, 0u);
+            // Certain routes load ahead, without being a guess.
+            EXPECT_EQ(stats.transfer.loads, stats.misses - stats.late + stats.certain_hints);
             EXPECT_EQ(stats.transfer.retries + stats.transfer.failures, 0u);
             EXPECT_EQ(stats.evictions > 0, evict || budget < budgets.all);
             if (evict) {
-              EXPECT_EQ(stats.hits, 0u);
+              EXPECT_EQ(stats.hits, stats.certain_useful);
             }
             if (!evict && budget == budgets.all) {
               EXPECT_LE(stats.misses, stats.slots) << "each is read once";
