@@ -6,6 +6,8 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/api/args_moe.h"
+
 namespace foregate {
 
 enum class QkNorm { kNone, kPerHead, kFullWidth };
@@ -64,8 +66,8 @@ struct ArchTable {
   const char* shared_expert_width_key = nullptr;  // null: no shared expert
   NormTopk norm_topk = NormTopk::kFromConfig;
   WindowRule window = WindowRule::kUnsupported;
-  bool rope_layout = false;         // rope in layers whose rope_layout is 1 alone
-  const char* activation = "silu";  // where hidden_act is missing
+  bool rope_layout = false;                   // rope in layers whose rope_layout is 1 alone
+  Activation activation = Activation::kSilu;  // where hidden_act is missing, and of GGUF files
   FixedFlag fixed[4] = {};
   int head_dim_default = 0;  // 0: hidden_size / num_attention_heads
   double rope_theta_default = 10000.0;

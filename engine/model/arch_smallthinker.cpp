@@ -15,7 +15,7 @@ const ArchTable kArchSmallThinker = {
     .softmax_key = "moe_primary_router_apply_softmax",
     .window = WindowRule::kLayout,
     .rope_layout = true,
-    .activation = "relu",
+    .activation = Activation::kRelu,
     // Of the first published form of the config.
     .fixed = {{"moe_enable_early_router", true}, {"moe_enable_secondary_experts", false}, {"use_qk_norm", false}},
     .rope_theta_default = 1e6,

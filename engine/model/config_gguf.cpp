@@ -136,12 +136,20 @@ void Reader::read_router() {
   router.experts = size("expert_count", kMaxExperts);
   router.top_k = size("expert_used_count", kMaxExperts);
   if (router.top_k > router.experts) keys_.reject("expert_used_count", "is larger than expert_count");
-  if (keys_.integer_or("expert_gating_func", 0, INT32_MAX, 1) > 1) {
+  const bool either = model_.arch->softmax_key != nullptr;
+  const std::int64_t gating = keys_.integer_or("expert_gating_func", 0, INT32_MAX, either ? 0 : 1);
+  if (either && gating != 1 && gating != 2) {
+    keys_.refuse("expert_gating_func", "must be 1 (softmax) or 2 (sigmoid) in this architecture");
+  } else if (!either && gating > 1) {
     keys_.refuse("expert_gating_func", "other than 1 (softmax) is not supported");
   }
   const bool normalize = keys_.boolean_or("expert_weights_norm", arch_.normalize_topk);
   router.score = RouterScore::kSoftmax;
   router.weights = normalize ? RouterWeights::kRenormalize : RouterWeights::kRaw;
+  if (either) {
+    router.score = RouterScore::kIdentity;
+    router.weights = gating == 1 ? RouterWeights::kSoftmaxOfSelected : RouterWeights::kSigmoidOfSelected;
+  }
   // Zero stands for a file that says nothing.
   const double scale = keys_.number_or("expert_weights_scale", 0.0, 1e6, 1.0);
   router.scale = scale == 0.0 ? 1.0f : static_cast<float>(scale);
@@ -189,6 +197,14 @@ void Reader::read_layers() {
 void Reader::read_window() {
   const auto window = static_cast<std::int32_t>(keys_.integer_or("attention.sliding_window", 0, kMaxPositions, 0));
   if (window == 0) return;
+  if (arch_.window_period > 0) {
+    for (std::size_t i = 0; i < model_.layers.size(); ++i) {
+      const bool all = i % static_cast<std::size_t>(arch_.window_period) == 0;
+      model_.layers[i].window = all ? 0 : window;
+      model_.layers[i].rope = all ? -1 : 0;
+    }
+    return;
+  }
   if (model_.arch->window != WindowRule::kAllLayers && model_.arch->window != WindowRule::kAllWhenEnabled) {
     keys_.refuse("attention.sliding_window", "is not supported in this architecture");
   }
@@ -246,6 +262,7 @@ void Reader::describe_types() {
 Result<ModelConfig> Reader::read() {
   model_.arch = arch_.arch;
   model_.names = &kGgufNames;
+  model_.activation = arch_.arch->activation;
   refuse_unsupported();
   refuse_unknown_tensors();
   read_vocab_size();

@@ -31,6 +31,15 @@ const GgufArch kArchs[] = {
      .paired_rope_rows = true,
      .expert_width_key = "feed_forward_length",
      .normalize_topk = true},
+    {.name = "smallthinker",
+     .arch = &kArchSmallThinker,
+     .expert_width_key = "expert_feed_forward_length",
+     .window_period = 4},
+    // Not llama.cpp's: qwen3moe under the name of the other routing.
+    {.name = "foregate_pregated_moe",
+     .arch = &kArchPreGated,
+     .expert_width_key = "expert_feed_forward_length",
+     .normalize_topk = true},
 };
 
 // Under "blk.N.". {} stands for an expert's number.

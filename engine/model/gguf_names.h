@@ -2,6 +2,7 @@
 // Names: github.com/ggml-org/llama.cpp, gguf-py/gguf/constants.py.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -17,6 +18,9 @@ struct GgufArch {
   bool paired_rope_rows = false;
   const char* expert_width_key = nullptr;  // after "<name>."; null: a dense model
   bool normalize_topk = false;             // where expert_weights_norm is missing
+  // Where the file has a window: layers of a multiple of it see all and have no rope, the others have both. 0: all
+  // layers have both.
+  std::int32_t window_period = 0;
 };
 
 std::span<const GgufArch> all_gguf_archs();

@@ -33,7 +33,8 @@ const ArchTable* read_arch(ConfigReader& config) {
 }
 
 Activation read_activation(ConfigReader& config, const ArchTable& arch) {
-  const std::string name = config.text_or("hidden_act", arch.activation);
+  if (!config.has("hidden_act")) return arch.activation;
+  const std::string name = config.text_or("hidden_act", "");
   if (name == "silu" || name == "swish") return Activation::kSilu;
   if (name == "gelu") return Activation::kGelu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh") return Activation::kGeluTanh;

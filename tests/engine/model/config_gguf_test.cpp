@@ -56,6 +56,26 @@ TEST(GgufConfig, ReadsEveryArchitecture) {
   }
 }
 
+TEST(GgufConfig, SmallThinkerHasAllOrAWindowByLayer) {
+  const auto windowed = [](auto& f) {
+    f.u32("smallthinker.attention.sliding_window", 64);
+    f.u32("smallthinker.expert_gating_func", 1);
+  };
+  for (const bool window : {false, true}) {
+    const auto model = read("smallthinker", window ? Edit(windowed) : Edit());
+    ASSERT_TRUE(model.ok()) << model.status().to_string();
+    EXPECT_EQ(model->activation, Activation::kRelu);
+    EXPECT_EQ(model->router.score, RouterScore::kIdentity);
+    EXPECT_EQ(model->router.weights, window ? RouterWeights::kSoftmaxOfSelected : RouterWeights::kSigmoidOfSelected);
+    EXPECT_EQ(model->layers[0].rope, window ? -1 : 0);
+    EXPECT_EQ(model->layers[0].window, 0);
+    EXPECT_EQ(model->layers[1].rope, 0);
+    EXPECT_EQ(model->layers[1].window, window ? 64 : 0);
+  }
+  const auto neither = read("smallthinker", [](auto& f) { f.u32("smallthinker.expert_gating_func", 3); });
+  EXPECT_EQ(neither.status().code(), Code::kUnimplemented);
+}
+
 TEST(GgufConfig, RouterWeightsAreAsTheArchitectureOrTheKeySays) {
   const auto weights = [](const std::string& arch, const Edit& edit = {}) {
     const auto model = read(arch, edit);

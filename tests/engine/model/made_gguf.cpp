@@ -81,7 +81,9 @@ class Maker {
     if (m_.arch == "qwen3") return;
     file_.u32(p + "expert_count", m_.experts);
     file_.u32(p + "expert_used_count", m_.top_k);
-    if (m_.arch.starts_with("qwen")) file_.u32(p + "expert_feed_forward_length", m_.width);
+    const bool expert_key = m_.arch.starts_with("qwen") || m_.arch == "smallthinker" || m_.arch.starts_with("foregate");
+    if (expert_key) file_.u32(p + "expert_feed_forward_length", m_.width);
+    if (m_.arch == "smallthinker") file_.u32(p + "expert_gating_func", 2);
     if (m_.arch == "qwen2moe") file_.u32(p + "expert_shared_feed_forward_length", m_.width);
   }
 
@@ -94,7 +96,7 @@ class Maker {
     matrix(stem + "attn_v.weight", {m_.hidden, kv}, m_.matrices);
     matrix(stem + "attn_output.weight", {q, m_.hidden}, m_.matrices);
     if (m_.arch == "olmoe") vector(stem + "attn_q_norm.weight", q), vector(stem + "attn_k_norm.weight", kv);
-    if (m_.arch.starts_with("qwen3")) {
+    if (m_.arch.starts_with("qwen3") || m_.arch.starts_with("foregate")) {
       vector(stem + "attn_q_norm.weight", m_.head_dim);
       vector(stem + "attn_k_norm.weight", m_.head_dim);
     }

@@ -9,7 +9,8 @@ import torch
 from safetensors import safe_open
 
 ARCHITECTURES = {"MixtralForCausalLM": "llama", "OlmoeForCausalLM": "olmoe", "Qwen2MoeForCausalLM": "qwen2moe",
-                 "Qwen3MoeForCausalLM": "qwen3moe", "Qwen3ForCausalLM": "qwen3"}
+                 "Qwen3MoeForCausalLM": "qwen3moe", "Qwen3ForCausalLM": "qwen3", "SmallThinkerForCausalLM": "smallthinker",
+                 "ForegatePreGatedMoeForCausalLM": "foregate_pregated_moe"}
 TYPES = {"f32": gguf.GGMLQuantizationType.F32, "f16": gguf.GGMLQuantizationType.F16,
          "bf16": gguf.GGMLQuantizationType.BF16, "q8_0": gguf.GGMLQuantizationType.Q8_0,
          "q4_0": gguf.GGMLQuantizationType.Q4_0, "q4_1": gguf.GGMLQuantizationType.Q4_1,
@@ -20,11 +21,12 @@ OUTSIDE = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight"
 LAYER = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
          "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
          "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate": "ffn_gate_inp",
-         "block_sparse_moe.gate": "ffn_gate_inp", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+         "block_sparse_moe.gate": "ffn_gate_inp",
+         "block_sparse_moe.primary_router": "ffn_gate_inp", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
          "mlp.down_proj": "ffn_down", "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
          "mlp.shared_expert.up_proj": "ffn_up_shexp", "mlp.shared_expert.down_proj": "ffn_down_shexp",
          "mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
-EXPERT = {"gate_proj": "gate", "w1": "gate", "up_proj": "up", "w3": "up", "down_proj": "down", "w2": "down"}
+EXPERT = {"gate": "gate", "up": "up", "down": "down", "gate_proj": "gate", "w1": "gate", "up_proj": "up", "w3": "up", "down_proj": "down", "w2": "down"}
 
 
 def read_tensors(directory):
@@ -85,12 +87,25 @@ def add_rope(writer, rope, config):
     assert kind in ("default", "linear", "yarn"), kind
 
 
+def add_smallthinker(writer, config):
+    """A file with a window means that every fourth layer has neither it nor rope."""
+    kinds = gguf.ExpertGatingFuncType
+    writer.add_expert_gating_func(kinds.SOFTMAX if config.get("moe_primary_router_apply_softmax") else kinds.SIGMOID)
+    layers = range(config["num_hidden_layers"])
+    windowed = any(config["sliding_window_layout"])
+    assert config["sliding_window_layout"] == [int(windowed and i % 4 != 0) for i in layers]
+    assert config["rope_layout"] == [int(not windowed or i % 4 != 0) for i in layers]
+    if windowed:
+        writer.add_sliding_window(config["sliding_window_size"])
+
+
 def add_config(writer, config, arch):
     head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
+    width = config.get("moe_intermediate_size", config.get("moe_ffn_hidden_size"))
+    writer.add_feed_forward_length(config.get("intermediate_size", width))
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_key_length(head_dim)
@@ -98,16 +113,19 @@ def add_config(writer, config, arch):
     writer.add_rope_dimension_count(head_dim)
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     add_rope(writer, config.get("rope_parameters") or config.get("rope_scaling") or {}, config)
-    experts = config.get("num_local_experts", config.get("num_experts"))
+    experts = config.get("num_local_experts", config.get("num_experts", config.get("moe_num_primary_experts")))
     if experts:
         writer.add_expert_count(experts)
-        writer.add_expert_used_count(config["num_experts_per_tok"])
-    if "moe_intermediate_size" in config:
-        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+        writer.add_expert_used_count(config.get("num_experts_per_tok", config.get("moe_num_active_primary_experts")))
+    if width:
+        writer.add_expert_feed_forward_length(width)
+    if arch == "smallthinker":
+        add_smallthinker(writer, config)
     if "shared_expert_intermediate_size" in config:
         writer.add_expert_shared_feed_forward_length(config["shared_expert_intermediate_size"])
     # llama.cpp's converter leaves these two out where they are what its graphs compute anyhow.
-    if "norm_topk_prob" in config and config["norm_topk_prob"] != (arch == "qwen3moe"):
+    normalizes = arch in ("qwen3moe", "foregate_pregated_moe")
+    if "norm_topk_prob" in config and arch != "smallthinker" and config["norm_topk_prob"] != normalizes:
         writer.add_expert_weights_norm(config["norm_topk_prob"])
     if config.get("sliding_window") and config.get("use_sliding_window", arch == "llama"):
         writer.add_sliding_window(config["sliding_window"])

@@ -17,7 +17,7 @@ GOLDEN = HERE.parent
 # Models whose every setting a GGUF file can say. Value: most tensors per file (0: one file).
 MODELS = {"mixtral-gqa-top2": 0, "mixtral-window-top1-tied": 0, "olmoe-mha-top8": 0, "olmoe-gqa-top3-norm": 0,
           "qwen2-moe-shared-top4": 12, "qwen3-moe-top4-norm": 0, "qwen3-moe-dense-layers": 0, "qwen3-moe-yarn-fused": 0,
-          "qwen3-dense-tied": 0}
+          "qwen3-dense-tied": 0, "smallthinker-sigmoid-layouts": 0, "smallthinker-softmax": 0, "pregated-top2-norm": 0}
 # Synthetic tokenizers and the name of their pre-tokenizer.
 TOKENIZERS = {"gpt2": "gpt-2", "qwen2": "qwen2", "llama3": "llama-bpe", "deepseek": "deepseek-v3", "o200k": "gpt-4o",
               "sp_pieces": None}
