@@ -1,4 +1,5 @@
-"""Figures of an exported model, through transformers: held-out loss, expert load, next-layer router recall, samples.
+"""Figures of an exported model, through transformers (the pre-gated twin through model.py): held-out loss, expert load,
+next-layer router recall, samples.
 
     python evaluate.py --model models/demo --data DATA [--tokens 30000]
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 import transformers
 
 import corpus
+import pregated
 
 CHATS = [["Tell me a story about a fox who finds a key."], ["Write a story about a lost hat."], ["Hello!"], ["Who are you?"],
          ["What is 7 plus 5?"], ["What is the opposite of hot?"], ["What sound does a cow make?"],
@@ -22,18 +24,20 @@ CHATS = [["Tell me a story about a fox who finds a key."], ["Write a story about
 
 
 class RouterTap:
-    """Collects the gate input of every MoE layer: [tokens, hidden] per layer and document."""
+    """Collects the gate input of every MoE layer: [tokens, hidden] per layer and document.
+
+    A transformers block has one argument, the pre-gated twin's a second one, which its router reads."""
 
     def __init__(self, model):
         self.inputs = {}
-        self.layers = [layer.mlp for layer in model.model.layers]
+        self.layers = [layer.mlp for layer in (model.network if isinstance(model, pregated.PreGated) else model.model).layers]
         for index, mlp in enumerate(self.layers):
             mlp.register_forward_pre_hook(self.keep(index))
 
     def keep(self, index):
         """A hook that stores the input of layer `index`."""
         def hook(module, args):
-            self.inputs.setdefault(index, []).append(args[0].detach().flatten(0, 1))
+            self.inputs.setdefault(index, []).append(args[-1].detach().flatten(0, 1))
         return hook
 
     def chosen(self, router, source, top_k):
@@ -137,7 +141,9 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
-    model = transformers.AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
+    early = pregated.is_pregated(args.model)
+    model = pregated.PreGated(args.model) if early else transformers.AutoModelForCausalLM.from_pretrained(
+        args.model, dtype=torch.float32).eval()
     if args.draft:
         draft = transformers.AutoModelForCausalLM.from_pretrained(args.draft, dtype=torch.float32).eval()
         return report_agreement(model, draft, args.data, args.tokens)
@@ -146,6 +152,7 @@ def main():
     report_loss(model, args.data, args.tokens)
     if moe:
         report_load(tap, moe, model.config.num_experts_per_tok)
+    if moe and not early:
         report_recall(tap, model.config.num_experts_per_tok)
     report_samples(model, tokenizer, args.sampled)
 

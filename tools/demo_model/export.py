@@ -34,10 +34,13 @@ def load_exported(model, folder):
     model.load_state_dict(state)
 
 
+PREGATED = ("ForegatePreGatedMoeForCausalLM", "foregate_pregated_moe")
+
+
 def class_of(c):
     """(architectures[0], model_type); the pre-gated one is Foregate's own, its other fields and names are Qwen3-MoE's."""
     if c.get("pregated"):
-        return "ForegatePreGatedMoeForCausalLM", "foregate_pregated_moe"
+        return PREGATED
     return ("Qwen3MoeForCausalLM", "qwen3_moe") if c["experts"] else ("Qwen3ForCausalLM", "qwen3")
 
 
