@@ -26,7 +26,7 @@ void ExpertStore::start_certain() {
     Certain& certain = certain_[certain_next_];
     if (held(certain.key)) continue;
     if (!start_load(certain.key, true)) break;
-    jobs_.back().hint = false;  // it is sure to be needed: as deep in the queue as any demand
+    jobs_.back().certain = true;
     certain.loaded = true;
     ++stats_.certain_hints;
   }

@@ -11,7 +11,8 @@ namespace {
 
 constexpr auto kLongestWait = std::chrono::milliseconds(10);  // after it the thread looks whether it is to end
 
-// Of chunks of hints: a demand that comes meanwhile waits for so many.
+// Of chunks of hints: a demand that comes meanwhile waits for so many. Chunks of certain loads go beyond it while no
+// demand is in flight: those of the layer that waits would get only their part of the disk.
 constexpr std::size_t kHintDepth = 2;
 
 std::string expert_text(ExpertKey key) {
@@ -60,12 +61,16 @@ void Transfer::submit(std::span<const LoadJob> jobs) {
 void Transfer::promote(std::uint64_t tag) {
   std::lock_guard lock(mutex_);
   for (Load& load : loads_) {
-    if (load.job.tag == tag) load.job.hint = false;  // even when all of it is in flight: it may be read once more
+    if (load.job.tag != tag) continue;
+    load.job.hint = false;  // even when all of it is in flight: it may be read once more
+    hint_chunks_ -= std::exchange(load.hint_chunks, 0);
   }
-  const auto at = std::find_if(hints_.begin(), hints_.end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
-  if (at == hints_.end()) return;
-  demands_.push_back(*at);
-  hints_.erase(at);
+  for (std::deque<std::size_t>* from : {&certain_, &hints_}) {
+    const auto at = std::find_if(from->begin(), from->end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
+    if (at == from->end()) continue;
+    demands_.push_back(*at);
+    from->erase(at);
+  }
   fill_queue();
 }
 
@@ -95,7 +100,8 @@ void Transfer::run() {
   std::unique_lock lock(mutex_);
   while (true) {
     work_.wait(lock, [this] {
-      return stop_ || queue_->in_flight() > 0 || !demands_.empty() || !hints_.empty() || !unchecked_.empty();
+      return stop_ || queue_->in_flight() > 0 || !demands_.empty() || !certain_.empty() || !hints_.empty() ||
+             !unchecked_.empty();
     });
     if (stop_) break;
     if (make_next(lock)) continue;
@@ -121,16 +127,28 @@ void Transfer::take(const LoadJob& job) {
     free_loads_.pop_back();
   }
   loads_[slot] = Load{.job = job};
-  (job.hint ? hints_ : demands_).push_back(slot);
+  place_of(job).push_back(slot);
 }
 
 std::uint64_t Transfer::chunk_size(const Load& load, std::uint64_t begin) const {
   return std::min(options_.chunk_bytes, load.job.extent->bytes - begin);
 }
 
+std::deque<std::size_t>& Transfer::place_of(const LoadJob& job) {
+  return !job.hint ? demands_ : job.certain ? certain_ : hints_;
+}
+
+// Where the next load is; null when nothing may be read now.
+std::deque<std::size_t>* Transfer::next_place() {
+  const std::size_t in_flight = queue_->in_flight() + ops_.size();
+  if (!demands_.empty()) return &demands_;
+  if (!certain_.empty()) return in_flight == hint_chunks_ || in_flight < kHintDepth ? &certain_ : nullptr;
+  return !hints_.empty() && hint_chunks_ < kHintDepth ? &hints_ : nullptr;
+}
+
 void Transfer::fill_queue() {
   ops_.clear();
-  while (queue_->in_flight() + ops_.size() < queue_->depth() && next_read(ops_)) {
+  while (queue_->in_flight() + ops_.size() < queue_->depth() && next_read()) {
   }
   if (ops_.empty()) return;
   queue_->submit(ops_);
@@ -138,11 +156,10 @@ void Transfer::fill_queue() {
 }
 
 // False when there is nothing to read now.
-bool Transfer::next_read(std::vector<ReadOp>& ops) {
-  const bool hint = demands_.empty();
-  std::deque<std::size_t>& from = hint ? hints_ : demands_;
-  if (from.empty() || (hint && hint_chunks_ >= kHintDepth)) return false;
-  const std::size_t slot = from.front();
+bool Transfer::next_read() {
+  std::deque<std::size_t>* from = next_place();
+  if (from == nullptr) return false;
+  const std::size_t slot = from->front();
   Load& load = loads_[slot];
   const ExpertExtent& extent = *load.job.extent;
   if (extent.file == nullptr) return false;  // the transfer thread makes it
@@ -152,26 +169,26 @@ bool Transfer::next_read(std::vector<ReadOp>& ops) {
     if (options_.verify) load.checksum = std::make_unique<PiecewiseChecksum>(extent.piece);
   }
   const std::uint64_t bytes = chunk_size(load, load.submitted);
-  ops.push_back({.file = extent.file,
-                 .offset = extent.offset + load.submitted,
-                 .out = {load.job.to + load.submitted, static_cast<std::size_t>(bytes)},
-                 .tag = tag_of(slot, load.submitted / options_.chunk_bytes)});
+  ops_.push_back({.file = extent.file,
+                  .offset = extent.offset + load.submitted,
+                  .out = {load.job.to + load.submitted, static_cast<std::size_t>(bytes)},
+                  .tag = tag_of(slot, load.submitted / options_.chunk_bytes)});
   load.submitted += bytes;
   ++load.in_flight;
-  if (hint) {
+  if (load.job.hint) {
     ++load.hint_chunks;
     ++hint_chunks_;
   }
-  if (load.submitted == extent.bytes) from.pop_front();
+  if (load.submitted == extent.bytes) from->pop_front();
   return true;
 }
 
 // An expert without a file, when it is the next. False when it is not.
 bool Transfer::make_next(std::unique_lock<std::mutex>& lock) {
-  std::deque<std::size_t>& from = demands_.empty() ? hints_ : demands_;
-  if (from.empty() || loads_[from.front()].job.extent->file != nullptr) return false;
-  const std::size_t slot = from.front();
-  from.pop_front();
+  std::deque<std::size_t>* from = next_place();
+  if (from == nullptr || loads_[from->front()].job.extent->file != nullptr) return false;
+  const std::size_t slot = from->front();
+  from->pop_front();
   const LoadJob job = loads_[slot].job;
   lock.unlock();
   const Clock::time_point start = Clock::now();
@@ -238,7 +255,7 @@ void Transfer::all_read(std::size_t slot) {
   if (load.status.ok() && options_.verify) load.status = compare(load);
   if (!load.status.ok() && !load.retried) {
     load = Load{.job = load.job, .retried = true};
-    (load.job.hint ? hints_ : demands_).push_front(slot);
+    place_of(load.job).push_front(slot);
     ++stats_.retries;
     return;
   }

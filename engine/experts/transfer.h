@@ -33,6 +33,7 @@ struct LoadJob {
   std::byte* to = nullptr;  // extent->bytes, at a multiple of kDirectPage
   std::uint64_t tag = 0;    // comes back with the end
   bool hint = false;
+  bool certain = false;  // a hint that is sure to be needed: as deep in the queue as demands while none is in flight
 };
 
 struct LoadEnd {
@@ -69,7 +70,9 @@ class Transfer {
   void run();
   void take(const LoadJob& job);
   void fill_queue();
-  bool next_read(std::vector<ReadOp>& ops);
+  std::deque<std::size_t>& place_of(const LoadJob& job);
+  std::deque<std::size_t>* next_place();
+  bool next_read();
   bool make_next(std::unique_lock<std::mutex>& lock);
   void chunk_ended(const ReadEnd& end);
   void check_next(std::unique_lock<std::mutex>& lock);
@@ -91,6 +94,7 @@ class Transfer {
   std::deque<Load> loads_;  // in places that stay
   std::vector<std::size_t> free_loads_;
   std::deque<std::size_t> demands_;  // loads with chunks to submit
+  std::deque<std::size_t> certain_;
   std::deque<std::size_t> hints_;
   std::size_t hint_chunks_ = 0;        // in flight
   std::deque<std::size_t> unchecked_;  // loads with chunks that landed and are next in their checksum

@@ -126,7 +126,7 @@ Status make_store(const ModelConfig& config, const TensorIndex& index, const std
                   ModelWeights& weights) {
   if (experts.empty()) return invalid_argument("the model has no experts", "expert_memory");
   std::string why_not;
-  std::unique_ptr<ReadQueue> queue = make_read_queue(kExpertReadDepth, why_not);
+  std::unique_ptr<ReadQueue> queue = loading.queue ? loading.queue() : make_read_queue(kExpertReadDepth, why_not);
   ExpertTable table;
   if (index.packed() != nullptr) {
     if (!why_not.empty()) log_warn("experts are read by threads: " + why_not);

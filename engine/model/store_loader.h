@@ -36,6 +36,7 @@ struct ExpertLoading {
   // written.
   bool warm = true;
   std::string counters_dir = {};
+  std::function<std::unique_ptr<ReadQueue>()> queue = {};  // empty: make_read_queue()
 };
 
 // `experts`: the items of the plan that belong to experts. Sets weights.store. kInvalidArgument (field expert_memory)

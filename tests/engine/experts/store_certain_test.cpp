@@ -66,18 +66,28 @@ TEST_F(StoreCertain, WhatIsUnderWayIsJoined) {
   EXPECT_EQ(held_->offsets.size(), 2u);
 }
 
-// Not two chunks at a time as guesses are, and not before the running layer's own.
-TEST_F(StoreCertain, FillTheQueueBehindTheRunningLayer) {
+// Reads that a layer waits for share the disk with no others; then those of the next fill the queue, unlike guesses.
+TEST_F(StoreCertain, FillTheQueueAfterTheRunningLayer) {
   start(16, 4);
-  driver_->begin(0, {0, 1});
+  driver_->begin(0, {0, 1, 2});
+  held_->asked(3);
   announce(1, {4, 6, 7, 8});
-  const auto asked = held_->asked(4);
-  EXPECT_EQ(asked[0], disk_.extent(key(0, 0)).offset);
-  EXPECT_EQ(asked[1], disk_.extent(key(0, 1)).offset);
+  held_->let(1);
+  loaded(1);
+  std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(held_->asked(3).size(), 3u) << "two are in flight that the layer waits for";
+  held_->let(2);
+  EXPECT_EQ(held_->asked(7).size(), 7u);
+  EXPECT_EQ(held_->most_in_flight, 4u);
+  // They are waited for in their turn, and what is announced then comes after them.
+  ASSERT_TRUE(driver_->finish().ok());
+  driver_->begin(1, {4, 6, 7, 8});
+  announce(2, {3});
   held_->let_all();
   ASSERT_TRUE(driver_->finish().ok());
-  ASSERT_TRUE(driver_->run(1, {4, 6, 7, 8}).ok());
-  EXPECT_EQ(held_->most_in_flight, 4u);
+  ASSERT_TRUE(driver_->run(2, {3}).ok());
+  EXPECT_EQ(held_->offsets.back(), disk_.extent(key(2, 3)).offset);
+  EXPECT_GE(store().stats().certain_late, 4u) << "all of layer 1 were on their way";
 }
 
 // An expert that is there and is announced is not evicted for another of the same layer.
