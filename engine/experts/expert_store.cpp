@@ -147,6 +147,9 @@ void ExpertStore::begin(const LayerUse& use) {
   for (SlotPool& pool : pools_) pool.values_changed();
   settle_hints(use);
   settle_certain(use);
+  in_order_ = use.phase == UsePhase::kPrefill;
+  order_.clear();
+  handed_out_ = given_back_ = 0;
   for (auto expert = use.experts.rbegin(); expert != use.experts.rend(); ++expert) {
     const ExpertKey key{use.layer, ExpertId{*expert}};
     const Place& place = places_[numbers_.at(key)];
@@ -224,13 +227,15 @@ void ExpertStore::start_pending() {
   std::vector<bool> full(pools_.size());
   for (auto key = pending_.rbegin(); key != pending_.rend(); ++key) {
     const Place& place = places_[numbers_.at(*key)];
-    if (full[place.pool] || !start_load(*key, false)) {
+    const bool wait = in_order_ && order_.size() - given_back_ >= kPromptWindow;
+    if (full[place.pool] || wait || !start_load(*key, false)) {
       full[place.pool] = true;
       left.push_back(*key);
       continue;
     }
     pools_[place.pool].pin(static_cast<std::size_t>(place.slot));
     awaited_.push_back(*key);
+    if (in_order_) order_.push_back(*key);
   }
   std::reverse(left.begin(), left.end());
   pending_ = std::move(left);
@@ -298,7 +303,7 @@ void ExpertStore::arrived(const LoadEnd& end) {
   if (awaited && awaited_.empty() && pending_.empty()) last_end_ = std::chrono::steady_clock::now();
   pool.ready(number);
   if (end.status.ok()) {
-    if (awaited) ready_.push_back(key);
+    if (awaited && !(in_order_ && !joined)) ready_.push_back(key);
     return;
   }
   if (awaited) pool.unpin(number);
@@ -308,8 +313,16 @@ void ExpertStore::arrived(const LoadEnd& end) {
   pool.clear(number);
 }
 
+// Those of a prompt that arrived, up to the first that did not.
+void ExpertStore::hand_over_in_order() {
+  for (; in_order_ && handed_out_ < order_.size() && resident(order_[handed_out_]); ++handed_out_) {
+    ready_.push_back(order_[handed_out_]);
+  }
+}
+
 Result<std::vector<Lease>> ExpertStore::next() {
   collect(false);
+  hand_over_in_order();
   const auto start = std::chrono::steady_clock::now();
   bool stalled = false;
   while (ready_.empty() && fault_.ok() && !(awaited_.empty() && pending_.empty())) {
@@ -321,6 +334,7 @@ Result<std::vector<Lease>> ExpertStore::next() {
     CHECK(!awaited_.empty() || loading());  // else every slot is leased
     stalled = true;
     collect(true);
+    hand_over_in_order();
     if (!pending_.empty()) start_pending();
   }
   if (stalled) stats_.stall_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -363,10 +377,17 @@ void ExpertStore::drop_layer() {
       pools_[place.pool].unpin(static_cast<std::size_t>(place.slot));
     }
   }
+  for (std::size_t i = handed_out_; i < order_.size(); ++i) {  // arrived, but behind one that did not
+    const Place& place = places_[numbers_.at(order_[i])];
+    const bool waits = std::find(awaited_.begin(), awaited_.end(), order_[i]) != awaited_.end();
+    if (!waits && resident(order_[i])) pools_[place.pool].unpin(static_cast<std::size_t>(place.slot));
+  }
   ready_.clear();
   awaited_.clear();
   joined_.clear();
   pending_.clear();
+  order_.clear();
+  handed_out_ = given_back_ = 0;
   forget_hints();
   forget_certain();
 }
@@ -384,6 +405,8 @@ void ExpertStore::release(const Lease& lease) {
     std::memset(pool.data(lease.slot_), 0xff, pool.slot_bytes());  // as floats, no numbers
     evict(lease.pool_, lease.slot_);
   }
+  const auto handed_out = order_.begin() + static_cast<std::ptrdiff_t>(handed_out_);
+  if (std::find(order_.begin(), handed_out, lease.key_) != handed_out) ++given_back_;
   if (!pending_.empty()) start_pending();
   start_certain();
 }

@@ -24,6 +24,11 @@
 
 namespace foregate {
 
+// A layer of a prompt needs most experts. It loads so many at a time, and hands them out in that order: what was used
+// is judged by the policy beside the rest before the next load takes a slot. So a prompt passes through few slots
+// instead of emptying all, and what it leaves there does not depend on the timing of its reads.
+inline constexpr std::size_t kPromptWindow = 8;
+
 // The flavour in which boot and tests leave all experts of every model on disk, with evict_at_release.
 #ifdef FOREGATE_EVICT_AT_RELEASE
 inline constexpr bool kEvictAtRelease = true;
@@ -98,8 +103,9 @@ class ExpertStore {
   // empty.
   Status warm(const std::function<void(std::uint64_t, std::uint64_t)>& progress);
 
-  // Begins a layer of a step: pins the experts that are there, starts to load the others, as many as find a slot; the
-  // rest follow as leases are released: before next() is asked again, leases must be given back. One layer at a time.
+  // Begins a layer of a step: pins the experts that are there, starts to load the others, as many as find a slot, of a
+  // prompt kPromptWindow; the rest follow as leases are released: before next() is asked again, leases must be given
+  // back. One layer at a time.
   void begin(const LayerUse& use);
   // Leases of experts of the layer that are ready and were not handed out yet, in falling order of arrival; waits when
   // none is. Empty when all were handed out. An error is the first failed load; what is left of the layer is dropped.
@@ -144,6 +150,7 @@ class ExpertStore {
   void start_certain();
   void settle_certain(const LayerUse& use);
   void forget_certain();
+  void hand_over_in_order();
   void drop_layer();
   Lease lease(ExpertKey key);
   void release(const Lease& lease);
@@ -177,8 +184,13 @@ class ExpertStore {
   // The layer that runs.
   std::vector<ExpertKey> ready_;    // pinned, to be handed out
   std::vector<ExpertKey> awaited_;  // pinned, loading
-  std::vector<ExpertKey> pending_;  // found no slot yet; the last one is next
-  std::vector<ExpertKey> joined_;   // of the awaited: their loads were under way when the layer began
+  std::vector<ExpertKey> pending_;  // not begun yet; the last one is next
+  // Of a layer of a prompt: its loads in the order in which they began and are handed out, and those given back.
+  bool in_order_ = false;
+  std::vector<ExpertKey> order_;
+  std::size_t handed_out_ = 0;
+  std::size_t given_back_ = 0;
+  std::vector<ExpertKey> joined_;  // of the awaited: their loads were under way when the layer began
   Status fault_;
   std::vector<LoadEnd> ends_;
   std::vector<LoadJob> jobs_;

@@ -38,8 +38,8 @@ class SlotPool {
   std::optional<std::size_t> take_empty();
   bool has_empty() const { return !empty_.empty(); }
   void begin(std::size_t slot, ExpertKey key, bool hinted);
-  void ready(std::size_t slot);  // loading -> ready
-  void clear(std::size_t slot);  // -> empty; it must not be pinned
+  void ready(std::size_t slot);                                // loading -> ready
+  void clear(std::size_t slot);                                // -> empty; it must not be pinned
   void keep(std::size_t slot) { slots_[slot].hinted = true; }  // until used()
   void used(std::size_t slot);
   void pin(std::size_t slot) { ++slots_[slot].pins; }

@@ -152,6 +152,7 @@ void Transfer::fill_queue() {
   }
   if (ops_.empty()) return;
   queue_->submit(ops_);
+  ops_.clear();
   note_busy();
 }
 

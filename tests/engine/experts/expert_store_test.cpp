@@ -210,6 +210,28 @@ TEST(ExpertStoreTest, EvictAtReleaseKeepsNothing) {
 }
 
 // The counts of the engine are those of a tier in a dozen lines that is told the same uses.
+// Half of two layers fits. Without order, the first layer of the prompt would take the slots of all that decode uses in
+// the second.
+TEST(ExpertStoreTest, APromptLeavesWhatDecodeUses) {
+  made::Disk disk({.count = 32, .pages = {1, 1}, .top_k = 4});
+  StoreDriver driver(disk, slots_of(disk, 32, "score"));
+  const std::vector<std::int32_t> hot = {1, 5, 8, 13, 17, 21, 24, 30};
+  for (int i = 0; i < 100; ++i) {
+    for (const std::int32_t layer : {0, 1}) ASSERT_TRUE(driver.run(layer, hot).ok());
+  }
+  for (const std::int32_t layer : {0, 1}) {
+    MadeUse prompt{
+        .step = 1000, .layer = layer, .phase = UsePhase::kPrefill, .experts = made::first_experts(32), .rows = {}};
+    prompt.rows.assign(32, 2);
+    ASSERT_TRUE(driver.run(prompt).ok());
+  }
+  std::size_t left = 0;
+  for (const std::int32_t layer : {0, 1}) {
+    for (const std::int32_t expert : hot) left += driver.store->resident(key(layer, expert)) ? 1 : 0;
+  }
+  EXPECT_EQ(left, 2 * hot.size());
+}
+
 TEST(ExpertStoreTest, HitsAreWhatAReplayGives) {
   made::Disk disk({.count = 16, .pages = {1, 1, 1, 1}, .top_k = 3});
   for (const char* policy : {"lru", "lfu", "score"}) {
@@ -228,6 +250,17 @@ TEST(ExpertStoreTest, HitsAreWhatAReplayGives) {
         for (const MadeUse& use : uses) {
           ASSERT_TRUE(driver.run(use).ok());
           tier.use(use.use());
+          if (use.layer != 3 || use.step % 9 != 5) continue;
+          for (std::int32_t layer = 0; layer < 4; ++layer) {  // a prompt that needs all but one
+            MadeUse prompt{.step = use.step,
+                           .layer = layer,
+                           .phase = UsePhase::kPrefill,
+                           .experts = made::first_experts(15),
+                           .rows = {}};
+            for (std::int32_t i = 0; i < 15; ++i) prompt.rows.push_back(1 + (i * 7 + layer) % 5);
+            ASSERT_TRUE(driver.run(prompt).ok());
+            tier.use(prompt.use());
+          }
         }
         const StoreStats stats = driver.store->stats();
         EXPECT_EQ(stats.hits, static_cast<std::uint64_t>(tier.hits));
