@@ -6,21 +6,13 @@
 #include <map>
 #include <string>
 
+#include "engine/experts/slot_plan.h"
 #include "kernels/api/check.h"
 
 namespace foregate {
 namespace {
 
 constexpr std::size_t kHintShare = 8;  // of the slots, at most one in so many holds a hint that is not used yet
-
-std::size_t least_slots(const ExpertTable& table) {
-  return static_cast<std::size_t>(table.top_k) + 1;
-}
-
-// The least budget of which `experts` of all, `bytes` in all, get `slots`.
-std::uint64_t least_budget(std::size_t slots, std::size_t experts, std::uint64_t bytes) {
-  return (slots * bytes + experts - 1) / experts;
-}
 
 }  // namespace
 
@@ -69,57 +61,30 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(ExpertTable table, cons
   return store;
 }
 
-// One pool for each size of experts; the budget is shared in the proportion of their bytes.
+// One pool for each size of experts.
 Status ExpertStore::make_pools(Device& device) {
-  std::map<std::uint64_t, std::size_t> sizes;  // bytes -> experts
+  ExpertSizes sizes;
   for (const ExpertExtent& extent : table_.extents) ++sizes[extent.bytes];
-  const std::uint64_t all = table_.bytes();
-  const std::uint64_t budget = std::min(options_.budget_bytes, all);
-  std::uint64_t least = 0;
-  for (const auto& [bytes, experts] : sizes) {
-    least = std::max(least, least_budget(std::min(least_slots(table_), experts), experts, all));
-  }
-  if (budget < least) {
-    return invalid_argument(std::to_string(budget) + " bytes are too few: a layer needs " +
-                                std::to_string(least_slots(table_)) + " experts at a time, that takes at least " +
-                                std::to_string(least) + " bytes of the " + std::to_string(all) + " of all",
-                            "expert_memory");
-  }
+  ASSIGN_OR_RETURN(const auto groups, plan_slots(sizes, table_.top_k, options_.budget_bytes));
   std::map<std::uint64_t, std::size_t> pool_of;
-  for (const auto& [bytes, experts] : sizes) {
-    const std::size_t slots = budget * experts / all;
-    Memory memory = device.allocate(slots * bytes + kDirectPage);
-    if (!memory) return resource_exhausted("no memory for " + std::to_string(slots * bytes) + " bytes of experts");
-    pool_of[bytes] = pools_.size();
-    pools_.emplace_back(std::move(memory), bytes, slots);
-    stats_.slots += slots;
-    stats_.slot_bytes += slots * bytes;
-    max_hints_ += slots / kHintShare;
+  for (const SlotGroup& group : groups) {
+    Memory memory = device.allocate(group.slots * group.bytes + kDirectPage);
+    if (!memory) {
+      return resource_exhausted("no memory for " + std::to_string(group.slots * group.bytes) + " bytes of experts");
+    }
+    pool_of[group.bytes] = pools_.size();
+    pools_.emplace_back(std::move(memory), group.bytes, group.slots);
+    stats_.slots += group.slots;
+    stats_.slot_bytes += group.slots * group.bytes;
+    max_hints_ += group.slots / kHintShare;
   }
   for (std::size_t i = 0; i < places_.size(); ++i) places_[i].pool = pool_of[table_.extents[i].bytes];
   return {};
 }
 
-// Most used first; equals by their number, so that each layer gets its part.
-std::vector<ExpertKey> ExpertStore::by_use() const {
-  const auto rate = [this](ExpertKey key) {
-    if (options_.counters.empty()) return 0.0f;
-    return options_.counters
-        .rates[static_cast<std::size_t>(key.layer.value)][static_cast<std::size_t>(key.expert.value)];
-  };
-  std::vector<ExpertKey> keys;
-  for (std::int32_t layer = 0; layer < numbers_.layers(); ++layer) {
-    for (std::int32_t i = 0; i < numbers_.experts(LayerId{layer}); ++i) keys.push_back({LayerId{layer}, ExpertId{i}});
-  }
-  std::stable_sort(keys.begin(), keys.end(), [&](const ExpertKey& a, const ExpertKey& b) {
-    return rate(a) != rate(b) ? rate(a) > rate(b) : a.expert < b.expert;
-  });
-  return keys;
-}
-
 Status ExpertStore::warm(const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
   jobs_.clear();
-  for (const ExpertKey& key : by_use()) {
+  for (const ExpertKey& key : warm_order(numbers_, options_.counters)) {
     const Place& place = places_[numbers_.at(key)];
     SlotPool& pool = pools_[place.pool];
     if (place.slot >= 0 || !pool.has_empty()) continue;

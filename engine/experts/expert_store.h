@@ -127,6 +127,7 @@ class ExpertStore {
   StoreStats stats() const;
   const EvictionPolicy& policy() const { return *policy_; }
   const ExpertTable& table() const { return table_; }
+  const UseCounters& first_counters() const { return options_.counters; }  // that it began with
   std::string_view queue_name() const { return transfer_->queue_name(); }
 
  private:
@@ -137,7 +138,6 @@ class ExpertStore {
   };
   ExpertStore(ExpertTable table, const StoreOptions& options);
   Status make_pools(Device& device);
-  std::vector<ExpertKey> by_use() const;
   void settle_hints(const LayerUse& use);
   bool start_load(ExpertKey key, bool hint);
   void evict(std::size_t pool, std::size_t slot);

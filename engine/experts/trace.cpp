@@ -20,10 +20,4 @@ void find_distinct(std::span<const std::int32_t> ids, DistinctExperts& out) {
   out.experts.resize(kept);
 }
 
-UsePhase phase_of(std::span<const std::uint64_t> requests) {
-  // Rows of one request lie together in a step.
-  return std::adjacent_find(requests.begin(), requests.end()) == requests.end() ? UsePhase::kDecode
-                                                                                : UsePhase::kPrefill;
-}
-
 }  // namespace foregate

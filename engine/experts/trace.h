@@ -12,6 +12,7 @@
 //     40  u32 bytes of the model's name, u32 bytes of the policy's name; both names, UTF-8
 //         per layer: u32 experts (0: dense), u64 bytes of one expert in memory
 //         per layer with experts: (experts + 7) / 8 bytes, bit e % 8 of byte e / 8 set: expert e was in memory at start
+//         u32 1 when the policy began with use counters, else 0; with 1, per layer with experts: experts times f32
 //         u64 XXH3-64 of all before
 //   frames, one per step, then one that ends the file
 //     0   u32 kind: 1 step, 2 end      4  u32 bytes of the payload
@@ -49,6 +50,7 @@ struct TraceInfo {
   std::uint64_t slots = 0;                  // of the tier; 0: all experts in memory
   std::string policy;                       // of the tier; empty when there is none
   std::vector<ExpertKey> resident;          // in memory before the first step, ascending; not used when slots is 0
+  UseCounters counters;                     // that the policy began with; empty: it knew nothing
 };
 
 // One layer of one step, after routing. Spans are valid during the call.
@@ -65,6 +67,7 @@ struct LayerRoutes {
 };
 
 // Where the MoE layers tell what they routed. Called on the thread that runs the step; layers ascend within a step.
+// A step that failed was told up to the layer that failed.
 class RouteSink {
  public:
   virtual ~RouteSink() = default;
@@ -93,8 +96,5 @@ struct DistinctExperts {
   std::vector<std::int32_t> rows;
 };
 void find_distinct(std::span<const std::int32_t> ids, DistinctExperts& out);
-
-// Ids of requests that have more than one row in the step: a prompt is being read.
-UsePhase phase_of(std::span<const std::uint64_t> requests);
 
 }  // namespace foregate

@@ -1,6 +1,7 @@
 #include "engine/experts/trace_reader.h"
 
 #include <array>
+#include <cmath>
 
 #include "engine/base/checksum.h"
 #include "engine/experts/byte_order.h"
@@ -91,6 +92,23 @@ Status TraceReader::read_layers(std::span<const std::byte> header, std::size_t a
       if (bit(header.subspan(at, bytes), e)) info_.resident.push_back({LayerId{i}, ExpertId{static_cast<int>(e)}});
     }
     at += bytes;
+  }
+  return read_counters(header, at);
+}
+
+Status TraceReader::read_counters(std::span<const std::byte> header, std::size_t at) {
+  if (header.size() - at < 4) return damaged(at, "ends before the use counters");
+  const auto counted = number_at<std::uint32_t>(header, at);
+  if (counted > 1) return damaged(at, "use counters of kind " + std::to_string(counted));
+  at += 4;
+  for (std::size_t i = 0; counted == 1 && i < info_.experts.size(); ++i) {
+    const auto experts = static_cast<std::size_t>(info_.experts[i]);
+    if ((header.size() - at) / 4 < experts) return damaged(at, "ends inside the use counters");
+    std::vector<float>& rates = info_.counters.rates.emplace_back();
+    for (std::size_t e = 0; e < experts; ++e, at += 4) {
+      rates.push_back(number_at<float>(header, at));
+      if (!std::isfinite(rates.back()) || rates.back() < 0) return damaged(at, "a rate is negative or not finite");
+    }
   }
   return at == header.size() ? Status() : damaged(at, "the header is longer than what it says");
 }

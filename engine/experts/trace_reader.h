@@ -25,6 +25,7 @@ class TraceReader {
   explicit TraceReader(const File& file) : file_(&file) {}
   Status read_header();
   Status read_layers(std::span<const std::byte> header, std::size_t at);
+  Status read_counters(std::span<const std::byte> header, std::size_t at);
   Status parse_step(TraceStep& step) const;
   Status parse_layer(std::size_t at, std::size_t rows, TraceLayer& layer) const;
   Status check_end() const;

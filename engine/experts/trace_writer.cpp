@@ -31,7 +31,11 @@ Status check_info(const TraceInfo& info) {
       return wrong("resident experts that the layers have");
     }
   }
-  return {};
+  bool same = info.counters.empty() || info.counters.rates.size() == info.experts.size();
+  for (std::size_t i = 0; same && i < info.counters.rates.size(); ++i) {
+    same = info.counters.rates[i].size() == static_cast<std::size_t>(info.experts[i]);
+  }
+  return same ? Status() : wrong("counters of the layers' experts");
 }
 
 void append_text(std::vector<std::byte>& bytes, std::string_view text) {
@@ -68,6 +72,10 @@ std::vector<std::byte> make_header(const TraceInfo& info) {
     append_number(bytes, info.expert_bytes[i]);
   }
   append_resident(bytes, info);
+  append_number(bytes, std::uint32_t{info.counters.empty() ? 0U : 1U});
+  for (const std::vector<float>& layer : info.counters.rates) {
+    for (const float rate : layer) append_number(bytes, rate);
+  }
   const auto size = static_cast<std::uint32_t>(bytes.size() + 8);
   std::memcpy(bytes.data() + 12, &size, sizeof size);
   append_number(bytes, checksum(bytes));

@@ -23,6 +23,7 @@ class TraceWriter final : public RouteSink {
   // Writes the last step and the end, cuts what an older file had behind it, syncs; the first failure of all.
   Status finish();
 
+  const Status& status() const { return status_; }  // the first failure so far
   std::int64_t steps() const { return steps_; }
   std::uint64_t bytes() const { return written_; }
 

@@ -56,6 +56,9 @@ Status check_forward(const ModelConfig& config, std::int64_t max_rows, const For
   for (const std::int32_t row : input.logit_rows) {
     if (!inside(row, static_cast<std::int64_t>(rows))) return internal_error("a logit row is outside the step");
   }
+  if (!input.requests.empty() && input.requests.size() != input.seqs.size()) {
+    return internal_error("sequences and their requests differ in number");
+  }
   if (input.logit_rows.size() > rows) return internal_error("more logit rows than rows");
   if (logits.rows != static_cast<std::int64_t>(input.logit_rows.size()) || logits.cols != config.vocab_size) {
     return internal_error("the logits have the wrong shape");

@@ -24,6 +24,7 @@ struct ForwardInput {
   std::span<const std::int64_t> slot_mapping;  // [T] block * block_size + offset, where k and v go
   std::span<const SeqSpan> seqs;               // every row belongs to exactly one
   std::span<const std::int32_t> logit_rows;    // rows whose logits are wanted
+  std::span<const std::uint64_t> requests{};   // [seqs.size()] whose they are, for a trace; may be empty
 };
 
 class Model {

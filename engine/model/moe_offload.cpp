@@ -3,17 +3,10 @@
 #include <algorithm>
 
 #include "engine/model/moe_block.h"
+#include "engine/model/route_tap.h"
 #include "engine/model/routing.h"
 
 namespace foregate {
-namespace {
-
-UsePhase phase_of(const Step& step) {
-  const auto prompt = [](const SeqSpan& seq) { return seq.rows > 1; };
-  return std::any_of(step.input.seqs.begin(), step.input.seqs.end(), prompt) ? UsePhase::kPrefill : UsePhase::kDecode;
-}
-
-}  // namespace
 
 Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& weights, ExpertStore& store,
                             Lookahead* lookahead) {
@@ -23,6 +16,7 @@ Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& we
   group_by_expert(step);
   store.begin(
       {.step = step.number, .layer = id, .phase = phase_of(step), .experts = s.group_experts, .rows = s.group_rows});
+  if (step.tap != nullptr) step.tap->tell(step, id, &store);
   const bool next_routed = route_next_layer(step, id, weights.layers);
   if (next_routed && lookahead != nullptr) lookahead->announce(step, LayerId{id.value + 1}, s.next_route, store);
   if (lookahead != nullptr) lookahead->after_routing(step, id, weights.layers, store);

@@ -9,6 +9,8 @@
 
 namespace foregate {
 
+class RouteTap;
+
 struct Step {
   const ModelConfig& config;
   const OpTable& ops;
@@ -17,6 +19,7 @@ struct Step {
   const ForwardInput& input;
   std::int64_t rows = 0;
   std::int64_t number = 0;  // of the forward() calls so far
+  RouteTap* tap = nullptr;  // told what is routed; null: nobody asks
 
   View2<float> view(float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }
   View2<const float> read(const float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }

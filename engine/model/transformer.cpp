@@ -52,7 +52,14 @@ Transformer::Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weigh
 Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
   RETURN_IF_ERROR(check_forward(config_, max_batched_tokens_, input, cache, logits));
   if (input.tokens.empty()) return {};
-  const Step step{config_, ops_, stream_, scratch_, input, static_cast<std::int64_t>(input.tokens.size()), steps_++};
+  const Step step{.config = config_,
+                  .ops = ops_,
+                  .stream = stream_,
+                  .scratch = scratch_,
+                  .input = input,
+                  .rows = static_cast<std::int64_t>(input.tokens.size()),
+                  .number = steps_++,
+                  .tap = tap_ ? &*tap_ : nullptr};
 
   std::int64_t bytes = weights_->dense_step_bytes;
   for (std::size_t i = 0; i < config_.ropes.size(); ++i) {
@@ -83,6 +90,11 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   stream_.synchronize();
   bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
+}
+
+void Transformer::set_route_sink(RouteSink* sink) {
+  tap_.reset();
+  if (sink != nullptr) tap_.emplace(*sink);
 }
 
 Result<int> Transformer::run_moe(const Step& step, LayerId id) {

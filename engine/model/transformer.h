@@ -16,6 +16,7 @@
 #include "engine/model/model_config.h"
 #include "engine/model/model_source.h"
 #include "engine/model/model_weights.h"
+#include "engine/model/route_tap.h"
 #include "engine/model/step_scratch.h"
 #include "engine/model/weight_loader.h"
 #include "kernels/api/op_table.h"
@@ -51,6 +52,8 @@ class Transformer final : public Model {
   std::int64_t scratch_bytes() const { return scratch_.bytes(); }
 
   void set_lookahead(std::unique_ptr<Lookahead> lookahead) { lookahead_ = std::move(lookahead); }  // null: none
+  // Told what every MoE layer routes from the next step on; null: nobody. It must outlive the transformer's steps.
+  void set_route_sink(RouteSink* sink);
   const Lookahead* lookahead() const { return lookahead_.get(); }
   const ExpertStore* store() const { return weights_->store.get(); }  // null: all experts are in memory
 
@@ -61,6 +64,7 @@ class Transformer final : public Model {
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;
   std::unique_ptr<Lookahead> lookahead_;
+  std::optional<RouteTap> tap_;
   StepScratch scratch_;
   std::int32_t max_batched_tokens_;
   std::vector<std::vector<float>> rope_frequencies_;  // per rope of the config

@@ -17,6 +17,7 @@
 #include "engine/runtime/expert_memory.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/model_text.h"
+#include "engine/runtime/route_trace.h"
 #include "kernels/registry/registry.h"
 
 namespace foregate {
@@ -51,6 +52,7 @@ struct LoadedModel {
   std::unique_ptr<Stream> stream;
   std::unique_ptr<Stream> background_stream;
   std::unique_ptr<const OpTable> ops;
+  std::unique_ptr<RouteTrace> trace;
   std::unique_ptr<Transformer> model;
   ModelInfo info;
   BootReport report;
@@ -182,6 +184,18 @@ void report_load(const BootOptions& options, LoadedModel& loaded) {
       .set(weights.page_cache ? 1.0 : 0.0);
 }
 
+// Before the first step, so that a replay knows where the store began.
+Status start_trace(const BootOptions& options, const ModelConfig& config, LoadedModel& loaded) {
+  if (options.trace_routes.empty()) return {};
+  if (config.router.experts == 0) return invalid_argument("the model has no experts to trace", "trace_routes");
+  const std::string& name = loaded.report.model_name;
+  ASSIGN_OR_RETURN(loaded.trace,
+                   RouteTrace::create(options.trace_routes, trace_info(name, config, loaded.model->weights()),
+                                      options.metrics, name));
+  loaded.model->set_route_sink(loaded.trace.get());
+  return {};
+}
+
 Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& model) {
   const Clock& clock = options.clock != nullptr ? *options.clock : system_clock();
   const TimeNs start = clock.now();
@@ -238,6 +252,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   loaded.report.load_seconds = seconds_between(start, clock.now());
   report_load(options, loaded);
   report_experts(options, summary.config, loaded);
+  RETURN_IF_ERROR(start_trace(options, summary.config, loaded));
   return loaded;
 }
 

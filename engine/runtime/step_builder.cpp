@@ -36,6 +36,7 @@ void StepIo::clear() {
   slot_mapping.clear();
   block_ids.clear();
   seqs.clear();
+  requests.clear();
   logit_rows.clear();
   logit_ranges.clear();
 }
@@ -57,6 +58,7 @@ void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& tx
     const std::int32_t* table = io.block_ids.data() + table_starts[i];
     const auto first_row = static_cast<std::int32_t>(io.tokens.size());
     io.seqs.push_back({first_row, entry.rows, entry.first_position, table});
+    io.requests.push_back(seq.request->id.value);
     add_rows(entry, seq, block_size, table, io);
     const std::int32_t first = first_logit_position(entry, seq);
     const std::int32_t end = entry.first_position + entry.rows;

@@ -25,10 +25,11 @@ struct StepIo {
   std::vector<std::int64_t> slot_mapping;
   std::vector<std::int32_t> block_ids;  // block tables of all entries, one after the other
   std::vector<SeqSpan> seqs;
+  std::vector<std::uint64_t> requests;  // by seq
   std::vector<std::int32_t> logit_rows;
   std::vector<LogitRange> logit_ranges;  // one per entry of the plan
 
-  ForwardInput input() const { return {tokens, positions, slot_mapping, seqs, logit_rows}; }
+  ForwardInput input() const { return {tokens, positions, slot_mapping, seqs, logit_rows, requests}; }
   void clear();
 };
 

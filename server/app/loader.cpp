@@ -28,6 +28,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.expert_warm = options.expert_warm;
   boot.lookahead = options.lookahead;
   boot.lookahead_distance = static_cast<std::int32_t>(options.lookahead_distance);
+  boot.trace_routes = options.trace_routes;
   boot.isa = options.isa;
   boot.threads = static_cast<int>(options.threads);
   boot.max_model_len = static_cast<std::int32_t>(options.max_model_len);

@@ -2,12 +2,9 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <condition_variable>
 #include <csignal>
 #include <cstdio>
-#include <deque>
 #include <iostream>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -15,6 +12,7 @@
 #include "engine/runtime/boot.h"
 #include "tools/foregate/commands.h"
 #include "tools/foregate/progress.h"
+#include "tools/foregate/queue_sink.h"
 
 namespace foregate {
 namespace {
@@ -27,31 +25,6 @@ struct ChatOptions {
   std::int32_t max_tokens = 256;
   double temperature = -1.0;
   std::int64_t seed = -1;
-};
-
-// Hands the engine's events to the terminal thread.
-class QueueSink final : public EventSink {
- public:
-  void on_event(TokenEvent event) override {
-    {
-      std::lock_guard lock(mutex_);
-      events_.push_back(std::move(event));
-    }
-    ready_.notify_one();
-  }
-  // Nothing within the wait: no value.
-  std::optional<TokenEvent> next(std::chrono::milliseconds wait) {
-    std::unique_lock lock(mutex_);
-    if (!ready_.wait_for(lock, wait, [this] { return !events_.empty(); })) return std::nullopt;
-    TokenEvent event = std::move(events_.front());
-    events_.pop_front();
-    return event;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable ready_;
-  std::deque<TokenEvent> events_;
 };
 
 class Conversation {

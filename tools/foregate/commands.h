@@ -9,5 +9,6 @@ int chat_command(int argc, char** argv);
 int inspect_command(int argc, char** argv);
 int bench_command(int argc, char** argv);
 int pack_command(int argc, char** argv);
+int trace_command(int argc, char** argv);
 
 }  // namespace foregate

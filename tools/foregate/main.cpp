@@ -17,6 +17,7 @@ constexpr Command kCommands[] = {
     {"chat", "talk to a model in the terminal", foregate::chat_command},
     {"inspect", "show a model's architecture, sizes and memory plan", foregate::inspect_command},
     {"pack", "write a model so that loading it is reading it", foregate::pack_command},
+    {"trace", "record what a model routes, replay it, sum it up", foregate::trace_command},
     {"bench", "measure prefill and decode speed", foregate::bench_command},
 };
 

@@ -1,6 +1,7 @@
 // Traces come back as they were told, in bounded memory, and a damaged file is refused with its name and the offset.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "engine/base/rng.h"
@@ -21,7 +22,13 @@ TraceInfo some_info() {
   info.slots = 6;
   info.policy = "score";
   info.resident = {{LayerId{1}, ExpertId{7}}, {LayerId{2}, ExpertId{0}}, {LayerId{2}, ExpertId{4}}};
+  info.counters.rates = {{}, {0, 0.5f, 0.25f, 0, 1, 0, 0, 2}, {1, 2, 3, 4, 5}};
   return info;
+}
+
+UsePhase phase_of(const std::vector<std::uint64_t>& requests) {
+  return std::adjacent_find(requests.begin(), requests.end()) == requests.end() ? UsePhase::kDecode
+                                                                                : UsePhase::kPrefill;
 }
 
 // What one layer told, with its memory.
@@ -110,6 +117,7 @@ TEST(Trace, ComesBackAsItWasTold) {
   EXPECT_EQ(reader->info().slots, info.slots);
   EXPECT_EQ(reader->info().policy, info.policy);
   EXPECT_EQ(reader->info().resident, info.resident);
+  EXPECT_EQ(reader->info().counters.rates, info.counters.rates);
   TraceStep step;
   for (std::size_t i = 0; i < recorded.steps.size(); ++i) {
     auto more = reader->next(step);
@@ -282,6 +290,8 @@ TEST(Trace, AHeaderThatDoesNotFitIsRefused) {
               info.resident.push_back({LayerId{1}, ExpertId{8}});
             }),
             Code::kInvalidArgument);
+  EXPECT_EQ(create([](TraceInfo& info) { info.counters.rates[1].pop_back(); }), Code::kInvalidArgument);
+  EXPECT_EQ(create([](TraceInfo& info) { info.counters = {}; }), Code::kOk);
 }
 
 TEST(Trace, DistinctExpertsAscendWithTheirRows) {

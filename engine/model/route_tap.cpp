@@ -1,0 +1,68 @@
+#include "engine/model/route_tap.h"
+
+#include <algorithm>
+
+#include "engine/io/file.h"
+
+namespace foregate {
+
+UsePhase phase_of(const Step& step) {
+  const auto prompt = [](const SeqSpan& seq) { return seq.rows > 1; };
+  return std::any_of(step.input.seqs.begin(), step.input.seqs.end(), prompt) ? UsePhase::kPrefill : UsePhase::kDecode;
+}
+
+TraceInfo trace_info(const std::string& model_name, const ModelConfig& config, const ModelWeights& weights) {
+  TraceInfo info;
+  info.model = model_name.substr(0, 256);  // what the format takes
+  info.top_k = config.router.top_k;
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    info.experts.push_back(config.layers[i].sparse ? config.router.experts : 0);
+    const auto bytes = static_cast<std::uint64_t>(weights.expert_bytes[i]);
+    info.expert_bytes.push_back((bytes + kDirectPage - 1) / kDirectPage * kDirectPage);
+  }
+  if (!weights.store) return info;
+  const ExpertStore& store = *weights.store;
+  info.weights_id = store.table().weights_id;
+  info.slots = store.stats().slots;
+  info.policy = store.policy().name();
+  info.counters = store.first_counters();
+  const ExpertNumbers numbers(info.experts);
+  for (std::int32_t layer = 0; layer < numbers.layers(); ++layer) {
+    std::uint64_t& bytes = info.expert_bytes[static_cast<std::size_t>(layer)];
+    if (numbers.experts(LayerId{layer}) > 0) bytes = 0;
+    for (std::int32_t expert = 0; expert < numbers.experts(LayerId{layer}); ++expert) {
+      const ExpertKey key{LayerId{layer}, ExpertId{expert}};
+      bytes = std::max(bytes, store.table().extents[numbers.at(key)].bytes);
+      if (store.resident(key)) info.resident.push_back(key);
+    }
+  }
+  return info;
+}
+
+void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
+  if (step.number != step_) {
+    step_ = step.number;
+    requests_.resize(static_cast<std::size_t>(step.rows));
+    for (std::size_t i = 0; i < step.input.seqs.size(); ++i) {
+      const SeqSpan& seq = step.input.seqs[i];
+      const std::uint64_t request = step.input.requests.empty() ? i : step.input.requests[i];
+      std::fill_n(requests_.begin() + seq.first_row, seq.rows, request);
+    }
+  }
+  const auto assignments = static_cast<std::size_t>(step.rows * step.config.router.top_k);
+  const std::span<const std::int32_t> ids{step.scratch.route.ids, assignments};
+  resident_.clear();
+  if (store != nullptr) {
+    for (const std::int32_t expert : ids) resident_.push_back(store->resident({id, ExpertId{expert}}) ? 1 : 0);
+  }
+  sink_.on_routes({.step = step.number,
+                   .phase = phase_of(step),
+                   .layer = id,
+                   .requests = requests_,
+                   .positions = step.input.positions,
+                   .ids = ids,
+                   .weights = {step.scratch.route.weights, assignments},
+                   .resident = resident_});
+}
+
+}  // namespace foregate

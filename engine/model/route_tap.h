@@ -1,0 +1,38 @@
+// Between the MoE blocks and a RouteSink (experts/trace.h): puts a layer's routing into the form of a trace. Owned by
+// the transformer, thread of the step; a transformer without a sink has none, and nothing is gathered.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/experts/expert_store.h"
+#include "engine/experts/trace.h"
+#include "engine/model/model_config.h"
+#include "engine/model/model_weights.h"
+#include "engine/model/step.h"
+
+namespace foregate {
+
+// Prompt rows beyond one per sequence make a step a prefill.
+UsePhase phase_of(const Step& step);
+
+// The header of a trace of this model, whose steps begin now. Experts in a store have the bytes of the largest of their
+// layer; experts in memory those that a packed model would give them, whole pages.
+TraceInfo trace_info(const std::string& model_name, const ModelConfig& config, const ModelWeights& weights);
+
+class RouteTap {
+ public:
+  explicit RouteTap(RouteSink& sink) : sink_(sink) {}
+  // After the layer was routed; with a store, after ExpertStore::begin() and before the first lease is asked for: what
+  // is in memory then is what begin() counted as a hit.
+  void tell(const Step& step, LayerId id, const ExpertStore* store);
+
+ private:
+  RouteSink& sink_;
+  std::int64_t step_ = -1;
+  std::vector<std::uint64_t> requests_;  // by row, of step_
+  std::vector<std::uint8_t> resident_;
+};
+
+}  // namespace foregate
