@@ -54,6 +54,7 @@ struct ExpertFigures {
   std::uint64_t slots = 0;
   std::uint64_t slots_used = 0;
   std::uint64_t slot_bytes = 0;
+  double costed_read_rate = 0.0;  // bytes/s of loads as the cost model averages them; 0: none yet
 };
 
 // A snapshot; counters never fall.

@@ -157,11 +157,14 @@ void ExpertStore::note_times() {
 
 LinkTimes ExpertStore::link_times() const {
   const TransferStats moved = transfer_->stats();
-  if (moved.bytes == 0 || moved.busy_seconds <= 0) return {};
+  if (moved.bytes == 0 || moved.busy_seconds <= 0) return options_.expected;
   const double bandwidth = static_cast<double>(moved.bytes) / moved.busy_seconds;
   const double bytes =
       static_cast<double>(stats_.slot_bytes) / static_cast<double>(std::max<std::uint64_t>(stats_.slots, 1));
-  return {.load = bytes / bandwidth, .idle = idle_seconds_, .layer = layer_seconds_};
+  const bool timed = layer_seconds_ > 0;
+  return {.load = bytes / bandwidth,
+          .idle = timed ? idle_seconds_ : options_.expected.idle,
+          .layer = timed ? layer_seconds_ : options_.expected.layer};
 }
 
 double ExpertStore::victim_value(ExpertKey key) {

@@ -42,6 +42,7 @@ struct StoreOptions {
   TransferOptions transfer = {};
   bool evict_at_release = false;                      // nothing stays, and is spoiled: finds every use after release
   UseCounters counters = {};                          // of an earlier run
+  LinkTimes expected = {};                            // what link_times() says until it has measured them
   std::function<void(const UseCounters&)> save = {};  // called at destruction with those of this run; may be empty
 };
 
@@ -122,7 +123,7 @@ class ExpertStore {
   bool held(ExpertKey key) const { return places_[numbers_.at(key)].slot >= 0; }  // resident or on its way
   // keep_value() of what a load of `key` would evict; 0 when a slot is empty, 1 when none may be evicted.
   double victim_value(ExpertKey key);
-  LinkTimes link_times() const;  // of late; zeros before the first loads
+  LinkTimes link_times() const;  // of late; StoreOptions::expected before the first loads
 
   StoreStats stats() const;
   const EvictionPolicy& policy() const { return *policy_; }

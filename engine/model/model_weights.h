@@ -9,6 +9,7 @@
 
 #include "engine/experts/expert_store.h"
 #include "engine/experts/resident_experts.h"
+#include "engine/model/cost_keeper.h"
 #include "engine/model/router.h"
 #include "kernels/api/args_moe.h"
 #include "kernels/api/device.h"
@@ -48,6 +49,7 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   ResidentExperts experts;             // empty when `store` has them
   std::unique_ptr<ExpertStore> store;  // null: all experts are in `memory`
+  std::unique_ptr<CostKeeper> costs;   // of the store's experts; null: not known
   std::vector<Memory> memory;
   std::string how_loaded;   // a few words for the status page
   bool page_cache = false;  // a packed model whose files could not be read past it

@@ -8,8 +8,9 @@
 #include "engine/base/log.h"
 #include "engine/experts/use_counters.h"
 #include "engine/io/file.h"
-#include "engine/io/output.h"
 #include "engine/io/read_queue.h"
+#include "engine/model/cost_calibration.h"
+#include "engine/model/sidecar_file.h"
 #include "engine/model/unpacked_experts.h"
 
 namespace foregate {
@@ -68,16 +69,8 @@ UseCounters load_counters(const std::string& dir, const ExpertTable& table) {
 
 void save_counters(const std::string& dir, std::uint64_t weights_id, const UseCounters& counters) {
   const std::vector<std::byte> bytes = write_use_counters(counters, weights_id);
-  const auto write = [&]() -> Status {
-    ASSIGN_OR_RETURN(const auto out, open_output_directory(dir));
-    const std::string part = std::string(kCountersName) + ".part";
-    ASSIGN_OR_RETURN(const auto file, out->open(part));
-    RETURN_IF_ERROR(file->write(0, bytes));
-    RETURN_IF_ERROR(file->resize(bytes.size()));
-    RETURN_IF_ERROR(file->sync());
-    return out->rename(part, kCountersName);
-  };
-  if (const Status status = write(); !status.ok()) log_info("uses of experts are not kept: " + status.message());
+  if (const Status status = write_sidecar(dir, kCountersName, bytes); !status.ok())
+    log_info("uses of experts are not kept: " + status.message());
 }
 
 // One unit of the packed files is one expert.
@@ -119,11 +112,43 @@ ExpertTable unpacked_table(const ModelConfig& config, const TensorIndex& index, 
   return table;
 }
 
+// Costs that are not to be had are no reason not to serve.
+void take_costs(const ExpertLoading& loading, const ExpertTable& table, const ModelConfig& config, Device& device,
+                const OpTable& ops, Stream& stream, ModelWeights& weights) {
+  if (!loading.costs || table.extents[0].file == nullptr) return;
+  CalibrationOptions options;
+  options.read_seconds = loading.costs->read_seconds;
+  options.scratch_bytes = std::min(loading.costs->scratch_bytes, loading.store.budget_bytes);
+  options.chunk_bytes = loading.store.transfer.chunk_bytes;
+  options.depth = kExpertReadDepth;
+  options.activation = config.activation;
+  auto keeper =
+      CostKeeper::open({.dir = loading.counters_dir, .machine = loading.costs->machine, .weights_id = table.weights_id},
+                       [&] { return calibrate_costs(table, device, ops, stream, options); });
+  if (!keeper.ok()) return log_warn("the costs of experts could not be measured: " + keeper.status().to_string());
+  weights.costs = std::move(keeper).value();
+}
+
+// What a layer takes before any was measured: its dense weights and its experts, one row.
+LinkTimes expected_times(const ModelWeights& weights, const ExpertTable& table) {
+  if (!weights.costs) return {};
+  const CostModel& costs = weights.costs->costs();
+  const std::uint64_t bytes = table.bytes() / table.extents.size();
+  const auto sparse =
+      std::count_if(table.experts.begin(), table.experts.end(), [](int experts) { return experts > 0; });
+  const double dense = static_cast<double>(weights.dense_step_bytes) / static_cast<double>(sparse);
+  LinkTimes times;
+  times.load = costs.load_seconds(1, bytes);
+  times.idle = dense / costs.memory_bytes_per_second + costs.kernel_seconds(1, bytes, 1);
+  times.layer = times.idle + costs.kernel_seconds(table.top_k - 1, bytes, 1);
+  return times;
+}
+
 }  // namespace
 
 Status make_store(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& experts,
-                  Device& device, const OpTable& ops, const ExpertLoading& loading, const WeightProgress& progress,
-                  ModelWeights& weights) {
+                  Device& device, const OpTable& ops, Stream& stream, const ExpertLoading& loading,
+                  const WeightProgress& progress, ModelWeights& weights) {
   if (experts.empty()) return invalid_argument("the model has no experts", "expert_memory");
   std::string why_not;
   std::unique_ptr<ReadQueue> queue = loading.queue ? loading.queue() : make_read_queue(kExpertReadDepth, why_not);
@@ -147,6 +172,8 @@ Status make_store(const ModelConfig& config, const TensorIndex& index, const std
       if (!counters.empty()) save_counters(dir, id, counters);
     };
   }
+  take_costs(loading, table, config, device, ops, stream, weights);
+  options.expected = expected_times(weights, table);
   ASSIGN_OR_RETURN(weights.store, ExpertStore::create(std::move(table), options, device, std::move(queue)));
   return loading.warm ? weights.store->warm(progress) : Status();
 }

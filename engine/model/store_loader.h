@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,18 @@ inline constexpr std::size_t kExpertReadDepth = 3;
 // Called while loading, with bytes read so far and in all.
 using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
+// How the costs of experts are come by (cost_keeper.h).
+struct CostLoading {
+  std::string machine;                                     // CostEntry::machine
+  std::uint64_t scratch_bytes = std::uint64_t{128} << 20;  // to measure with, and no more than the store's budget
+  double read_seconds = 1.0;
+};
+
 struct ExpertLoading {
   StoreOptions store;
+  // Take the costs of reads and kernels from `counters_dir`, or measure them and leave them there. None: do without.
+  // Only of packed models.
+  std::optional<CostLoading> costs = {};
   // Runs ops on the store's own thread, to convert experts of a model that is not packed; must outlive the model. Null:
   // such a model is refused.
   Stream* background = nullptr;
@@ -42,7 +53,7 @@ struct ExpertLoading {
 // `experts`: the items of the plan that belong to experts. Sets weights.store. kInvalidArgument (field expert_memory)
 // when there are none, or when the model cannot be left on disk; else as ExpertStore::create() fails.
 Status make_store(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& experts,
-                  Device& device, const OpTable& ops, const ExpertLoading& loading, const WeightProgress& progress,
-                  ModelWeights& weights);
+                  Device& device, const OpTable& ops, Stream& stream, const ExpertLoading& loading,
+                  const WeightProgress& progress, ModelWeights& weights);
 
 }  // namespace foregate

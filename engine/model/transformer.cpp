@@ -46,6 +46,7 @@ Transformer::Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weigh
       max_batched_tokens_(max_batched_tokens),
       ops_(ops),
       stream_(stream) {
+  for (const LayerConfig& layer : config_.layers) sparse_layers_ += layer.sparse ? 1 : 0;
   for (const RopeConfig& rope : config_.ropes) rope_frequencies_.push_back(foregate::rope_frequencies(rope));
 }
 
@@ -88,6 +89,7 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
     project_logits(step, weights_->lm_head, logits);
   }
   stream_.synchronize();
+  if (weights_->costs) weights_->costs->observe(weights_->store->stats().transfer, sparse_layers_);
   bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
 }
@@ -145,7 +147,8 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .read_seconds = stats.transfer.busy_seconds,
                        .slots = stats.slots,
                        .slots_used = stats.slots_used,
-                       .slot_bytes = stats.slot_bytes};
+                       .slot_bytes = stats.slot_bytes,
+                       .costed_read_rate = costs() != nullptr ? costs()->observed_bytes_per_second : 0.0};
 }
 
 std::int64_t Transformer::weight_bytes() const {

@@ -55,6 +55,9 @@ class Transformer final : public Model {
   // Told what every MoE layer routes from the next step on; null: nobody. It must outlive the transformer's steps.
   void set_route_sink(RouteSink* sink);
   const Lookahead* lookahead() const { return lookahead_.get(); }
+  // What loads and kernels of experts cost here; null: not known.
+  const CostModel* costs() const { return weights_->costs ? &weights_->costs->costs() : nullptr; }
+  bool costs_measured() const { return weights_->costs && weights_->costs->measured(); }  // at this start
   const ExpertStore* store() const { return weights_->store.get(); }  // null: all experts are in memory
 
  private:
@@ -71,6 +74,7 @@ class Transformer final : public Model {
   const OpTable& ops_;
   Stream& stream_;
   std::int64_t steps_ = 0;
+  std::uint64_t sparse_layers_ = 0;
   std::atomic<std::uint64_t> bytes_read_{0};  // read by other threads for figures
 };
 

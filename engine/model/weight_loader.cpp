@@ -104,7 +104,8 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
     weights->how_loaded = "packed while loading";
   }
   count_step_bytes(config, items, *weights);
-  if (experts != nullptr) RETURN_IF_ERROR(make_store(config, index, later, device, ops, *experts, progress, *weights));
+  if (experts != nullptr)
+    RETURN_IF_ERROR(make_store(config, index, later, device, ops, stream, *experts, progress, *weights));
   if (config.tied_embeddings) weights->lm_head = weights->embedding;
   return weights;
 }

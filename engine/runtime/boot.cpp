@@ -13,8 +13,10 @@
 #include "engine/model/model_source.h"
 #include "engine/model/summary.h"
 #include "engine/model/transformer.h"
+#include "engine/runtime/cost_report.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/expert_memory.h"
+#include "engine/runtime/machine_name.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/model_text.h"
 #include "engine/runtime/route_trace.h"
@@ -184,6 +186,31 @@ void report_load(const BootOptions& options, LoadedModel& loaded) {
       .set(weights.page_cache ? 1.0 : 0.0);
 }
 
+Result<LookaheadOptions> lookahead_options(const BootOptions& options) {
+  const auto mode = lookahead_mode_named(options.lookahead);
+  if (!mode) return invalid_argument("must be off, shadow, auto or always", "lookahead");
+  return LookaheadOptions{.mode = *mode, .distance = options.lookahead_distance};
+}
+
+Result<ExpertLoading> expert_loading(const BootOptions& options, std::uint64_t budget_bytes, std::int64_t available,
+                                     const Backend& backend) {
+  constexpr std::uint64_t kLeastScratch = std::uint64_t{16} << 20;
+  ExpertLoading loading;
+  loading.store.budget_bytes = budget_bytes;
+  loading.store.policy = options.expert_policy;
+  loading.store.transfer.verify = options.verify_weights;
+  loading.store.evict_at_release = kEvictAtRelease;
+  loading.warm = options.expert_warm;
+  loading.counters_dir = options.model;
+  if (!options.cost_calibration) return loading;
+  CostLoading& costs = loading.costs.emplace();
+  costs.machine = machine_name(backend.isa, backend.threads);
+  if (available > 0) {
+    costs.scratch_bytes = std::clamp(static_cast<std::uint64_t>(available) / 8, kLeastScratch, costs.scratch_bytes);
+  }
+  return loading;
+}
+
 // Before the first step, so that a replay knows where the store began.
 Status start_trace(const BootOptions& options, const ModelConfig& config, LoadedModel& loaded) {
   if (options.trace_routes.empty()) return {};
@@ -223,16 +250,8 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   load.weights = plan;
   load.verify_weights = options.verify_weights;
   if (expert_bytes) {
-    load.experts.emplace();
-    load.experts->store.budget_bytes = *expert_bytes;
-    load.experts->store.policy = options.expert_policy;
-    load.experts->store.transfer.verify = options.verify_weights;
-    load.experts->store.evict_at_release = kEvictAtRelease;
-    load.experts->warm = options.expert_warm;
-    const auto mode = lookahead_mode_named(options.lookahead);
-    if (!mode) return invalid_argument("must be off, shadow, auto or always", "lookahead");
-    load.lookahead = {.mode = *mode, .distance = options.lookahead_distance};
-    load.experts->counters_dir = options.model;
+    ASSIGN_OR_RETURN(load.experts, expert_loading(options, *expert_bytes, available, loaded.backend));
+    ASSIGN_OR_RETURN(load.lookahead, lookahead_options(options));
     if (!summary.packed) {
       choice.threads = 1;
       loaded.background = make_backend(choice, &error);
@@ -252,6 +271,9 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   loaded.report.load_seconds = seconds_between(start, clock.now());
   report_load(options, loaded);
   report_experts(options, summary.config, loaded);
+  if (loaded.model->costs() != nullptr) {
+    report_costs(*loaded.model->costs(), loaded.model->costs_measured(), loaded.report.model_name, options.metrics);
+  }
   RETURN_IF_ERROR(start_trace(options, summary.config, loaded));
   return loaded;
 }

@@ -47,6 +47,8 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   guesses_right_.counter = &m.counter("moe_lookahead_guesses_right", "Of them: the row was routed there.", labels);
   slots_ = &m.gauge("moe_expert_slots", "Experts that memory can hold.", labels);
   used_ = &m.gauge("moe_expert_slots_used", "Of them: holding or loading one.", labels);
+  costed_ = &m.gauge("moe_calibrated_observed_read_bytes_per_second",
+                     "Speed of loads as the cost model averages it; 0: no model, or no loads yet.", from_disk);
   bandwidth_ = &m.gauge("moe_expert_read_bytes_per_second", "Speed of loads while any was in flight.", from_disk);
 }
 
@@ -76,6 +78,7 @@ void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   guesses_right_.follow(real(now.guesses_right));
   slots_->set(real(now.slots));
   used_->set(real(now.slots_used));
+  costed_->set(now.costed_read_rate);
   bandwidth_->set(share(real(now.loaded_bytes), now.read_seconds));
   if (last_line_ < 0) last_line_ = time;
   if (time - last_line_ >= kLineEveryNs) log_line(now, time);

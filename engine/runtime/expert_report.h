@@ -33,6 +33,7 @@ class ExpertReport {
   Gauge* slots_;
   Gauge* used_;
   Gauge* bandwidth_;
+  Gauge* costed_;
   ExpertFigures last_;  // at the last line
   TimeNs last_line_ = -1;
 };

@@ -26,6 +26,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.expert_memory = options.expert_memory;
   boot.expert_policy = options.expert_policy;
   boot.expert_warm = options.expert_warm;
+  boot.cost_calibration = options.cost_calibration;
   boot.lookahead = options.lookahead;
   boot.lookahead_distance = static_cast<std::int32_t>(options.lookahead_distance);
   boot.trace_routes = options.trace_routes;

@@ -2,7 +2,9 @@
 """`foregate trace` from outside: recording changes no text, and replays count what the engine counted.
 
 Needs nothing but Python. Usage: trace_e2e.py --binary FOREGATE --model DIR --work DIR [unittest options]"""
+import fcntl
 import json
+import os
 import shutil
 import unittest
 
@@ -91,6 +93,62 @@ class Trace(unittest.TestCase):
         text = self.trace("replay", out)
         self.assertIn("| 50% | 48 | belady |", text)
         self.assertIn("layer", self.trace("show", out))
+
+    def test_costs_are_measured_once_and_used(self):
+        own = OPTIONS.work / "costed"
+        shutil.copytree(self.packed, own)
+        file = own / "expert-costs.bin"
+        file.unlink(missing_ok=True)
+        store = ("--expert-memory", "50%")
+        inspect = json.loads(foregate("inspect", own, "--json").stdout)["expert_memory"]
+        self.assertEqual([line["percent"] for line in inspect["budgets"]], [25, 50, 75, 100])
+        self.assertNotIn("tokens_per_second", inspect["budgets"][0])
+        self.assertIn("no measured costs of this machine", foregate("inspect", own).stdout)
+        texts = []
+        for flags, measured in ((("--no-cost-calibration",), None), ((), 1), ((), 0)):
+            with Served(own, *store, *flags) as served:
+                status, text = served.request("POST", "/v1/completions", BODY)
+                self.assertEqual(status, 200, text)
+                texts.append(json.loads(text)["choices"])
+                seen = figures(served)
+                said = served.request("GET", "/metrics")[1]
+            self.assertEqual(seen.get("moe_calibrated_at_start"), measured)
+            self.assertEqual(file.exists(), measured is not None)
+            self.assertEqual(seen["moe_calibrated_observed_read_bytes_per_second"] > 0, measured is not None)
+            for name in ("moe_calibrated_read_bytes_per_second", "moe_calibrated_memory_bytes_per_second",
+                         "moe_calibrated_kernel_seconds"):
+                self.assertEqual(name + "{" in said, measured is not None, name)
+        self.assertEqual(texts[0], texts[1])
+        self.assertEqual(texts[0], texts[2])
+        out, _ = self.record("costed.trace", model=own)
+        replayed = self.replay(out, "--model", own, "--budget", "25%")["replays"]
+        self.assertGreater(replayed[0]["stall_seconds"], 0)
+        by_trace = json.loads(foregate("inspect", own, "--json", "--trace", out).stdout)["expert_memory"]
+        by_share = json.loads(foregate("inspect", own, "--json").stdout)["expert_memory"]
+        for one, other in zip(by_trace["budgets"], by_share["budgets"]):
+            self.assertGreater(one["tokens_per_second"], 0)
+            self.assertNotEqual(one["hit_rate"], other["hit_rate"])
+            self.assertAlmostEqual(other["hit_rate"], other["percent"] / 100)
+            slow = max(other["compute_seconds"], other["read_seconds"])
+            self.assertAlmostEqual(other["tokens_per_second"] * slow, 1, places=6)
+        self.assertIn("replay of", foregate("inspect", own, "--trace", out).stdout)
+        file.write_bytes(file.read_bytes()[:-3])
+        with Served(own, *store) as served:
+            self.assertEqual(figures(served)["moe_calibrated_at_start"], 1)
+
+    def test_a_folder_that_cannot_be_written(self):
+        own = OPTIONS.work / "read_only"
+        shutil.copytree(self.packed, own)
+        (own / "expert-costs.bin").unlink(missing_ok=True)
+        handle = os.open(own, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # as a folder that is read-only: files of it cannot be replaced
+            with Served(own, "--expert-memory", "50%") as served:
+                self.assertEqual(served.request("POST", "/v1/completions", BODY)[0], 200)
+                self.assertEqual(figures(served)["moe_calibrated_at_start"], 1)
+        finally:
+            os.close(handle)
+        self.assertFalse((own / "expert-costs.bin").exists())
 
     def test_what_is_wrong_is_said(self):
         out, _ = self.record("right.trace")

@@ -9,6 +9,7 @@
 #include "engine/model/summary.h"
 #include "engine/weights/packed_reader.h"
 #include "tools/foregate/commands.h"
+#include "tools/foregate/inspect_budgets.h"
 #include "tools/foregate/progress.h"
 
 namespace foregate {
@@ -21,6 +22,7 @@ struct InspectOptions {
   std::int32_t context = 0;
   bool json = false;
   bool verify = false;
+  std::string trace;
 };
 
 // Units of a packed model that do not have their checksums.
@@ -152,7 +154,8 @@ nlohmann::ordered_json packed_json(const PackedFacts& packed, const Damage& dama
   return json;
 }
 
-void print_json(const ModelSummary& summary, const MemoryPlan& plan, const Damage& damage) {
+void print_json(const ModelSummary& summary, const MemoryPlan& plan, const Damage& damage,
+                const std::optional<BudgetTable>& budgets) {
   const ModelConfig& c = summary.config;
   nlohmann::ordered_json groups = nlohmann::ordered_json::object();
   const auto group_json = [](const GroupSize& g) {
@@ -190,6 +193,7 @@ void print_json(const ModelSummary& summary, const MemoryPlan& plan, const Damag
                                      {"kv_bytes", plan.kv},
                                      {"total_bytes", plan.total()}}}};
   if (summary.packed) report["packed"] = packed_json(*summary.packed, damage);
+  if (budgets) report["expert_memory"] = budgets_json(*budgets);
   std::printf("%s\n", report.dump(2).c_str());
 }
 
@@ -228,6 +232,7 @@ int inspect_command(int argc, char** argv) {
       ->check(CLI::Range(0, 1 << 30));
   app.add_flag("--json", options.json, "print JSON");
   app.add_flag("--verify", options.verify, "read a packed model and compare its checksums");
+  app.add_option("--trace", options.trace, "hit rates by a replay of this trace (foregate trace record)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -236,13 +241,23 @@ int inspect_command(int argc, char** argv) {
   }
   const auto summary = summarize(local_files(), options.model, {quantization_named(options.quantization)});
   if (!summary.ok()) return fail(summary.status());
+  if (!options.trace.empty() && !(summary->packed && summary->packed->experts > 0)) {
+    return fail(invalid_argument(options.model + " is not packed, or has no experts: a trace says nothing of it"));
+  }
   Damage damage;
   if (options.verify) {
     if (!summary->packed) return fail(invalid_argument(options.model + " is not packed: it has no checksums"));
     if (const Status status = look_for_damage(options.model, damage); !status.ok()) return fail(status);
   }
   const MemoryPlan plan = plan_memory(summary.value(), options);
-  options.json ? print_json(summary.value(), plan, damage) : print_text(summary.value(), plan, damage);
+  std::optional<BudgetTable> budgets;
+  if (summary->packed && summary->packed->experts > 0) {
+    auto made = plan_budgets(summary.value(), options.model, plan.kv, options.trace);
+    if (!made.ok()) return fail(made.status());
+    budgets = std::move(made).value();
+  }
+  options.json ? print_json(summary.value(), plan, damage, budgets) : print_text(summary.value(), plan, damage);
+  if (budgets && !options.json) print_budgets(*budgets);
   for (const std::string& fault : damage.faults) std::fprintf(stderr, "foregate inspect: %s\n", fault.c_str());
   return damage.faults.empty() ? 0 : 1;
 }

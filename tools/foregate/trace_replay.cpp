@@ -4,6 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "engine/model/summary.h"
+#include "engine/runtime/cost_report.h"
+#include "tools/foregate/model_costs.h"
 #include "tools/foregate/trace_commands.h"
 
 namespace foregate {
@@ -95,9 +98,12 @@ void add_replay_options(CLI::App& app, ReplayArguments& arguments) {
       ->delimiter(',');
   app.add_option("--start", arguments.start, "what is in memory at first: trace (as it was), cold or warm")
       ->check(CLI::IsMember({"trace", "cold", "warm"}));
+  CLI::Option* model =
+      app.add_option("--model", arguments.model, "packed model: stalls by the costs measured beside it");
   app.add_option("--bandwidth", arguments.bandwidth, "bytes/s of the disk, to estimate stalls, e.g. 800MB")
       ->transform(CLI::AsSizeValue(true))
-      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 60));
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 60))
+      ->excludes(model);
   app.add_option("-o,--output", arguments.format, "md or json")->check(CLI::IsMember({"md", "json"}));
 }
 
@@ -107,6 +113,15 @@ Status run_replay(const ReplayArguments& arguments) {
   RETURN_IF_ERROR(each_step(trace, [&future](const TraceStep& step) { add_uses(step, future); }));
   std::optional<CostModel> costs;
   std::string stalls_by;
+  if (!arguments.model.empty()) {
+    ASSIGN_OR_RETURN(const ModelSummary summary, summarize(local_files(), arguments.model, {}));
+    if (!summary.packed) return invalid_argument(arguments.model + " is not packed", "model");
+    if (trace.info.weights_id != 0 && trace.info.weights_id != summary.packed->weights_id) {
+      return invalid_argument(arguments.trace + " is of other weights than " + arguments.model, "model");
+    }
+    ASSIGN_OR_RETURN(costs, costs_beside(arguments.model, summary.packed->weights_id));
+    stalls_by = costs_text(*costs);
+  }
   if (arguments.bandwidth > 0) {
     costs = cost_of_bandwidth(static_cast<double>(arguments.bandwidth));
     stalls_by = std::to_string(arguments.bandwidth) + " bytes/s and no computation";
