@@ -18,16 +18,12 @@
 #include "engine/experts/eviction.h"
 #include "engine/experts/expert_table.h"
 #include "engine/experts/lookahead_gate.h"
+#include "engine/experts/slot_plan.h"
 #include "engine/experts/slot_pool.h"
 #include "engine/experts/transfer.h"
 #include "kernels/api/device.h"
 
 namespace foregate {
-
-// A layer of a prompt needs most experts. It loads so many at a time, and hands them out in that order: what was used
-// is judged by the policy beside the rest before the next load takes a slot. So a prompt passes through few slots
-// instead of emptying all, and what it leaves there does not depend on the timing of its reads.
-inline constexpr std::size_t kPromptWindow = 8;
 
 // The flavour in which boot and tests leave all experts of every model on disk, with evict_at_release.
 #ifdef FOREGATE_EVICT_AT_RELEASE

@@ -100,8 +100,14 @@ void Replay::run_layer(const TraceStep& step, const TraceLayer& layer) {
   figures_.misses += missing.size();
   figures_.missed_bytes += missing.size() * pool.bytes;
   if (options_.costs != nullptr) add_stall(layer, missing.size());
-  if (!layer.streamed && !missing.empty()) load(pool, missing, layer.layer);
+  const bool prompt = step.phase == UsePhase::kPrefill;
+  if (!layer.streamed && prompt) load_of_prompt(pool, missing, layer.layer);
+  if (!layer.streamed && !prompt) load(pool, missing, layer.layer);
   for (const std::int32_t expert : distinct_.experts) needed_[numbers_.at({layer.layer, ExpertId{expert}})] = false;
+}
+
+bool Replay::goes_later(const Victim& a, const Victim& b) {
+  return a.value != b.value ? a.value > b.value : b.key < a.key;
 }
 
 // What may be given up, the first to go last: experts that the layer does not need, or those of it that already ran.
@@ -111,8 +117,7 @@ std::vector<Replay::Victim> Replay::victims(const Pool& pool, LayerId layer, boo
     const bool needed = key.layer == layer && needed_[numbers_.at(key)];
     if (!needed || of_layer) all.push_back({policy_->keep_value(key), key});
   }
-  std::sort(all.begin(), all.end(),
-            [](const Victim& a, const Victim& b) { return a.value != b.value ? a.value > b.value : b.key < a.key; });
+  std::sort(all.begin(), all.end(), goes_later);
   return all;
 }
 
@@ -128,13 +133,49 @@ void Replay::load(Pool& pool, std::vector<ExpertKey>& missing, LayerId layer) {
       looked = true;
       const ExpertKey victim = may_go.back().key;
       may_go.pop_back();
-      resident_[numbers_.at(victim)] = false;
-      pool.held.erase(std::find(pool.held.begin(), pool.held.end(), victim));
-      ++figures_.evictions;
+      evict(pool, victim);
     }
     pool.held.push_back(key);
     resident_[numbers_.at(key)] = true;
   }
+}
+
+// kPromptWindow loads at a time; what was there is given back first, then each load in turn, and may go for the next
+// one.
+void Replay::load_of_prompt(Pool& pool, const std::vector<ExpertKey>& missing, LayerId layer) {
+  if (missing.empty()) return;
+  std::vector<Victim> may_go = victims(pool, layer, false);
+  std::vector<ExpertKey> in_use;  // in the order in which they are given back
+  for (const std::int32_t expert : distinct_.experts) {
+    const ExpertKey key{layer, ExpertId{expert}};
+    if (resident_[numbers_.at(key)]) in_use.push_back(key);
+  }
+  const std::size_t here = in_use.size();
+  std::size_t begun = 0;
+  const auto begin = [&](std::size_t used) {
+    for (; begun < missing.size() && begun - used < kPromptWindow; ++begun) {
+      if (pool.held.size() == pool.slots && may_go.empty()) return;
+      if (pool.held.size() == pool.slots) {
+        evict(pool, may_go.back().key);
+        may_go.pop_back();
+      }
+      pool.held.push_back(missing[begun]);
+      resident_[numbers_.at(missing[begun])] = true;
+      in_use.push_back(missing[begun]);
+    }
+  };
+  begin(0);
+  for (std::size_t i = 0; i < in_use.size(); ++i) {
+    const Victim given_back{policy_->keep_value(in_use[i]), in_use[i]};
+    may_go.insert(std::lower_bound(may_go.begin(), may_go.end(), given_back, goes_later), given_back);
+    begin(i < here ? 0 : i - here + 1);
+  }
+}
+
+void Replay::evict(Pool& pool, ExpertKey key) {
+  resident_[numbers_.at(key)] = false;
+  pool.held.erase(std::find(pool.held.begin(), pool.held.end(), key));
+  ++figures_.evictions;
 }
 
 // Loads begin together; what is there is computed meanwhile, and each late one when it arrives. What is not covered is

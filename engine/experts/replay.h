@@ -72,6 +72,9 @@ class Replay {
   void fill(const TraceInfo& info);
   void run_layer(const TraceStep& step, const TraceLayer& layer);
   void load(Pool& pool, std::vector<ExpertKey>& missing, LayerId layer);
+  void load_of_prompt(Pool& pool, const std::vector<ExpertKey>& missing, LayerId layer);
+  void evict(Pool& pool, ExpertKey key);
+  static bool goes_later(const Victim& a, const Victim& b);
   std::vector<Victim> victims(const Pool& pool, LayerId layer, bool of_layer) const;
   void add_stall(const TraceLayer& layer, std::uint64_t missed);
 

@@ -14,6 +14,11 @@
 
 namespace foregate {
 
+// A layer of a prompt needs most experts. It loads so many at a time, and hands them out in that order: what was used
+// is judged by the policy beside the rest before the next load takes a slot. So a prompt passes through few slots
+// instead of emptying all, and what it leaves there does not depend on the timing of its reads.
+inline constexpr std::size_t kPromptWindow = 8;
+
 using ExpertSizes = std::map<std::uint64_t, std::size_t>;  // bytes of an expert -> experts of that size
 
 struct SlotGroup {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/experts/eviction.h"
-#include "engine/experts/expert_store.h"
+#include "engine/experts/slot_plan.h"
 
 namespace foregate {
 
