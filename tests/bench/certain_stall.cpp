@@ -242,6 +242,7 @@ void compare(const Options& options, double gbps) {
   std::printf("tokens/s %6.1f -> %6.1f; MB/token %5.3f -> %5.3f; in time %2.0f %%\n", median(off_rate), median(on_rate),
               without.bytes * each, with.bytes * each,
               100.0 * static_cast<double>(with.useful) / static_cast<double>(with.hints));
+  std::fflush(stdout);
 }
 
 Options parse(int argc, char** argv) {

@@ -132,6 +132,25 @@ class Offload(unittest.TestCase):
             print(f"{mode} {distance}: right {seen['moe_lookahead_guesses_right_total']:.0f} of "
                   f"{seen['moe_lookahead_guesses_total']:.0f}, hints {seen['moe_hints_total']:.0f}")
 
+    def test_certain_routes_change_no_text(self):
+        out = OPTIONS.work / "pregated"
+        done = foregate("pack", OPTIONS.model.parent / "demo-pregated", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with Served(out) as served:
+            want = self.answer(served, model="pregated")
+        for mode in ("off", "shadow", "auto"):
+            with Served(out, "--expert-memory", "30%", "--lookahead", mode) as served:
+                self.assertEqual(self.answer(served, model="pregated"), want)
+                seen = figures(served)
+            self.assertEqual(seen["moe_certain_experts_total"] > 0, mode != "off")
+            self.assertEqual(seen["moe_certain_experts_right_total"], seen["moe_certain_experts_total"])
+            self.assertEqual(seen["moe_certain_hints_total"] > 0, mode == "auto")
+            self.assertEqual(seen["moe_certain_hints_useful_total"] + seen["moe_certain_hints_late_total"],
+                             seen["moe_certain_hints_total"])
+            self.assertEqual(seen["moe_lookahead_guesses_total"], 0)
+            print(f"certain {mode}: {seen['moe_certain_experts_total']:.0f} experts, {seen['moe_certain_hints_total']:.0f} loads, "
+                  f"{seen['moe_certain_hints_useful_total']:.0f} in time")
+
     def flip(self, folder):
         """One bit in each expert."""
         files = sorted(folder.glob("*.fgw"))
