@@ -113,7 +113,7 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
   issue(LayerId{target}, ids, store);
 }
 
-void Lookahead::announce(const Step& step, LayerId target, const Route& route, ExpertStore& store) {
+void Lookahead::announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store) {
   if (options_.mode == LookaheadMode::kOff) return;
   announced_.assign(route.ids, route.ids + step.rows * step.config.router.top_k);
   std::sort(announced_.begin(), announced_.end());

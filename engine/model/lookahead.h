@@ -35,7 +35,7 @@ class Lookahead {
   // layer ahead, asks the store for what is worth it. Prompts are passed over.
   void after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store);
   // Layer `target`, which runs next of all MoE layers, is routed to these experts.
-  void announce(const Step& step, LayerId target, const Route& route, ExpertStore& store);
+  void announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store);
   // Layer `target`'s router on the residual stream as it is now: [rows, top_k] ids by falling score. At the target's
   // own place it gives what the layer routes.
   std::span<const std::int32_t> run_router(const Step& step, const LayerWeights& target);

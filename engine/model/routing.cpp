@@ -5,7 +5,7 @@
 namespace foregate {
 namespace {
 
-void run(const Step& step, const LayerWeights& layer, View2<const float> x, const Route& out) {
+void run(const Step& step, const LayerWeights& layer, View2<const float> x, const ExpertRoute& out) {
   layer.router.route(step.ops, step.stream, x, step.scratch.router_logits, out.ids, out.weights);
   step.stream.synchronize();  // the ids are read on the host
 }

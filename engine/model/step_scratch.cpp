@@ -41,7 +41,7 @@ void carve(const ModelConfig& config, std::int64_t rows, Carver& carver, StepScr
   carver.take(s.v, rows * config.kv_width());
   carver.take(s.attended, rows * config.q_width());
   carver.take(s.router_logits, rows * config.router.experts);
-  for (Route* route : {&s.route, &s.next_route}) {
+  for (ExpertRoute* route : {&s.route, &s.next_route}) {
     carver.take(route->weights, rows * config.router.top_k);
     carver.take(route->ids, rows * config.router.top_k);
   }

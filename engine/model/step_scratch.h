@@ -14,7 +14,7 @@
 namespace foregate {
 
 // Where a layer's rows go: [R, top_k] each, by falling score.
-struct Route {
+struct ExpertRoute {
   float* weights = nullptr;
   std::int32_t* ids = nullptr;
 };
@@ -32,8 +32,8 @@ struct StepScratch {
   float* v = nullptr;              // [R, kv_heads * head_dim]
   float* attended = nullptr;       // [R, heads * head_dim]
   float* router_logits = nullptr;  // [R, experts]
-  Route route;                     // of the layer that runs
-  Route next_route;                // of the one after it, where that is known before (routing.h)
+  ExpertRoute route;               // of the layer that runs
+  ExpertRoute next_route;          // of the one after it, where that is known before (routing.h)
   float* expert_out = nullptr;     // [R * top_k, hidden]
   float* ffn_inner = nullptr;      // [max over layers of assignments * intermediate]
   float* shared_out = nullptr;     // [R, hidden]

@@ -104,7 +104,7 @@ Result<int> Transformer::run_moe(const Step& step, LayerId id) {
   return run_moe_resident(step, id, *weights_);
 }
 
-void Transformer::announce(const Step& step, LayerId id, const Route& route) {
+void Transformer::announce(const Step& step, LayerId id, const ExpertRoute& route) {
   if (weights_->store && lookahead_) lookahead_->announce(step, id, route, *weights_->store);
 }
 

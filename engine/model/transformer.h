@@ -62,7 +62,7 @@ class Transformer final : public Model {
 
  private:
   Result<int> run_moe(const Step& step, LayerId id);
-  void announce(const Step& step, LayerId id, const Route& route);
+  void announce(const Step& step, LayerId id, const ExpertRoute& route);
 
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;
