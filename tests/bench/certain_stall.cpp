@@ -15,6 +15,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -58,8 +59,12 @@ class LinkQueue final : public ReadQueue {
   explicit LinkQueue(double bytes_per_second) : bytes_per_second_(bytes_per_second) {}
   std::string_view name() const override { return "link"; }
   std::size_t depth() const override { return kExpertReadDepth; }
-  std::size_t in_flight() const override { return reads_.size(); }
+  std::size_t in_flight() const override {
+    std::lock_guard lock(mutex_);
+    return reads_.size();
+  }
   void submit(std::span<const ReadOp> ops) override {
+    std::lock_guard lock(mutex_);
     for (const ReadOp& op : ops) {
       const std::chrono::duration<double> takes(static_cast<double>(op.out.size()) / bytes_per_second_);
       free_ = std::max(free_, Clock::now()) + std::chrono::duration_cast<Clock::duration>(takes);
@@ -67,12 +72,14 @@ class LinkQueue final : public ReadQueue {
     }
   }
   void wait(std::vector<ReadEnd>& ends, std::chrono::microseconds limit) override {
-    thread_local const int precise = ::prctl(PR_SET_TIMERSLACK, 1);
-    if (precise != 0 || reads_.empty()) return;
-    std::this_thread::sleep_until(std::min(reads_.front().end, Clock::now() + limit));
-    while (!reads_.empty() && reads_.front().end <= Clock::now()) {
-      const ReadOp& op = reads_.front().op;
-      ends.push_back({op.tag, op.file->read(op.offset, op.out)});
+    thread_local const int refused = ::prctl(PR_SET_TIMERSLACK, 1);  // else sleep ends 50 us late
+    if (refused != 0) stop("no precise sleep");
+    const std::optional<Read> first = front();
+    if (!first) return;
+    std::this_thread::sleep_until(std::min(first->end, Clock::now() + limit));
+    for (auto read = front(); read && read->end <= Clock::now(); read = front()) {
+      ends.push_back({read->op.tag, read->op.file->read(read->op.offset, read->op.out)});
+      std::lock_guard lock(mutex_);
       reads_.pop_front();
     }
   }
@@ -82,7 +89,12 @@ class LinkQueue final : public ReadQueue {
     ReadOp op;
     Clock::time_point end;
   };
+  std::optional<Read> front() const {
+    std::lock_guard lock(mutex_);
+    return reads_.empty() ? std::nullopt : std::optional(reads_.front());
+  }
   double bytes_per_second_;
+  mutable std::mutex mutex_;
   Clock::time_point free_;
   std::deque<Read> reads_;
 };

@@ -137,10 +137,10 @@ class Offload(unittest.TestCase):
         done = foregate("pack", OPTIONS.model.parent / "demo-pregated", out)
         self.assertEqual(done.returncode, 0, done.stderr)
         with Served(out) as served:
-            want = self.answer(served, model="pregated")
+            want = self.answer(served)
         for mode in ("off", "shadow", "auto"):
             with Served(out, "--expert-memory", "30%", "--lookahead", mode) as served:
-                self.assertEqual(self.answer(served, model="pregated"), want)
+                self.assertEqual(self.answer(served), want)
                 seen = figures(served)
             self.assertEqual(seen["moe_certain_experts_total"] > 0, mode != "off")
             self.assertEqual(seen["moe_certain_experts_right_total"], seen["moe_certain_experts_total"])
