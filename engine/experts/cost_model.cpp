@@ -143,12 +143,14 @@ void CostModel::observe(std::uint64_t bytes, double seconds, double read_bytes, 
   const double expected = table_bytes_per_second(read_bytes, in_flight);
   if (!positive(expected) || !positive(rate)) return;
   const double factor = std::clamp(expected / rate, 1 / kMostFactor, kMostFactor);
-  const double weight = 1 - std::exp(-seconds / kForgetSeconds);
+  const auto weight = [](double of_seconds) { return 1 - std::exp(-of_seconds / kForgetSeconds); };
   // A table that was just measured counts as one observation that agrees with it.
   if (observed_factor == 0) observed_factor = 1.0;
   if (observed_bytes_per_second == 0) observed_bytes_per_second = rate;
-  observed_factor += weight * (factor - observed_factor);
-  observed_bytes_per_second += weight * (rate - observed_bytes_per_second);
+  // The factor weighs by what was expected, the bandwidth by what it took: so both are of sums, however uneven the
+  // loads.
+  observed_factor += weight(static_cast<double>(bytes) / expected) * (factor - observed_factor);
+  observed_bytes_per_second += weight(seconds) * (rate - observed_bytes_per_second);
 }
 
 CostModel cost_of_bandwidth(double bytes_per_second) {

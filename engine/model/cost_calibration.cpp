@@ -6,6 +6,7 @@
 #include <functional>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -99,11 +100,10 @@ std::vector<std::uint64_t> Calibration::sizes() const {
   return sizes;
 }
 
+// The store's own, and others for who wants to choose another.
 std::vector<std::uint32_t> Calibration::depths() const {
-  std::vector<std::uint32_t> depths;
-  for (std::uint32_t depth = 1; depth < options_.depth; depth *= 2) depths.push_back(depth);
-  depths.push_back(options_.depth);
-  return depths;
+  std::set<std::uint32_t> depths = {1, 2, 4, 8, options_.depth};
+  return {depths.begin(), depths.end()};
 }
 
 Status Calibration::measure_disk() {
@@ -209,7 +209,7 @@ Status Calibration::measure_kernels() {
 }
 
 Result<CostModel> Calibration::run() {
-  const std::uint64_t buffer = sizes().back() * options_.depth;
+  const std::uint64_t buffer = sizes().back() * depths().back();
   ASSIGN_OR_RETURN(buffers_, take_pages(device_, buffer));
   RETURN_IF_ERROR(measure_disk());
   const std::uint64_t least = std::max<std::uint64_t>(largest_, kMatrixCols * 4 * kRowInterleave);

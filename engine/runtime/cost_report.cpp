@@ -7,7 +7,10 @@
 namespace foregate {
 
 std::string costs_text(const CostModel& costs) {
-  const ReadCost& large = costs.reads.back();
+  ReadCost large = costs.reads.back();  // as the store reads
+  for (const ReadCost& read : costs.reads) {
+    if (read.bytes == large.bytes && read.depth == costs.depth) large = read;
+  }
   char text[320];
   std::snprintf(text, sizeof text,
                 "reads of %.0f KiB %.0f MB/s at depth %u, one takes %.2f ms; memory %.1f GB/s (%.1f beside reads)",

@@ -77,6 +77,9 @@ TEST(CostModel, LearnsFromLoadsAndForgets) {
   EXPECT_NEAR(costs.observed_bytes_per_second, 1.5e8, 1e3);
   for (int i = 0; i < 1000; ++i) costs.observe(30'000'000, 0.1, 1 << 20, 1);
   EXPECT_NEAR(costs.load_seconds(1, 1 << 20), before, 1e-6) << "the disk is what it was";
+  for (int i = 0; i < 20'000; ++i) costs.observe(3'000'000, i % 2 == 0 ? 0.01 : 0.03, 1 << 20, 1);
+  EXPECT_NEAR(costs.observed_factor, 2.0, 0.01) << "40 ms where 20 were expected";
+  EXPECT_NEAR(costs.observed_bytes_per_second, 1.5e8, 1e6);
   for (int i = 0; i < 1000; ++i) costs.observe(1, 10.0, 1 << 20, 1);
   EXPECT_LE(costs.load_seconds(1, 1 << 20), 65 * before);
   EXPECT_TRUE(costs.check().ok());

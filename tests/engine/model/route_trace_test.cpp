@@ -116,7 +116,8 @@ struct Case {
 };
 std::vector<Case> cases() {
   std::vector<Case> all = {{demo_dir(), 5, {0.2, 0.5, 1.0}}};
-  for (const char* name : {"mixtral-gqa-top2", "olmoe-mha-top8", "qwen2-moe-mixed-layers", "qwen3-moe-top4-norm"}) {
+  for (const char* name : {"mixtral-gqa-top2", "olmoe-mha-top8", "qwen2-moe-mixed-layers", "qwen3-moe-top4-norm",
+                           "pregated-top2-norm", "smallthinker-sigmoid-layouts"}) {
     all.push_back({golden_dir(name), 3, {0.6, 1.0}});
   }
   return all;
