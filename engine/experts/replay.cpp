@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
+#include <utility>
 
-#include "kernels/api/check.h"
+#include "engine/experts/expert_store.h"
 
 namespace foregate {
 
@@ -90,92 +92,51 @@ void Replay::run_layer(const TraceStep& step, const TraceLayer& layer) {
                  .experts = distinct_.experts,
                  .rows = distinct_.rows});
   Pool& pool = pools_[pool_of_[static_cast<std::size_t>(layer.layer.value)]];
-  std::vector<ExpertKey> missing;
+  found_.clear();
+  missing_.clear();
   for (const std::int32_t expert : distinct_.experts) {
     const ExpertKey key{layer.layer, ExpertId{expert}};
     needed_[numbers_.at(key)] = true;
-    if (!resident_[numbers_.at(key)]) missing.push_back(key);
+    (resident_[numbers_.at(key)] ? found_ : missing_).push_back(key);
   }
-  figures_.hits += distinct_.experts.size() - missing.size();
-  figures_.misses += missing.size();
-  figures_.missed_bytes += missing.size() * pool.bytes;
-  if (options_.costs != nullptr) add_stall(layer, missing.size());
-  const bool prompt = step.phase == UsePhase::kPrefill;
-  if (!layer.streamed && prompt) load_of_prompt(pool, missing, layer.layer);
-  if (!layer.streamed && !prompt) load(pool, missing, layer.layer);
+  figures_.hits += found_.size();
+  figures_.misses += missing_.size();
+  figures_.missed_bytes += missing_.size() * pool.bytes;
+  if (options_.costs != nullptr) add_stall(layer, missing_.size());
+  if (!layer.streamed && !missing_.empty()) load(pool, step, layer.layer);
   for (const std::int32_t expert : distinct_.experts) needed_[numbers_.at({layer.layer, ExpertId{expert}})] = false;
 }
 
-bool Replay::goes_later(const Victim& a, const Victim& b) {
-  return a.value != b.value ? a.value > b.value : b.key < a.key;
-}
-
-// What may be given up, the first to go last: experts that the layer does not need, or those of it that already ran.
-std::vector<Replay::Victim> Replay::victims(const Pool& pool, LayerId layer, bool of_layer) const {
-  std::vector<Victim> all;
+// In the order of the store: what was found is used first, the last expert before the others; loads begin in the order
+// of the experts, of a prompt kPromptWindow at most before the first of them was used; what was used may give way.
+void Replay::load(Pool& pool, const TraceStep& step, LayerId layer) {
+  std::set<std::pair<double, ExpertKey>> may_go;
   for (const ExpertKey key : pool.held) {
-    const bool needed = key.layer == layer && needed_[numbers_.at(key)];
-    if (!needed || of_layer) all.push_back({policy_->keep_value(key), key});
+    if (key.layer != layer || !needed_[numbers_.at(key)]) may_go.insert({policy_->keep_value(key), key});
   }
-  std::sort(all.begin(), all.end(), goes_later);
-  return all;
-}
-
-// Slot by slot in the order of the experts, as the store does; when every slot holds an expert of the layer, those have
-// run and give way to the next wave.
-void Replay::load(Pool& pool, std::vector<ExpertKey>& missing, LayerId layer) {
-  std::vector<Victim> may_go;
-  bool looked = false;
-  for (const ExpertKey key : missing) {
-    if (pool.held.size() == pool.slots) {
-      if (!looked) may_go = victims(pool, layer, false);
-      if (may_go.empty()) may_go = victims(pool, layer, true);
-      looked = true;
-      const ExpertKey victim = may_go.back().key;
-      may_go.pop_back();
-      evict(pool, victim);
-    }
-    pool.held.push_back(key);
-    resident_[numbers_.at(key)] = true;
-  }
-}
-
-// kPromptWindow loads at a time; what was there is given back first, then each load in turn, and may go for the next
-// one.
-void Replay::load_of_prompt(Pool& pool, const std::vector<ExpertKey>& missing, LayerId layer) {
-  if (missing.empty()) return;
-  std::vector<Victim> may_go = victims(pool, layer, false);
-  std::vector<ExpertKey> in_use;  // in the order in which they are given back
-  for (const std::int32_t expert : distinct_.experts) {
-    const ExpertKey key{layer, ExpertId{expert}};
-    if (resident_[numbers_.at(key)]) in_use.push_back(key);
-  }
-  const std::size_t here = in_use.size();
+  const std::size_t window = step.phase == UsePhase::kPrefill ? kPromptWindow : missing_.size();
   std::size_t begun = 0;
   const auto begin = [&](std::size_t used) {
-    for (; begun < missing.size() && begun - used < kPromptWindow; ++begun) {
-      if (pool.held.size() == pool.slots && may_go.empty()) return;
+    for (; begun < missing_.size() && begun - used < window; ++begun) {
       if (pool.held.size() == pool.slots) {
-        evict(pool, may_go.back().key);
-        may_go.pop_back();
+        if (may_go.empty()) return;
+        const ExpertKey victim = may_go.begin()->second;
+        may_go.erase(may_go.begin());
+        resident_[numbers_.at(victim)] = false;
+        pool.held.erase(std::find(pool.held.begin(), pool.held.end(), victim));
+        ++figures_.evictions;
       }
-      pool.held.push_back(missing[begun]);
-      resident_[numbers_.at(missing[begun])] = true;
-      in_use.push_back(missing[begun]);
+      pool.held.push_back(missing_[begun]);
+      resident_[numbers_.at(missing_[begun])] = true;
     }
   };
+  const auto use = [&](ExpertKey key, std::size_t used) {
+    may_go.insert({policy_->keep_value(key), key});
+    begin(used);
+  };
   begin(0);
-  for (std::size_t i = 0; i < in_use.size(); ++i) {
-    const Victim given_back{policy_->keep_value(in_use[i]), in_use[i]};
-    may_go.insert(std::lower_bound(may_go.begin(), may_go.end(), given_back, goes_later), given_back);
-    begin(i < here ? 0 : i - here + 1);
-  }
-}
-
-void Replay::evict(Pool& pool, ExpertKey key) {
-  resident_[numbers_.at(key)] = false;
-  pool.held.erase(std::find(pool.held.begin(), pool.held.end(), key));
-  ++figures_.evictions;
+  for (auto key = found_.rbegin(); key != found_.rend() && begun < missing_.size(); ++key) use(*key, 0);
+  for (std::size_t i = 0; begun < missing_.size(); ++i) use(missing_[i], i + 1);
 }
 
 // Loads begin together; what is there is computed meanwhile, and each late one when it arrives. What is not covered is

@@ -1,8 +1,8 @@
 // What a tier of another size or policy would have hit, from a trace (trace.h): drives an eviction policy over slots as
 // ExpertStore does, without the bytes. Pure simulation, one thread; equal traces, equal counts. With the budget and
-// policy that recorded the trace the counts are the engine's own, as long as no loads ahead were issued and a layer's
-// experts fit into the slots; wider layers come in waves, whose order a disk decides, and are counted as if every load
-// took the same time.
+// policy that recorded the trace the counts are the engine's own, as long as no loads ahead were issued and the experts
+// of a decode step's layer fit into the slots; wider ones come in waves, whose order a disk decides, and are counted as
+// if loads ended in the order in which they began.
 #pragma once
 
 #include <cstdint>
@@ -64,18 +64,10 @@ class Replay {
     std::size_t slots = 0;
     std::vector<ExpertKey> held;
   };
-  struct Victim {
-    double value = 0;
-    ExpertKey key;
-  };
   Replay(const TraceInfo& info, const ReplayOptions& options);
   void fill(const TraceInfo& info);
   void run_layer(const TraceStep& step, const TraceLayer& layer);
-  void load(Pool& pool, std::vector<ExpertKey>& missing, LayerId layer);
-  void load_of_prompt(Pool& pool, const std::vector<ExpertKey>& missing, LayerId layer);
-  void evict(Pool& pool, ExpertKey key);
-  static bool goes_later(const Victim& a, const Victim& b);
-  std::vector<Victim> victims(const Pool& pool, LayerId layer, bool of_layer) const;
+  void load(Pool& pool, const TraceStep& step, LayerId layer);
   void add_stall(const TraceLayer& layer, std::uint64_t missed);
 
   ReplayOptions options_;
@@ -87,6 +79,8 @@ class Replay {
   std::vector<bool> resident_;        // by expert number
   std::vector<bool> needed_;          // likewise: by the layer that runs
   DistinctExperts distinct_;
+  std::vector<ExpertKey> found_;    // by the layer that runs, ascending
+  std::vector<ExpertKey> missing_;  // likewise
   ReplayFigures figures_;
 };
 

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "engine/experts/trace_summary.h"
 #include "tests/engine/experts/slow_tier.h"
 #include "tests/engine/experts/store_driver.h"
@@ -75,6 +77,32 @@ TEST(Replay, CountsWhatTheStoreCounts) {
       EXPECT_EQ(figures.slots, stats.slots);
       EXPECT_EQ(figures.tokens, 80u);
       EXPECT_EQ(figures.hits > 0, slots > 4 || std::string(policy) != "lru");
+    }
+  }
+}
+
+// Prompts pass through the slots a few at a time, wide ones too.
+TEST(Replay, CountsPromptsAsTheStoreDoes) {
+  made::Disk disk({.count = 24, .pages = {1, 1, 1}, .top_k = 3});
+  const TraceInfo info = info_of(disk.table().experts, 3);
+  for (const char* policy : {"lru", "lfu", "score"}) {
+    for (const std::uint64_t slots : {4, 7, 12, 24, 40}) {
+      SCOPED_TRACE(std::string(policy) + " " + std::to_string(slots));
+      auto uses = made_uses({.layers = 3, .experts = 24, .top_k = 3, .tokens = 120, .skew = 0.6, .sticky = 0.3});
+      for (MadeUse& use : uses) {
+        if (use.step % 10 > 2) continue;
+        use.phase = UsePhase::kPrefill;
+        for (std::int32_t e = static_cast<std::int32_t>(use.step % 10); e < 24; e += 2) use.experts.push_back(e);
+        std::sort(use.experts.begin(), use.experts.end());
+        use.experts.erase(std::unique(use.experts.begin(), use.experts.end()), use.experts.end());
+        use.rows.assign(use.experts.size(), 1);
+      }
+      made::StoreDriver driver(disk, {.budget_bytes = slots * kDirectPage, .policy = policy});
+      for (const MadeUse& use : uses) ASSERT_TRUE(driver.run(use).ok());
+      const ReplayFigures figures = replay_slots(info, steps_of(uses), policy, slots);
+      EXPECT_EQ(figures.hits, driver.store->stats().hits);
+      EXPECT_EQ(figures.misses, driver.store->stats().misses);
+      EXPECT_EQ(figures.evictions, driver.store->stats().evictions);
     }
   }
 }

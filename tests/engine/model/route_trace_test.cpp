@@ -111,11 +111,11 @@ std::uint64_t expert_bytes(const MemoryFiles& disk) {
 
 struct Case {
   std::string dir;
-  std::size_t prompt;          // rows whose experts fit into the slots
+  std::size_t prompt;          // rows; of the demo model more than the slots hold experts of, too
   std::vector<double> shares;  // of all experts
 };
 std::vector<Case> cases() {
-  std::vector<Case> all = {{demo_dir(), 5, {0.2, 0.5, 1.0}}};
+  std::vector<Case> all = {{demo_dir(), 5, {0.2, 0.5, 1.0}}, {demo_dir(), 40, {0.12, 0.4}}};
   for (const char* name : {"mixtral-gqa-top2", "olmoe-mha-top8", "qwen2-moe-mixed-layers", "qwen3-moe-top4-norm",
                            "pregated-top2-norm", "smallthinker-sigmoid-layouts"}) {
     all.push_back({golden_dir(name), 3, {0.6, 1.0}});
@@ -151,7 +151,7 @@ TEST(RouteTrace, AReplayCountsWhatTheStoreCounted) {
           EXPECT_EQ(figures.evictions, stats.evictions);
           EXPECT_EQ(figures.slots, stats.slots);
           EXPECT_EQ(figures.missed_bytes, stats.transfer.bytes - (warm ? stats.slot_bytes : 0));
-          EXPECT_GT(stats.hits, 0u);
+          EXPECT_EQ(stats.hits > 0, share > 0.12 || warm || std::string(policy) != "lru");
           if (share < 1) {
             EXPECT_GT(stats.evictions, 0u);
           }
