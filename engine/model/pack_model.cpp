@@ -113,6 +113,7 @@ class UnitPacker final : public UnitSource {
   }
 
   Status write(std::size_t unit, PackedWriter& writer) override {
+    if (!begun_) begin(unit);
     for (std::size_t t = 0; t < plan_.unit_items[unit].size(); ++t) {
       const std::uint64_t offset = plan_.index.units[unit].tensors[t].offset;
       RETURN_IF_ERROR(pack_item(plan_.items[plan_.unit_items[unit][t]], offset, writer));
@@ -121,16 +122,25 @@ class UnitPacker final : public UnitSource {
   }
 
  private:
+  // All units from here on are written.
+  void begin(std::size_t unit) {
+    std::vector<const WeightItem*> order;
+    for (; unit < plan_.unit_items.size(); ++unit) {
+      for (const std::size_t i : plan_.unit_items[unit]) order.push_back(&plan_.items[i]);
+    }
+    packer_.begin(order);
+    begun_ = true;
+  }
+
   Status pack_item(const WeightItem& item, std::uint64_t offset, PackedWriter& writer) {
-    RETURN_IF_ERROR(packer_.open(item));
-    const std::int64_t step = packer_.piece_rows();
-    for (std::int64_t row = 0; row < item.rows; row += step) {
-      const std::int64_t rows = std::min(step, item.rows - row);
+    for (std::int64_t row = 0; row < item.rows;) {
+      const std::int64_t rows = std::min(piece_rows(item), item.rows - row);
       packed_.resize(static_cast<std::size_t>(packed_bytes(item.format, rows, item.cols)));
-      RETURN_IF_ERROR(packer_.pack(row, rows, packed_.data()));
+      RETURN_IF_ERROR(packer_.pack(item, row, packed_.data()).status());
+      row += rows;
       RETURN_IF_ERROR(writer.write(offset, packed_));
       offset += packed_.size();
-      const std::int64_t done = done_bytes_ + source_bytes(item, row + rows);
+      const std::int64_t done = done_bytes_ + source_bytes(item, row);
       if (progress_) progress_("pack", static_cast<double>(done) / static_cast<double>(total_bytes_));
     }
     done_bytes_ += source_bytes(item);
@@ -141,6 +151,7 @@ class UnitPacker final : public UnitSource {
   WeightPacker packer_;
   const PackProgress& progress_;
   std::vector<std::byte> packed_;
+  bool begun_ = false;
   std::int64_t done_bytes_ = 0;
   std::int64_t total_bytes_ = 0;
 };

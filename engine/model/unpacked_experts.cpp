@@ -18,12 +18,15 @@ std::uint64_t UnpackedExperts::aligned_bytes(const WeightItem& item) {
 }
 
 Status UnpackedExperts::fill(ExpertKey key, std::byte* to) {
-  for (const WeightItem& item : items_.at(key)) {
-    RETURN_IF_ERROR(packer_.open(item));
-    const std::int64_t step = packer_.piece_rows();
-    for (std::int64_t row = 0; row < item.rows; row += step) {
-      const std::int64_t rows = std::min(step, item.rows - row);
-      RETURN_IF_ERROR(packer_.pack(row, rows, to + packed_bytes(item.format, row, item.cols)));
+  const std::vector<WeightItem>& items = items_.at(key);
+  std::vector<const WeightItem*> order;
+  for (const WeightItem& item : items) order.push_back(&item);
+  packer_.begin(order);
+  for (const WeightItem& item : items) {
+    for (std::int64_t row = 0; row < item.rows;) {
+      ASSIGN_OR_RETURN(const std::int64_t rows,
+                       packer_.pack(item, row, to + packed_bytes(item.format, row, item.cols)));
+      row += rows;
     }
     to += aligned_bytes(item);
   }

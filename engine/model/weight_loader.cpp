@@ -35,12 +35,11 @@ class Loader {
 
 // Pieces are packed one after another, so the source is never held whole.
 Status Loader::pack(const WeightItem& item, std::byte* packed) {
-  RETURN_IF_ERROR(packer_.open(item));
-  const std::int64_t step = packer_.piece_rows();
-  for (std::int64_t row = 0; row < item.rows; row += step) {
-    const std::int64_t rows = std::min(step, item.rows - row);
-    RETURN_IF_ERROR(packer_.pack(row, rows, packed + packed_bytes(item.format, row, item.cols)));
-    const auto done = done_bytes_ + static_cast<std::uint64_t>(source_bytes(item, row + rows));
+  for (std::int64_t row = 0; row < item.rows;) {
+    ASSIGN_OR_RETURN(const std::int64_t rows,
+                     packer_.pack(item, row, packed + packed_bytes(item.format, row, item.cols)));
+    row += rows;
+    const auto done = done_bytes_ + static_cast<std::uint64_t>(source_bytes(item, row));
     if (progress_) progress_(done, total_bytes_);
   }
   done_bytes_ += static_cast<std::uint64_t>(source_bytes(item));
@@ -52,7 +51,12 @@ Status Loader::pack(const WeightItem& item, std::byte* packed) {
 
 // One allocation per layer, one for what lies outside the layers.
 Status Loader::load(const std::vector<WeightItem>& items, Device& device, ModelWeights& weights) {
-  for (const WeightItem& item : items) total_bytes_ += static_cast<std::uint64_t>(source_bytes(item));
+  std::vector<const WeightItem*> order;
+  for (const WeightItem& item : items) {
+    total_bytes_ += static_cast<std::uint64_t>(source_bytes(item));
+    order.push_back(&item);
+  }
+  packer_.begin(order);
   for (std::size_t first = 0; first < items.size();) {
     std::size_t last = first;
     std::int64_t bytes = 0;
@@ -67,6 +71,7 @@ Status Loader::load(const std::vector<WeightItem>& items, Device& device, ModelW
     }
   }
   if (const std::string note = packer_.rounding_note(); !note.empty()) log_warn(note);
+  weights.how_loaded = "packed while loading, " + packer_.reading_note();
   return {};
 }
 
@@ -101,7 +106,6 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
   } else {
     Loader loader(index, ops, stream, progress);
     RETURN_IF_ERROR(loader.load(now, device, *weights));
-    weights->how_loaded = "packed while loading";
   }
   count_step_bytes(config, items, *weights);
   if (experts != nullptr)

@@ -1,91 +1,67 @@
 #include "engine/model/weight_packer.h"
 
-#include <algorithm>
 #include <cstring>
-#include <numeric>
+#include <memory>
+#include <utility>
 
 #include "kernels/api/blocks.h"
+#include "kernels/api/check.h"
 
 namespace foregate {
-namespace {
 
-constexpr std::int64_t kTransientBytes = 16 << 20;  // source bytes held at a time, where 16 rows fit
-
-std::int64_t row_bytes(const WeightItem& item) {
-  return dtype_row_bytes(source_type(item), item.cols);
-}
-
-}  // namespace
-
-Status WeightPacker::open(const WeightItem& item) {
-  item_ = &item;
-  stored_.reset();
-  if (!item.stored) return {};
-  ASSIGN_OR_RETURN(stored_, Int4Rows::open(index_, *item.stored));
-  rounded_scales_ += stored_->rounded_scales();
-  return {};
-}
-
-std::int64_t WeightPacker::piece_rows() const {
-  // With paired rows, whole heads as well.
-  const std::int64_t unit = std::lcm<std::int64_t>(kRowInterleave, std::max(item_->paired_rows, 1));
-  return std::min(item_->rows, std::max(kTransientBytes / row_bytes(*item_) / unit * unit, unit));
-}
-
-// The rows of blocks in buffer_ as f32: for a router, or an expert of which another part is not quantized.
-const float* WeightPacker::widen(DType type, std::int64_t rows, std::int64_t cols) {
-  widened_.resize(static_cast<std::size_t>(rows * cols));
-  for (std::int64_t r = 0; r < rows; ++r) {
-    dequantize_row(type, buffer_.data() + r * dtype_row_bytes(type, cols), cols, widened_.data() + r * cols);
+// Rows of blocks as f32: for a router, or an expert of which another part is not quantized.
+const float* WeightPacker::widen(const Piece& piece) {
+  const DType type = source_type(*piece.item);
+  const std::int64_t cols = piece.item->cols;
+  widened_.resize(static_cast<std::size_t>(piece.rows * cols));
+  for (std::int64_t r = 0; r < piece.rows; ++r) {
+    dequantize_row(type, piece.bytes.get() + r * dtype_row_bytes(type, cols), cols, widened_.data() + r * cols);
   }
   return widened_.data();
 }
 
 // Rows of each head from rope pairs (0, d/2, 1, d/2 + 1, ...) to the order in which rope takes halves. Rows are whole
 // blocks, so that moving them changes no value.
-void WeightPacker::order_rows(std::int64_t rows) {
-  ordered_.resize(buffer_.size());
-  const std::int64_t head_rows = item_->paired_rows;
+void WeightPacker::order_rows(Piece& piece) {
+  auto ordered = std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(piece.size));
+  const std::int64_t head_rows = piece.item->paired_rows;
   const std::int64_t half = head_rows / 2;
-  const std::int64_t bytes = row_bytes(*item_);
-  for (std::int64_t row = 0; row < rows; ++row) {
+  const std::int64_t bytes = dtype_row_bytes(source_type(*piece.item), piece.item->cols);
+  for (std::int64_t row = 0; row < piece.rows; ++row) {
     const std::int64_t at = row % head_rows;
     const std::int64_t from = row - at + 2 * (at % half) + at / half;
-    std::memcpy(ordered_.data() + row * bytes, buffer_.data() + from * bytes, static_cast<std::size_t>(bytes));
+    std::memcpy(ordered.get() + row * bytes, piece.bytes.get() + from * bytes, static_cast<std::size_t>(bytes));
   }
-  buffer_.swap(ordered_);
+  piece.bytes = std::move(ordered);
 }
 
-// Fills buffer_ with rows of the item.
-Status WeightPacker::read(std::int64_t row, std::int64_t rows) {
-  const std::int64_t bytes = row_bytes(*item_);
-  buffer_.resize(static_cast<std::size_t>(rows * bytes));
-  if (stored_) return stored_->read(row, rows, buffer_.data());
-  return index_.read(*item_->entry, item_->begin + static_cast<std::uint64_t>(row * bytes), buffer_);
-}
-
-Status WeightPacker::pack(std::int64_t row, std::int64_t rows, std::byte* packed) {
-  RETURN_IF_ERROR(read(row, rows));
-  if (item_->paired_rows > 0) order_rows(rows);
-  PackWeightArgs args{.source = buffer_.data(),
-                      .source_type = source_type(*item_),
-                      .rows = rows,
-                      .cols = item_->cols,
-                      .format = item_->format,
+Result<std::int64_t> WeightPacker::pack(const WeightItem& item, std::int64_t row, std::byte* packed) {
+  ASSIGN_OR_RETURN(Piece* const piece, reader_.next());
+  CHECK(piece->item == &item && piece->row == row);
+  if (item.paired_rows > 0) order_rows(*piece);
+  PackWeightArgs args{.source = piece->bytes.get(),
+                      .source_type = source_type(item),
+                      .rows = piece->rows,
+                      .cols = item.cols,
+                      .format = item.format,
                       .packed = packed};
-  if (is_quantized(dtype_format(args.source_type)) && !is_quantized(item_->format)) {
-    args.source = widen(args.source_type, rows, item_->cols);
+  if (is_quantized(dtype_format(args.source_type)) && !is_quantized(item.format)) {
+    args.source = widen(*piece);
     args.source_type = DType::kF32;
   }
   ops_.pack_weight(stream_, args);
   stream_.synchronize();
-  return {};
+  return piece->rows;
 }
 
 std::string WeightPacker::rounding_note() const {
-  if (rounded_scales_ == 0) return {};
-  return "weights: " + std::to_string(rounded_scales_) +
+  if (reader_.rounded_scales() == 0) return {};
+  return "weights: " + std::to_string(reader_.rounded_scales()) +
          " scales of quantized matrices were rounded to f16, which changes a weight by at most 2^-11 of it";
+}
+
+std::string WeightPacker::reading_note() const {
+  return std::to_string(reader_.ready()) + " of " + std::to_string(reader_.pieces()) + " pieces read ahead";
 }
 
 }  // namespace foregate

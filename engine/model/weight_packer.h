@@ -1,15 +1,15 @@
-// Brings rows of a planned weight from the files into the packed layout, a bounded piece at a time. What the loader and
-// `foregate pack` share.
+// Brings rows of planned weights from the files into the packed layout, a bounded piece at a time: while one is packed
+// the next ones are read. What the loader, `foregate pack` and experts of a model that is not packed share.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/model/piece_reader.h"
 #include "engine/model/weight_plan.h"
-#include "engine/weights/int4_rows.h"
 #include "engine/weights/tensor_index.h"
 #include "kernels/api/op_table.h"
 
@@ -17,33 +17,29 @@ namespace foregate {
 
 class WeightPacker {
  public:
-  WeightPacker(const TensorIndex& index, const OpTable& ops, Stream& stream)
-      : index_(index), ops_(ops), stream_(stream) {}
+  // `read_threads`: 0 reads between packing, with the same bytes.
+  WeightPacker(const TensorIndex& index, const OpTable& ops, Stream& stream, int read_threads = kPieceThreads)
+      : ops_(ops), stream_(stream), reader_(index, read_threads) {}
 
-  // Turns to an item, which must stay where it is while it is packed.
-  Status open(const WeightItem& item);
-  // Rows of one piece of it, the last one may have fewer: whole blocks of 16, and whole heads where rows are paired, of
-  // at most 16 MiB of source where one such fits.
-  std::int64_t piece_rows() const;
-  // Packs rows [row, row + rows), a piece, to `packed`: packed_bytes(item.format, rows, item.cols) bytes.
-  Status pack(std::int64_t row, std::int64_t rows, std::byte* packed);
+  // The items that will be packed, whole and in this order. They must stay where they are meanwhile. Up to kAheadBytes
+  // of their source are held, and what widening a piece or putting its rows in order takes.
+  void begin(const std::vector<const WeightItem*>& items) { reader_.begin(items); }
+  // Packs the next piece, which is rows [row, row + its rows) of `item`, to `packed`: packed_bytes(item.format, rows,
+  // item.cols) bytes. Gives its rows: piece_rows(item), or what is left.
+  Result<std::int64_t> pack(const WeightItem& item, std::int64_t row, std::byte* packed);
 
   // A line for the log when values of the items so far were rounded; else empty.
   std::string rounding_note() const;
+  // How many pieces had been read when they were wanted: "41 of 48 pieces read ahead".
+  std::string reading_note() const;
 
  private:
-  Status read(std::int64_t row, std::int64_t rows);
-  void order_rows(std::int64_t rows);
-  const float* widen(DType type, std::int64_t rows, std::int64_t cols);
+  void order_rows(Piece& piece);
+  const float* widen(const Piece& piece);
 
-  const TensorIndex& index_;
   const OpTable& ops_;
   Stream& stream_;
-  const WeightItem* item_ = nullptr;
-  std::optional<Int4Rows> stored_;
-  std::int64_t rounded_scales_ = 0;
-  std::vector<std::byte> buffer_;
-  std::vector<std::byte> ordered_;
+  PieceReader reader_;
   std::vector<float> widened_;
 };
 

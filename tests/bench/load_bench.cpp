@@ -1,7 +1,8 @@
-// Loading a packed model against the disk: seconds from opening the directory to weights in memory, next to the seconds
-// of reading the same files with O_DIRECT into a buffer that is used again, taken in turn. Both go past the page cache.
+// Loading a model against the disk: seconds from opening it to weights in memory, next to the seconds of reading the
+// same files with O_DIRECT into a buffer that is used again, taken in turn. A packed model is read past the page cache;
+// of another one the files are dropped from it before each round.
 //
-//   load_bench PACKED_DIR [--rounds N] [--raw-requests N] [--raw-piece BYTES] [--no-verify]
+//   load_bench MODEL [--quantization F] [--rounds N] [--raw-requests N] [--raw-piece BYTES] [--no-verify]
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@ struct Options {
   int raw_requests = 4;
   std::size_t raw_piece = std::size_t{4} << 20;
   bool verify = true;
+  WeightPlanOptions weights;
 };
 
 double seconds_of(const std::function<void()>& body) {
@@ -69,6 +71,14 @@ void read_raw(const std::string& path, const Options& options) {
   ::close(fd);
 }
 
+// Drops a file from the page cache, as far as the system allows it.
+void drop_cached(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) stop(path + ": cannot be opened");
+  ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  ::close(fd);
+}
+
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
@@ -81,6 +91,9 @@ Options parse(int argc, char** argv) {
     const bool more = i + 1 < argc;
     if (word == "--no-verify") {
       options.verify = false;
+    } else if (word == "--quantization" && more) {
+      options.weights.quantization = quantization_named(argv[++i]);
+      if (!options.weights.quantization) stop("unknown quantization");
     } else if (word == "--rounds" && more) {
       options.rounds = std::atoi(argv[++i]);
     } else if (word == "--raw-requests" && more) {
@@ -92,7 +105,8 @@ Options parse(int argc, char** argv) {
     }
   }
   if (options.dir.empty())
-    stop("usage: load_bench PACKED_DIR [--rounds N] [--raw-requests N] [--raw-piece BYTES] [--no-verify]");
+    stop(
+        "usage: load_bench MODEL [--quantization F] [--rounds N] [--raw-requests N] [--raw-piece BYTES] [--no-verify]");
   return options;
 }
 
@@ -100,21 +114,28 @@ void run(const Options& options) {
   std::string error;
   const Backend backend = make_backend({}, &error);
   const auto stream = backend.device->create_stream();
-  const PackedModel packed = must(PackedModel::open(local_files(), options.dir));
+  std::vector<std::string> paths;
   double bytes = 0.0;
-  for (const PackedDataFile& file : packed.index().files) bytes += static_cast<double>(file.bytes);
+  {
+    const OpenModel model = must(open_model(local_files(), options.dir));
+    for (std::size_t i = 0; i < model.index.shards(); ++i) {
+      paths.push_back(model.index.shard(i).path());
+      bytes += static_cast<double>(model.index.shard(i).size());
+    }
+  }
   std::vector<double> raw;
   std::vector<double> load;
   std::vector<double> ratio;
   for (int round = 0; round < options.rounds; ++round) {
     raw.push_back(seconds_of([&] {
-      for (const PackedDataFile& file : packed.index().files) read_raw(options.dir + "/" + file.name, options);
+      for (const std::string& path : paths) read_raw(path, options);
     }));
+    for (const std::string& path : paths) drop_cached(path);
     std::unique_ptr<ModelWeights> weights;
     load.push_back(seconds_of([&] {
       const OpenModel model = must(open_model(local_files(), options.dir));
-      weights =
-          must(load_weights(model.config, model.index, *backend.device, backend.ops, *stream, {}, {}, options.verify));
+      weights = must(load_weights(model.config, model.index, *backend.device, backend.ops, *stream, options.weights, {},
+                                  options.verify));
     }));
     ratio.push_back(load.back() / raw.back());
     std::printf("round %d: raw %.2f s (%.3f GB/s), load %.2f s (%.3f GB/s), %.3fx\n", round, raw.back(),
@@ -123,7 +144,7 @@ void run(const Options& options) {
   }
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);
-  std::printf("median of %d: raw %.3f GB/s, load %.3f GB/s, load over raw %.3fx; peak memory over weights %.3fx\n",
+  std::printf("median of %d: raw %.3f GB/s, load %.3f GB/s, load over raw %.3fx; peak memory over files %.3fx\n",
               options.rounds, bytes / median(raw) * 1e-9, bytes / median(load) * 1e-9, median(ratio),
               static_cast<double>(usage.ru_maxrss) * 1024.0 / bytes);
 }
