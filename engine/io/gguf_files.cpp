@@ -81,7 +81,7 @@ Status open_followers(const FileSystem& files, const std::string& path, std::int
   }
   const std::string stem = path.substr(0, path.size() - kSplitEnding);
   for (std::int64_t i = 1; i < count; ++i) {
-    ASSIGN_OR_RETURN(auto file, files.open(stem + split_ending(i, count)));
+    ASSIGN_OR_RETURN(auto file, files.open_direct(stem + split_ending(i, count)));
     ASSIGN_OR_RETURN(GgufHeader header, read_gguf_header(*file));
     RETURN_IF_ERROR(check_place(*file, header, {i, count}));
     model.tensors.push_back(std::move(header.tensors));
@@ -94,7 +94,7 @@ Status open_followers(const FileSystem& files, const std::string& path, std::int
 
 Result<GgufModel> open_gguf(const FileSystem& files, const std::string& path) {
   GgufModel model;
-  ASSIGN_OR_RETURN(auto file, files.open(path));
+  ASSIGN_OR_RETURN(auto file, files.open_direct(path));
   ASSIGN_OR_RETURN(model.header, read_gguf_header(*file));
   ASSIGN_OR_RETURN(const SplitPlace place, place_by_metadata(*file, model.header));
   if (place.number != 0) {

@@ -29,6 +29,37 @@ std::int64_t piece_rows(const WeightItem& item) {
   return std::min(item.rows, std::max(kPieceBytes / bytes_of(item, 1) / unit * unit, unit));
 }
 
+bool PieceRing::grow(std::int64_t bytes) {
+  CHECK(empty());
+  if (bytes <= bytes_) return true;
+  memory_.reset();
+  memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kDirectPage, static_cast<std::size_t>(bytes))));
+  bytes_ = memory_ != nullptr ? bytes : 0;
+  return memory_ != nullptr;
+}
+
+// Behind what was taken last, or at the beginning; -1: nowhere.
+std::int64_t PieceRing::place_for(std::int64_t bytes) const {
+  if (empty()) return bytes <= bytes_ ? 0 : -1;
+  const std::int64_t first = taken_.front();
+  if (end_ <= first) return end_ + bytes <= first ? end_ : -1;
+  if (end_ + bytes <= bytes_) return end_;
+  return bytes <= first ? 0 : -1;
+}
+
+std::byte* PieceRing::take(std::int64_t bytes) {
+  const std::int64_t place = place_for(bytes);
+  CHECK(place >= 0);
+  taken_.push_back(place);
+  end_ = place + bytes;
+  return memory_.get() + place;
+}
+
+void PieceRing::give_back() {
+  CHECK(!empty());
+  taken_.pop_front();
+}
+
 PieceReader::PieceReader(const TensorIndex& index, int threads) : index_(index) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
 }
@@ -48,26 +79,33 @@ void PieceReader::begin(const std::vector<const WeightItem*>& items) {
     started_ = plan_.size();  // nothing new is started
     done_.wait(lock, [this] { return busy_ == 0; });
     slots_.clear();
-    give_back();
-    held_bytes_ = 0;
+    current_ = {};
+    ring_.clear();
     stored_.reset();
     plan_.clear();
+    std::int64_t memory = 0;
     for (const WeightItem* item : items) {
       const std::int64_t step = piece_rows(*item);
       for (std::int64_t row = 0; row < item->rows; row += step) {
         plan_.push_back({item, row, std::min(step, item->rows - row)});
+        memory += memory_of(plan_.back());
       }
     }
+    ring_.grow(std::min(memory, 2 * piece_memory(kPieceBytes)));  // without memory, reading says so
     started_ = given_ = 0;
   }
   work_.notify_all();
 }
 
+std::int64_t PieceReader::memory_of(const Place& place) {
+  return piece_memory(bytes_of(*place.item, place.rows));
+}
+
 // With the mutex held. A piece that alone is more than all may have waits until nothing else is held.
 bool PieceReader::may_start() const {
   if (started_ == plan_.size()) return false;
-  const Place& place = plan_[started_];
-  return held_bytes_ == 0 || held_bytes_ + bytes_of(*place.item, place.rows) <= kAheadBytes;
+  const std::int64_t memory = memory_of(plan_[started_]);
+  return ring_.fits(memory) || (ring_.empty() && memory > ring_.bytes());
 }
 
 std::shared_ptr<PieceReader::Stored> PieceReader::stored_of(const WeightItem& item) {
@@ -83,21 +121,30 @@ std::shared_ptr<PieceReader::Stored> PieceReader::stored_of(const WeightItem& it
 PieceReader::Slot PieceReader::start() {
   const Place& place = plan_[started_++];
   Slot slot;
-  slot.piece = {place.item, place.row, place.rows, bytes_of(*place.item, place.rows), nullptr};
+  slot.piece.item = place.item;
+  slot.piece.row = place.row;
+  slot.piece.rows = place.rows;
+  slot.piece.size = bytes_of(*place.item, place.rows);
   slot.stored = stored_of(*place.item);
-  held_bytes_ += slot.piece.size;
+  const std::int64_t memory = memory_of(place);
+  if (ring_.empty() && !ring_.grow(memory)) {
+    slot.status = resource_exhausted("no memory to read " + place.item->name);
+  } else {
+    slot.piece.bytes = ring_.take(memory);
+  }
   return slot;
 }
 
 // Without it.
 Status PieceReader::read(Slot& slot) {
+  RETURN_IF_ERROR(slot.status);
   Piece& piece = slot.piece;
   const WeightItem& item = *piece.item;
   const auto size = static_cast<std::size_t>(piece.size);
-  piece.bytes = std::make_unique_for_overwrite<std::byte[]>(size);
   if (slot.stored == nullptr) {
-    return index_.read(*item.entry, item.begin + static_cast<std::uint64_t>(bytes_of(item, piece.row)),
-                       {piece.bytes.get(), size});
+    const std::uint64_t begin = item.begin + static_cast<std::uint64_t>(bytes_of(item, piece.row));
+    ASSIGN_OR_RETURN(piece.bytes, index_.read_pages(*item.entry, begin, size, piece.bytes));
+    return {};
   }
   Stored& stored = *slot.stored;
   std::lock_guard lock(stored.mutex);
@@ -110,7 +157,7 @@ Status PieceReader::read(Slot& slot) {
     std::lock_guard all(mutex_);
     rounded_scales_ += stored.rows->rounded_scales();
   }
-  return stored.rows->read(piece.row, piece.rows, piece.bytes.get());
+  return stored.rows->read(piece.row, piece.rows, piece.bytes);
 }
 
 void PieceReader::work() {
@@ -132,7 +179,7 @@ void PieceReader::work() {
 
 // With the mutex held.
 void PieceReader::give_back() {
-  held_bytes_ -= current_.piece.size;
+  if (current_.piece.bytes != nullptr) ring_.give_back();
   current_ = {};
 }
 

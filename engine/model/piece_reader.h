@@ -6,6 +6,8 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -21,8 +23,13 @@
 namespace foregate {
 
 inline constexpr std::int64_t kPieceBytes = std::int64_t{16} << 20;  // of one piece, where 16 rows fit
-inline constexpr std::int64_t kAheadBytes = 2 * kPieceBytes;         // of all that are held; one piece may have more
-inline constexpr int kPieceThreads = 2;
+inline constexpr std::int64_t kAheadBytes = 2 * kPieceBytes;         // of all that are held
+inline constexpr int kPieceThreads = 4;
+
+// Memory of one piece.
+inline constexpr std::int64_t piece_memory(std::int64_t bytes) {
+  return static_cast<std::int64_t>(TensorIndex::page_buffer_bytes(static_cast<std::size_t>(bytes)));
+}
 
 // Rows of one piece of an item, the last one may have fewer: whole blocks of 16, and whole heads where rows are paired.
 std::int64_t piece_rows(const WeightItem& item);
@@ -31,8 +38,29 @@ struct Piece {
   const WeightItem* item = nullptr;
   std::int64_t row = 0;
   std::int64_t rows = 0;
-  std::int64_t size = 0;               // in bytes
-  std::unique_ptr<std::byte[]> bytes;  // rows of source_type(*item)
+  std::int64_t size = 0;       // in bytes
+  std::byte* bytes = nullptr;  // rows of source_type(*item)
+};
+
+// Memory that is taken and given back in one order, in a ring. Not safe to share.
+class PieceRing {
+ public:
+  // Nothing may be taken. False: no memory.
+  bool grow(std::int64_t bytes);
+  std::int64_t bytes() const { return bytes_; }
+  bool empty() const { return taken_.empty(); }
+  bool fits(std::int64_t bytes) const { return place_for(bytes) >= 0; }
+  std::byte* take(std::int64_t bytes);  // which fit
+  void give_back();                     // what was taken first
+  void clear() { taken_.clear(); }
+
+ private:
+  std::int64_t place_for(std::int64_t bytes) const;
+
+  std::unique_ptr<std::byte, void (*)(void*)> memory_{nullptr, std::free};
+  std::int64_t bytes_ = 0;
+  std::int64_t end_ = 0;            // of what was taken last
+  std::deque<std::int64_t> taken_;  // where each begins
 };
 
 class PieceReader {
@@ -67,6 +95,7 @@ class PieceReader {
 
   bool may_start() const;
   Slot start();
+  static std::int64_t memory_of(const Place& place);
   Status read(Slot& slot);
   void work();
   void give_back();
@@ -81,7 +110,7 @@ class PieceReader {
   std::size_t given_ = 0;              // likewise
   std::size_t busy_ = 0;               // pieces being read
   std::map<std::size_t, Slot> slots_;  // started and not given, by place in the plan
-  std::int64_t held_bytes_ = 0;        // of slots_ and current_
+  PieceRing ring_;                     // holds slots_ and current_
   std::shared_ptr<Stored> stored_;     // of the piece that was started last
   std::int64_t rounded_scales_ = 0;
   bool stop_ = false;

@@ -22,7 +22,7 @@ class WeightPacker {
       : ops_(ops), stream_(stream), reader_(index, read_threads) {}
 
   // The items that will be packed, whole and in this order. They must stay where they are meanwhile. Up to kAheadBytes
-  // of their source are held, and what widening a piece or putting its rows in order takes.
+  // of their source are held, where 16 rows fit in kPieceBytes, and what widening a piece or ordering its rows takes.
   void begin(const std::vector<const WeightItem*>& items) { reader_.begin(items); }
   // Packs the next piece, which is rows [row, row + its rows) of `item`, to `packed`: packed_bytes(item.format, rows,
   // item.cols) bytes. Gives its rows: piece_rows(item), or what is left.
@@ -34,12 +34,13 @@ class WeightPacker {
   std::string reading_note() const;
 
  private:
-  void order_rows(Piece& piece);
-  const float* widen(const Piece& piece);
+  const std::byte* order_rows(const Piece& piece);
+  const float* widen(const Piece& piece, const std::byte* rows);
 
   const OpTable& ops_;
   Stream& stream_;
   PieceReader reader_;
+  std::vector<std::byte> ordered_;
   std::vector<float> widened_;
 };
 

@@ -145,7 +145,7 @@ Status TensorIndex::add_listed_shards(const FileSystem& files, const std::string
 }
 
 Status TensorIndex::add_shard(const FileSystem& files, const std::string& path) {
-  ASSIGN_OR_RETURN(auto file, files.open(path));
+  ASSIGN_OR_RETURN(auto file, files.open_direct(path));
   ASSIGN_OR_RETURN(auto entries, read_safetensors_header(*file));
   for (TensorEntry& entry : entries) {
     entry.shard = static_cast<std::uint32_t>(files_.size());
@@ -173,13 +173,41 @@ const TensorEntry* TensorIndex::find(std::string_view name) const {
   return at != entries_->end() && at->name == name ? &*at : nullptr;
 }
 
+namespace {
+
+Status of_tensor(const TensorEntry& entry, Status status) {
+  if (status.ok()) return status;
+  return Status(status.code(), "tensor \"" + printable(entry.name) + "\": " + status.message(), entry.name);
+}
+
+}  // namespace
+
 Status TensorIndex::read(const TensorEntry& entry, std::uint64_t begin, std::span<std::byte> out) const {
   if (begin > entry.bytes || out.size() > entry.bytes - begin) {
     return internal_error(path_of(entry) + ": read past the end of tensor " + printable(entry.name));
   }
-  Status status = shard(entry.shard).read(entry.offset + begin, out);
-  if (status.ok()) return status;
-  return Status(status.code(), "tensor \"" + printable(entry.name) + "\": " + status.message(), entry.name);
+  return of_tensor(entry, shard(entry.shard).read(entry.offset + begin, out));
+}
+
+Result<std::byte*> TensorIndex::read_pages(const TensorEntry& entry, std::uint64_t begin, std::size_t size,
+                                           std::byte* buffer) const {
+  const File& file = shard(entry.shard);
+  if (!file.direct()) {
+    RETURN_IF_ERROR(read(entry, begin, {buffer, size}));
+    return buffer;
+  }
+  if (begin > entry.bytes || size > entry.bytes - begin) {
+    return internal_error(path_of(entry) + ": read past the end of tensor " + printable(entry.name));
+  }
+  const std::uint64_t offset = entry.offset + begin;
+  const std::uint64_t first = offset / kDirectPage * kDirectPage;
+  const std::uint64_t pages_end = (offset + size + kDirectPage - 1) / kDirectPage * kDirectPage;
+  const std::size_t bytes = std::min(pages_end, file.size()) - first;
+  const std::size_t whole = bytes / kDirectPage * kDirectPage;
+  RETURN_IF_ERROR(of_tensor(entry, file.read(first, {buffer, whole})));
+  // The file ends within a page.
+  if (whole < bytes) RETURN_IF_ERROR(of_tensor(entry, file.read(first + whole, {buffer + whole, bytes - whole})));
+  return buffer + (offset - first);
 }
 
 }  // namespace foregate

@@ -41,6 +41,11 @@ class TensorIndex {
 
   // Fills `out` with the tensor's bytes from `begin`; the range must lie inside the tensor.
   Status read(const TensorEntry& entry, std::uint64_t begin, std::span<std::byte> out) const;
+  // Reads `size` bytes from `begin` by whole pages of the file, past the page cache where the file allows it, into
+  // `buffer`: page_buffer_bytes(size) bytes at a multiple of kDirectPage. Gives the place of the first one in it.
+  Result<std::byte*> read_pages(const TensorEntry& entry, std::uint64_t begin, std::size_t size,
+                                std::byte* buffer) const;
+  static constexpr std::size_t page_buffer_bytes(std::size_t size) { return (size / kDirectPage + 3) * kDirectPage; }
 
  private:
   Status add_shard(const FileSystem& files, const std::string& path);

@@ -71,6 +71,28 @@ class Words final : public FileSystem {
   mutable WordsFile* file = nullptr;
 };
 
+TEST(PieceRing, GivesPlacesThatDoNotMeet) {
+  PieceRing ring;
+  EXPECT_FALSE(ring.fits(4096));
+  ASSERT_TRUE(ring.grow(10 * 4096));
+  std::byte* const first = ring.take(6 * 4096);
+  EXPECT_FALSE(ring.fits(5 * 4096));
+  EXPECT_EQ(ring.take(3 * 4096), first + 6 * 4096);
+  EXPECT_FALSE(ring.fits(2 * 4096));
+  ring.give_back();
+  EXPECT_FALSE(ring.fits(7 * 4096));
+  EXPECT_EQ(ring.take(6 * 4096), first);  // round the end, up to what is taken still
+  EXPECT_FALSE(ring.fits(4096));
+  ring.give_back();
+  EXPECT_EQ(ring.take(4 * 4096), first + 6 * 4096);
+  EXPECT_FALSE(ring.fits(1));
+  ring.give_back();
+  ring.give_back();
+  EXPECT_TRUE(ring.empty());
+  EXPECT_TRUE(ring.fits(10 * 4096));
+  EXPECT_FALSE(ring.fits(10 * 4096 + 1));
+}
+
 class PieceReaderTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -101,7 +123,7 @@ class PieceReaderTest : public ::testing::Test {
         auto word = static_cast<std::uint32_t>((item->name == "b" ? kRows * kCols : 0) + row * kCols);
         std::int64_t wrong = 0;
         for (std::int64_t i = 0; i < (*piece)->size / 4; ++i, ++word) {
-          wrong += std::memcmp((*piece)->bytes.get() + 4 * i, &word, 4) != 0;
+          wrong += std::memcmp((*piece)->bytes + 4 * i, &word, 4) != 0;
         }
         EXPECT_EQ(wrong, 0);
         row += (*piece)->rows;
