@@ -1,4 +1,4 @@
-// Rows of floats straight into the packed layout of q8_0, q4_0 and q4_k. kernels/api/quantize.cpp says what is
+// Rows of floats straight into the packed layout of q8_0, q4_0, q4_k and q6_k. kernels/api/quantize.cpp says what is
 // computed, one block after another; here the sixteen rows of a packed block are lanes, and every lane does the
 // operations of that file in its order, so that the bytes are the same. Lanes are vectors of the compiler of the
 // processor's width.
@@ -107,12 +107,12 @@ FOREGATE_INLINE Wide to_code(Wide v, Wide low, Wide high) {
 }
 
 // x of a group: [column][row], a row in each lane. Every search below is one of quantize.cpp with the same name.
-template <int kLow, int kHigh>
+template <int kLow, int kHigh, int kCount>
 FOREGATE_INLINE Wide search_scale(const float* x) {
   const Wide low = spread(kLow);
   const Wide high = spread(kHigh);
   Wide most = get<Wide>(x);
-  for (int i = 1; i < kQuantGroup; ++i) {
+  for (int i = 1; i < kCount; ++i) {
     const Wide v = get<Wide>(x + i * kLanes);
     most = magnitude(v) > magnitude(most) ? v : most;
   }
@@ -122,7 +122,7 @@ FOREGATE_INLINE Wide search_scale(const float* x) {
     const Wide factor = spread(static_cast<float>(kLow) + 0.1f * static_cast<float>(step)) / most;
     Wide xl = {};
     Wide ll = {};
-    for (int i = 0; i < kQuantGroup; ++i) {
+    for (int i = 0; i < kCount; ++i) {
       const Wide v = get<Wide>(x + i * kLanes);
       const Wide l = to_code(v * factor, low, high);
       xl += v * l;
@@ -169,7 +169,7 @@ FOREGATE_INLINE AffineHalf fit(AffineSums s) {
 }
 
 FOREGATE_INLINE Wide inverse(Wide v) {
-  return (v != 0) & (magnitude(v) < __builtin_inff()) ? 1.0f / v : Wide{};
+  return ((v != 0) & (magnitude(v) < __builtin_inff())) ? 1.0f / v : Wide{};
 }
 
 // A group of kWideLanes rows as the affine searches read it.
@@ -262,17 +262,21 @@ inline void search_affine(const float* x, float most_code, float* scale, float* 
   put(minimum, flat ? bottom : as_floats({best.low.minimum, best.high.minimum}));
 }
 
-// `code(column)` gives whole numbers as floats; the codes of a group go where quant.h says, for kWideLanes rows.
+// `code(column)` gives whole numbers; the codes of a group go where quant.h says, for kWideLanes rows.
 template <class Code>
-FOREGATE_INLINE void put_nibbles(std::byte* codes, Code code) {
-  const auto whole = [&](int column) __attribute__((always_inline)) {
-    return __builtin_convertvector(code(column), WideInt);
-  };
+FOREGATE_INLINE void put_nibble_codes(std::byte* codes, Code code) {
   for (int c = 0; c < 4; ++c) {
     WideInt word = {};
-    for (int i = 0; i < 4; ++i) word |= (whole(4 * c + i) | whole(4 * c + i + 16) << 4) << 8 * i;
+    for (int i = 0; i < 4; ++i) word |= (code(4 * c + i) | code(4 * c + i + 16) << 4) << 8 * i;
     put(codes + 64 * c, word);
   }
+}
+
+// The same where they are held as floats.
+template <class Code>
+FOREGATE_INLINE void put_nibbles(std::byte* codes, Code code) {
+  put_nibble_codes(
+      codes, [&](int column) __attribute__((always_inline)) { return __builtin_convertvector(code(column), WideInt); });
 }
 
 // One unit of sixteen rows from x, [column][row].
@@ -303,7 +307,7 @@ struct UnitQuantizer {
   void q4_0() const {
     for (int first = 0; first < kLanes; first += kWideLanes) {
       const float* at = x + first;
-      const Wide factor = inverse(put_half(unit, first, search_scale<-8, 7>(at)));
+      const Wide factor = inverse(put_half(unit, first, search_scale<-8, 7, kQuantGroup>(at)));
       put_nibbles(
           unit + 32 + 4 * first, [&](int column) __attribute__((always_inline)) {
             return to_code(get<Wide>(at + column * kLanes) * factor, spread(-8), spread(7)) + 8.0f;
@@ -350,6 +354,45 @@ struct UnitQuantizer {
     }
   }
 
+  void q6_k() const {
+    for (int first = 0; first < kLanes; first += kWideLanes) {
+      Wide scales[16];
+      Wide most = {};
+      for (int g = 0; g < 16; ++g) {
+        scales[g] = search_scale<-32, 31, 16>(x + 16 * g * kLanes + first);
+        most = magnitude(scales[g]) > magnitude(most) ? scales[g] : most;
+      }
+      const Wide d = put_half(unit, first, most / -128.0f);
+      for (int g = 0; g < 8; ++g) k6_group(g, first, scales[2 * g], scales[2 * g + 1], d);
+    }
+  }
+
+  // 32 columns with a scale for each half of them.
+  void k6_group(int g, int first, Wide low_scale, Wide high_scale, Wide d) const {
+    std::byte* group = unit + 32 + g * (32 + 256 + 128);
+    const Wide scale_codes[2] = {to_code(low_scale * inverse(d), spread(-128), spread(127)),
+                                 to_code(high_scale * inverse(d), spread(-128), spread(127))};
+    const Wide factors[2] = {inverse(d * scale_codes[0]), inverse(d * scale_codes[1])};
+    put_bytes(group + first, scale_codes[0]);
+    put_bytes(group + kLanes + first, scale_codes[1]);
+    const float* at = x + g * kQuantGroup * kLanes + first;
+    WideInt codes[kQuantGroup];
+    for (int column = 0; column < kQuantGroup; ++column) {
+      const Wide code = to_code(get<Wide>(at + column * kLanes) * factors[column / 16], spread(-32), spread(31));
+      codes[column] = __builtin_convertvector(code, WideInt) + 32;
+    }
+    std::byte* low_bits = group + 32 + 4 * first;
+    put_nibble_codes(
+        low_bits, [&](int column) __attribute__((always_inline)) { return codes[column] & 15; });
+    for (int half = 0; half < 2; ++half) {
+      WideInt word = {};
+      for (int c = 0; c < 4; ++c) {
+        for (int i = 0; i < 4; ++i) word |= (codes[16 * half + 4 * c + i] >> 4) << (8 * i + 2 * c);
+      }
+      put(low_bits + 256 + 64 * half, word);
+    }
+  }
+
   // Writes halves of lanes [first, first + kWideLanes) and returns their values.
   static Wide put_half(std::byte* halves, int first, Wide v) {
     float values[kWideLanes];
@@ -370,7 +413,8 @@ struct UnitQuantizer {
 };
 
 constexpr bool quantizes_lanes(WeightFormat format) {
-  return format == WeightFormat::kQ8_0 || format == WeightFormat::kQ4_0 || format == WeightFormat::kQ4_K;
+  return format == WeightFormat::kQ8_0 || format == WeightFormat::kQ4_0 || format == WeightFormat::kQ4_K ||
+         format == WeightFormat::kQ6_K;
 }
 
 // Sixteen whole rows of one unit, whose values are all finite: [column][row].
@@ -379,7 +423,8 @@ inline void quantize_unit(WeightFormat format, const float* x, std::byte* unit) 
   switch (format) {
     case WeightFormat::kQ8_0: return quantizer.q8_0();
     case WeightFormat::kQ4_0: return quantizer.q4_0();
-    default: CHECK(format == WeightFormat::kQ4_K); quantizer.q4_k();
+    case WeightFormat::kQ4_K: return quantizer.q4_k();
+    default: CHECK(format == WeightFormat::kQ6_K); quantizer.q6_k();
   }
 }
 

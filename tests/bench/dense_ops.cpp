@@ -144,7 +144,8 @@ void add_rowwise(std::vector<OpBench>& benches) {
 void add_pack_weight(std::vector<OpBench>& benches) {
   std::vector<std::pair<DType, WeightFormat>> conversions;
   for (const WeightFormat format : kBenchFormats) conversions.emplace_back(format_dtype(format), format);
-  for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_K}) {
+  for (const WeightFormat format :
+       {WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_K, WeightFormat::kQ6_K}) {
     conversions.emplace_back(DType::kBF16, format);
   }
   for (const auto& [source, format] : conversions) {
