@@ -37,7 +37,7 @@ WeightFormat choose_format(WeightGroup group, DType stored, std::int64_t rows, s
   if (group == WeightGroup::kRouter || group == WeightGroup::kNorm) return WeightFormat::kF32;
   const WeightFormat same = dtype_format(stored);
   // One output (the gate of a shared expert) is not worth a block of sixteen.
-  if (!options.quantization || is_quantized(same) || rows == 1) return same;
+  if (!options.quantization || has_blocks(same) || rows == 1) return same;
   WeightFormat wanted = *options.quantization;
   const bool table = group == WeightGroup::kEmbedding || group == WeightGroup::kLmHead;
   if (table && wanted != WeightFormat::kQ8_0) wanted = WeightFormat::kQ6_K;

@@ -43,7 +43,7 @@ Result<std::int64_t> WeightPacker::pack(const WeightItem& item, std::int64_t row
                       .cols = item.cols,
                       .format = item.format,
                       .packed = packed};
-  if (is_quantized(dtype_format(args.source_type)) && !is_quantized(item.format)) {
+  if (has_blocks(dtype_format(args.source_type)) && !has_blocks(item.format)) {
     args.source = widen(*piece, rows);
     args.source_type = DType::kF32;
   }

@@ -16,7 +16,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 
 // Types that a matrix may have: scalars that the packer widens, and blocks that fill its rows.
 bool is_weight_type(DType type) {
-  return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16 || is_quantized(dtype_format(type));
+  return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16 || has_blocks(dtype_format(type));
 }
 
 std::string known_types() {
@@ -166,7 +166,7 @@ void Planner::vector(const std::string& name, std::int64_t size, WeightGroup gro
   const TensorEntry* entry = tensor(name, {size});
   if (entry == nullptr) return;
   const WeightFormat stored = dtype_format(*entry->dtype);
-  if (is_quantized(stored) || (entry->unit >= 0 && stored != WeightFormat::kF32)) {
+  if (has_blocks(stored) || (entry->unit >= 0 && stored != WeightFormat::kF32)) {
     status_ =
         unimplemented(index_.path_of(*entry) + ": vector \"" + name + "\" is stored as " + format_name(stored), name);
     return;

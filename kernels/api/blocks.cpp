@@ -89,11 +89,49 @@ std::uint16_t narrow_f16(float value) {
   return static_cast<std::uint16_t>(sign | half);
 }
 
+float widen_f8(std::uint8_t bits) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x80u) << 24;
+  const std::uint32_t magnitude = bits & 0x7fu;
+  if (magnitude == 0x7fu) return std::bit_cast<float>(sign | 0x7fc00000u);
+  // Shifted into place the exponent is 120 too small; the product is exact, subnormals included.
+  const float scaled = std::bit_cast<float>(magnitude << 20) * 0x1p120f;
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(scaled) | sign);
+}
+
+std::uint8_t narrow_f8(float value) {
+  std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  const auto sign = static_cast<std::uint8_t>(bits >> 24 & 0x80u);
+  bits &= 0x7fffffffu;
+  if (bits > 0x7f800000u) return static_cast<std::uint8_t>(sign | 0x7fu);
+  if (bits < 0x3c800000u) {
+    // Below 2^-6: adding 2^14 leaves the rounded multiple of 2^-9 in the low mantissa bits.
+    const float rounded = std::bit_cast<float>(bits) + 0x1p14f;
+    return static_cast<std::uint8_t>(sign | (std::bit_cast<std::uint32_t>(rounded) - 0x46800000u));
+  }
+  bits += 0x7ffffu + (bits >> 20 & 1u);
+  const std::uint32_t code = (bits - 0x3c000000u) >> 20;
+  return static_cast<std::uint8_t>(sign | (code < 0x7eu ? code : 0x7eu));
+}
+
+namespace {
+
+void dequantize_fp8(const std::uint8_t* block, float* out) {
+  float scale;
+  std::memcpy(&scale, block, sizeof scale);
+  for (int j = 0; j < dtype_block(DType::kFp8).elements; ++j) out[j] = scale * widen_f8(block[4 + j]);
+}
+
+}  // namespace
+
 void dequantize_row(DType type, const std::byte* row, std::int64_t cols, float* out) {
   const DTypeBlock block = dtype_block(type);
   CHECK(cols % block.elements == 0);
   const std::uint8_t* at = bytes_of(row);
   for (std::int64_t c = 0; c < cols; c += block.elements, at += block.bytes) {
+    if (type == DType::kFp8) {
+      dequantize_fp8(at, out + c);
+      continue;
+    }
     const Factors factors = read_factors(type, at);
     for (int g = 0; g < block.elements / kQuantGroup; ++g) {
       Group group;
@@ -126,11 +164,23 @@ void unpack_quantized_row(const PackedWeight& weight, std::int64_t row, float* o
   }
 }
 
+void unpack_fp8_row(const PackedWeight& weight, std::int64_t row, float* out) {
+  const FormatUnit unit = format_unit(weight.format);
+  const std::int64_t lane = row % kRowInterleave;
+  const std::uint8_t* from = bytes_of(weight.data) + row / kRowInterleave * (weight.cols / unit.cols) * unit.bytes;
+  for (std::int64_t c = 0; c < weight.cols; c += unit.cols, from += unit.bytes) {
+    float scale;
+    std::memcpy(&scale, from + 4 * lane, sizeof scale);
+    for (int j = 0; j < unit.cols; ++j) out[c + j] = scale * widen_f8(from[64 + kRowInterleave * j + lane]);
+  }
+}
+
 }  // namespace
 
 void unpack_row(const PackedWeight& weight, std::int64_t row, float* out) {
   CHECK(row >= 0 && row < weight.rows);
   if (is_quantized(weight.format)) return unpack_quantized_row(weight, row, out);
+  if (weight.format == WeightFormat::kFp8) return unpack_fp8_row(weight, row, out);
   const std::int64_t first = row / kRowInterleave * weight.cols * kRowInterleave + row % kRowInterleave;
   for (std::int64_t c = 0; c < weight.cols; ++c) {
     const std::int64_t at = first + c * kRowInterleave;

@@ -8,7 +8,8 @@
 namespace foregate {
 
 // The types from kQ8_0 on are blocks of a row as GGUF files hold them (ggml's block_q8_0, block_q4_K, ...):
-// codes and scales together, so they have a size per block and none per element.
+// codes and scales together, so they have a size per block and none per element. kFp8 is our own: an f32 scale and 128
+// bytes of kF8E4M3 (OCP 8-bit floating point, E4M3: no infinities, NaN is 0x7f and 0xff).
 enum class DType : std::uint8_t {
   kF32,
   kF16,
@@ -16,6 +17,7 @@ enum class DType : std::uint8_t {
   kI64,
   kI32,
   kU8,
+  kF8E4M3,
   kQ8_0,
   kQ4_0,
   kQ4_1,
@@ -24,6 +26,7 @@ enum class DType : std::uint8_t {
   kQ5_K,
   kQ6_K,
   kMxfp4,
+  kFp8,
 };
 
 // How a weight matrix is stored after packing (quant.h).
@@ -39,8 +42,9 @@ enum class WeightFormat : std::uint8_t {
   kQ5_K,
   kQ6_K,
   kMxfp4,
+  kFp8,
 };
-inline constexpr int kWeightFormats = 11;
+inline constexpr int kWeightFormats = 12;
 
 // Bytes of one element of a scalar DType; 0 for block types.
 constexpr int dtype_bytes(DType t) {
@@ -50,7 +54,8 @@ constexpr int dtype_bytes(DType t) {
     case DType::kF16:
     case DType::kBF16: return 2;
     case DType::kI64: return 8;
-    case DType::kU8: return 1;
+    case DType::kU8:
+    case DType::kF8E4M3: return 1;
     default: return 0;
   }
 }
@@ -70,6 +75,7 @@ constexpr DTypeBlock dtype_block(DType t) {
     case DType::kQ5_K: return {256, 176};
     case DType::kQ6_K: return {256, 210};
     case DType::kMxfp4: return {32, 17};
+    case DType::kFp8: return {128, 132};
     default: return {1, dtype_bytes(t)};
   }
 }
@@ -88,6 +94,7 @@ constexpr const char* dtype_name(DType t) {
     case DType::kI64: return "i64";
     case DType::kI32: return "i32";
     case DType::kU8: return "u8";
+    case DType::kF8E4M3: return "f8_e4m3";
     case DType::kQ8_0: return "q8_0";
     case DType::kQ4_0: return "q4_0";
     case DType::kQ4_1: return "q4_1";
@@ -96,6 +103,7 @@ constexpr const char* dtype_name(DType t) {
     case DType::kQ5_K: return "q5_k";
     case DType::kQ6_K: return "q6_k";
     case DType::kMxfp4: return "mxfp4";
+    case DType::kFp8: return "fp8";
   }
   return "?";
 }
@@ -114,6 +122,7 @@ constexpr DType format_dtype(WeightFormat f) {
     case WeightFormat::kQ5_K: return DType::kQ5_K;
     case WeightFormat::kQ6_K: return DType::kQ6_K;
     case WeightFormat::kMxfp4: return DType::kMxfp4;
+    case WeightFormat::kFp8: return DType::kFp8;
   }
   return DType::kF32;
 }

@@ -132,6 +132,11 @@ inline void pack_q6_k(const Byte* from, Byte* to, int lane) {
   }
 }
 
+inline void pack_fp8(const Byte* from, Byte* to, int lane) {
+  std::memcpy(to + 4 * lane, from, 4);
+  for (int j = 0; j < 128; ++j) to[64 + kRowInterleave * j + lane] = from[4 + j];
+}
+
 // Unit after unit, so that the packed bytes are written once and in order.
 template <class PackLane>
 void pack_units(WeightFormat format, const Byte* rows, int count, std::int64_t cols, Byte* packed, PackLane pack_lane) {
@@ -148,7 +153,7 @@ void pack_units(WeightFormat format, const Byte* rows, int count, std::int64_t c
 }  // namespace
 
 void pack_block(WeightFormat format, const std::byte* rows, int count, std::int64_t cols, std::byte* packed) {
-  CHECK(is_quantized(format) && cols % format_unit(format).cols == 0 && count >= 0 && count <= kRowInterleave);
+  CHECK(has_blocks(format) && cols % format_unit(format).cols == 0 && count >= 0 && count <= kRowInterleave);
   const Byte* from = reinterpret_cast<const Byte*>(rows);
   Byte* to = reinterpret_cast<Byte*>(packed);
   const auto run = [&](auto pack_lane) { pack_units(format, from, count, cols, to, pack_lane); };
@@ -161,7 +166,8 @@ void pack_block(WeightFormat format, const std::byte* rows, int count, std::int6
     case WeightFormat::kQ5_K: return run([](auto... a) { pack_k45<true>(a...); });
     case WeightFormat::kQ6_K: return run([](auto... a) { pack_q6_k(a...); });
     case WeightFormat::kMxfp4: return run([](auto... a) { pack_mxfp4(a...); });
-    default: CHECK(!"a quantized format");
+    case WeightFormat::kFp8: return run([](auto... a) { pack_fp8(a...); });
+    default: CHECK(!"a format with blocks");
   }
 }
 

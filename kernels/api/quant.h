@@ -6,6 +6,10 @@
 //
 // f32, f16, bf16: the element of row 16*b + lane and column k is element ((b * cols) + k) * 16 + lane.
 //
+// fp8: units of 16 rows by 128 columns: scale f32[16] | byte of row `lane` and column k at k * 16 + lane. w = scale *
+// e4m3(byte), rounded to f32. Activations stay f32, as with f32, f16 and bf16, and products are those of these weights
+// as f32. No byte is NaN, and |scale| < 2^120.
+//
 // Quantized formats hold the codes and scales of the GGUF type of the same name, unit after unit along k;
 // a unit is 16 rows by format_unit().cols columns. `codes` of 32 columns (a group) is eight chunks; byte
 // 4 * lane + i of chunk c belongs to row `lane`, column 4 * c + i. Nibbles: chunk c < 4 in the low half of
@@ -47,8 +51,14 @@ struct PackedWeight {
   std::int64_t cols = 0;  // K, inputs: a multiple of format_unit(format).cols
 };
 
+// Products take activations as int8.
 constexpr bool is_quantized(WeightFormat f) {
-  return f != WeightFormat::kF32 && f != WeightFormat::kF16 && f != WeightFormat::kBF16;
+  return f != WeightFormat::kF32 && f != WeightFormat::kF16 && f != WeightFormat::kBF16 && f != WeightFormat::kFp8;
+}
+
+// Rows are blocks with scales of their own, which are moved whole.
+constexpr bool has_blocks(WeightFormat f) {
+  return is_quantized(f) || f == WeightFormat::kFp8;
 }
 
 constexpr const char* format_name(WeightFormat f) {
@@ -70,6 +80,7 @@ constexpr FormatUnit format_unit(WeightFormat f) {
     case WeightFormat::kQ4_1: return {32, 64 + 256};
     case WeightFormat::kQ5_0: return {32, 32 + 256 + 64};
     case WeightFormat::kMxfp4: return {32, 16 + 256};
+    case WeightFormat::kFp8: return {128, 64 + 128 * 16};
     case WeightFormat::kQ4_K: return {256, 64 + 8 * (32 + 256)};
     case WeightFormat::kQ5_K: return {256, 64 + 8 * (32 + 256 + 64)};
     case WeightFormat::kQ6_K: return {256, 32 + 8 * (32 + 256 + 128)};

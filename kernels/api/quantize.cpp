@@ -246,6 +246,13 @@ void quantize_q6_k(const float* x, std::uint8_t* block) {
   }
 }
 
+// The largest magnitude becomes 448, the largest of E4M3.
+void quantize_fp8(const float* x, std::uint8_t* block) {
+  const float scale = std::fabs(extreme(x, 128)) / 448.0f;
+  std::memcpy(block, &scale, sizeof scale);
+  for (int j = 0; j < 128; ++j) block[4 + j] = narrow_f8(scale > 0 ? x[j] / scale : 0.0f);
+}
+
 void quantize_block(DType type, const float* x, std::uint8_t* block) {
   switch (type) {
     case DType::kQ8_0: return quantize_q8_0(x, block);
@@ -256,6 +263,7 @@ void quantize_block(DType type, const float* x, std::uint8_t* block) {
     case DType::kQ5_K: return quantize_k45(x, true, block);
     case DType::kQ6_K: return quantize_q6_k(x, block);
     case DType::kMxfp4: return quantize_mxfp4(x, block);
+    case DType::kFp8: return quantize_fp8(x, block);
     default: CHECK(!"a block type");
   }
 }
@@ -263,6 +271,10 @@ void quantize_block(DType type, const float* x, std::uint8_t* block) {
 // A block that dequantizes to NaN; mxfp4 has no NaN here and takes its largest scale.
 void poison_block(DType type, std::uint8_t* block) {
   std::memset(block, 0xff, static_cast<std::size_t>(dtype_block(type).bytes));
+  if (type == DType::kFp8) {
+    std::memset(block + 4, 0x38, 128);  // ones under a scale of NaN
+    return;
+  }
   if (type == DType::kQ6_K) put_half(block + 208, kNanHalf);
   if (type != DType::kQ6_K && type != DType::kMxfp4) put_half(block, kNanHalf);
 }

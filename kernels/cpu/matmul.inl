@@ -238,6 +238,40 @@ void multiply_rows(const float* packed, const RowTiles& tiles, const Blocks<W>& 
   }
 }
 
+// fp8: 128 columns at a time, widened with their scales into a panel that all tiles pass by, few or many.
+constexpr FormatUnit kFp8Unit = format_unit(WeightFormat::kFp8);
+static_assert(kFp8Unit.cols == kPanelSteps);
+
+FOREGATE_INLINE void widen_fp8(const std::byte* unit, float* to) {
+  const V scale = mul(load(reinterpret_cast<const float*>(unit)), splat(256.0f));
+  const F8* codes = reinterpret_cast<const F8*>(unit + 64);
+  for (std::int64_t k = 0; k < kPanelSteps; ++k) {
+    __builtin_prefetch(reinterpret_cast<const char*>(codes + k * kLanes) + kFp8Unit.bytes, 0, 3);
+    store(to + k * kLanes, mul(load(codes + k * kLanes), scale));
+  }
+}
+
+// `data` is the first of `count` blocks of sixteen outputs.
+inline void multiply_fp8(const float* packed, const RowTiles& tiles, const std::byte* data, std::int64_t count,
+                         std::int64_t cols, float* acc, std::int64_t acc_stride, float* panel) {
+  const std::int64_t block_bytes = cols / kFp8Unit.cols * kFp8Unit.bytes;
+  constexpr std::int64_t kTogether = wide_blocks(kMaxRows);
+  for (std::int64_t k0 = 0; k0 < cols; k0 += kPanelSteps, data += kFp8Unit.bytes) {
+    for (std::int64_t b = 0; b < count; ++b) widen_fp8(data + b * block_bytes, panel + b * kPanelSteps * kLanes);
+    const std::int64_t together = tiles.count > 1 ? kTogether : count;
+    for (std::int64_t b = 0; b < count; b += together) {
+      const Blocks<float> part{panel + b * kPanelSteps * kLanes, kPanelSteps * kLanes, smaller(together, count - b),
+                               kPanelSteps};
+      for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+        const std::int64_t first = tiles.first(tile);
+        const int height = tiles.height(tile);
+        multiply<float, 0>(packed + first * cols + k0 * height, height, part, acc + first * acc_stride + b * kLanes,
+                           acc_stride, k0 > 0, nothing_ahead(packed));
+      }
+    }
+  }
+}
+
 // The same for blocks [first_block, first_block + count) of a packed weight of any format.
 inline void multiply_weight(const float* packed, const RowTiles& tiles, const PackedWeight& weight,
                             std::int64_t first_block, std::int64_t count, float* acc, std::int64_t acc_stride,
@@ -251,6 +285,9 @@ inline void multiply_weight(const float* packed, const RowTiles& tiles, const Pa
     case WeightFormat::kF32: with(reinterpret_cast<const float*>(weight.data)); break;
     case WeightFormat::kF16: with(reinterpret_cast<const F16*>(weight.data)); break;
     case WeightFormat::kBF16: with(reinterpret_cast<const Bf16*>(weight.data)); break;
+    case WeightFormat::kFp8:
+      return multiply_fp8(packed, tiles, weight.data + first_block * packed_bytes(weight.format, kLanes, weight.cols),
+                          count, weight.cols, acc, acc_stride, panel);
     default: CHECK(!is_quantized(weight.format));
   }
 }

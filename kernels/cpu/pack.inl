@@ -6,13 +6,13 @@ struct PackWeightJob {
   // Work memory: sixteen rows of blocks, one row of floats to quantize, and a unit of floats.
   static std::int64_t worker_bytes(const PackWeightArgs& args) {
     const DType type = format_dtype(args.format);
-    if (!is_quantized(args.format) || args.source_type == type) return 0;
+    if (!has_blocks(args.format) || args.source_type == type) return 0;
     const std::int64_t floats = args.cols + format_unit(args.format).cols * kLanes;
     return kLanes * dtype_row_bytes(type, args.cols) + floats * static_cast<std::int64_t>(sizeof(float)) + 192;
   }
 
   void item(std::int64_t block, std::byte* memory) const {
-    if (is_quantized(args.format) && args.source_type == format_dtype(args.format)) return move_blocks(block);
+    if (has_blocks(args.format) && args.source_type == format_dtype(args.format)) return move_blocks(block);
     switch (args.source_type) {
       case DType::kF16: return from<F16>(block, memory);
       case DType::kBF16: return from<Bf16>(block, memory);

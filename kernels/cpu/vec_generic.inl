@@ -58,6 +58,25 @@ FOREGATE_INLINE V load(const F16* p) {
   }
   return load(wide);
 }
+struct F8Table {
+  float values[256];
+};
+constexpr F8Table make_f8_table() {
+  F8Table table{};
+  for (int code = 0; code < 256; ++code) {
+    const int exponent = code >> 3 & 15;
+    float value = static_cast<float>((code & 7) + (exponent > 0 ? 8 : 0)) * 0x1p-17f;  // of the smallest exponent
+    for (int e = 1; e < exponent; ++e) value *= 2.0f;
+    table.values[code] = code < 128 ? value : -value;
+  }
+  return table;
+}
+constexpr F8Table kF8Table = make_f8_table();
+FOREGATE_INLINE V load(const F8* p) {
+  float wide[kLanes];
+  for (int i = 0; i < kLanes; ++i) wide[i] = kF8Table.values[p[i].bits];
+  return load(wide);
+}
 FOREGATE_INLINE void store(Bf16* p, V v) {
   std::uint32_t bits[kLanes];
   __builtin_memcpy(bits, &v, sizeof bits);

@@ -9,6 +9,11 @@ struct F16 {
   std::uint16_t bits;
 };
 
+// E4M3. load() of sixteen gives their values * 2^-8.
+struct F8 {
+  std::uint8_t bits;
+};
+
 constexpr int kLanes = 16;
 static_assert(kLanes == kRowInterleave);
 constexpr int kQuantRowBytes = 64;  // sizeof(QuantRow)

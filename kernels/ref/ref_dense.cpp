@@ -109,7 +109,7 @@ void gather_rows(Stream&, const GatherRowsArgs& args) {
 
 void pack_weight(Stream&, const PackWeightArgs& args) {
   const DType type = format_dtype(args.format);
-  if (is_quantized(args.format)) {
+  if (has_blocks(args.format)) {
     const std::vector<std::byte> rows = block_rows(args.source, args.source_type, args.rows, args.cols, type);
     const std::int64_t row_bytes = dtype_row_bytes(type, args.cols);
     for (std::int64_t r = 0; r < args.rows; r += kRowInterleave) {

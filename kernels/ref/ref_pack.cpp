@@ -25,16 +25,32 @@ void put_code(DType type, std::uint8_t* codes, int lane, int j, std::uint8_t cod
   }
 }
 
+void pack_fp8(const std::uint8_t* rows, int count, std::int64_t units, std::uint8_t* packed) {
+  const DTypeBlock block = dtype_block(DType::kFp8);
+  const FormatUnit unit = format_unit(WeightFormat::kFp8);
+  for (std::int64_t u = 0; u < units; ++u) {
+    for (int lane = 0; lane < count; ++lane) {
+      const std::uint8_t* from = rows + (lane * units + u) * block.bytes;
+      std::uint8_t* to = packed + u * unit.bytes;
+      for (int i = 0; i < 4; ++i) to[4 * lane + i] = from[i];
+      for (int j = 0; j < unit.cols; ++j) to[64 + j * kRowInterleave + lane] = from[4 + j];
+    }
+  }
+}
+
 }  // namespace
 
 void pack_block(WeightFormat format, const std::byte* rows, int count, std::int64_t cols, std::byte* packed) {
   const DType type = format_dtype(format);
   const DTypeBlock block = dtype_block(type);
   const FormatUnit unit = format_unit(format);
-  const UnitLayout layout(format);
-  CHECK(is_quantized(format) && cols % unit.cols == 0 && count >= 0 && count <= kRowInterleave);
+  CHECK(has_blocks(format) && cols % unit.cols == 0 && count >= 0 && count <= kRowInterleave);
   const std::int64_t units = cols / unit.cols;
   std::memset(packed, 0, static_cast<std::size_t>(units * unit.bytes));
+  if (format == WeightFormat::kFp8) {
+    return pack_fp8(reinterpret_cast<const std::uint8_t*>(rows), count, units, reinterpret_cast<std::uint8_t*>(packed));
+  }
+  const UnitLayout layout(format);
   for (std::int64_t u = 0; u < units; ++u) {
     std::uint8_t* to = reinterpret_cast<std::uint8_t*>(packed) + u * unit.bytes;
     for (int lane = 0; lane < count; ++lane) {

@@ -40,9 +40,10 @@ struct OpBench {
 std::vector<OpBench> op_benches();
 
 // Formats of weights that are measured.
-inline constexpr WeightFormat kBenchFormats[] = {
-    WeightFormat::kF32,  WeightFormat::kBF16, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
-    WeightFormat::kQ5_0, WeightFormat::kQ4_K, WeightFormat::kQ5_K, WeightFormat::kQ6_K, WeightFormat::kMxfp4};
+inline constexpr WeightFormat kBenchFormats[] = {WeightFormat::kF32,   WeightFormat::kBF16, WeightFormat::kQ8_0,
+                                                 WeightFormat::kQ4_0,  WeightFormat::kQ4_1, WeightFormat::kQ5_0,
+                                                 WeightFormat::kQ4_K,  WeightFormat::kQ5_K, WeightFormat::kQ6_K,
+                                                 WeightFormat::kMxfp4, WeightFormat::kFp8};
 inline constexpr DType kBenchKvTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 
 // Rows of floats that outlive the call that made them.

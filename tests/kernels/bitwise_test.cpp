@@ -10,7 +10,8 @@
 namespace foregate::testing {
 namespace {
 
-const std::vector<WeightFormat> kFormats = {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16};
+const std::vector<WeightFormat> kFormats = {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
+                                            WeightFormat::kFp8};
 
 class BitwiseTest : public ::testing::TestWithParam<std::string> {
  protected:
@@ -28,7 +29,8 @@ class BitwiseTest : public ::testing::TestWithParam<std::string> {
 TEST_P(BitwiseTest, LinearRowAloneEqualsRowInAnyBatch) {
   Random random(11);
   for (const WeightFormat format : kFormats) {
-    constexpr std::int64_t kN = 75, kK = 333, kRows = 70;
+    constexpr std::int64_t kN = 75, kRows = 70;
+    const std::int64_t kK = has_blocks(format) ? 384 : 333;
     const Packed weight = random_packed(random, kN, kK, format);
     const Floats x = random.floats(kRows * kK);
     Floats alone;
@@ -60,6 +62,7 @@ struct Ffn {
   std::int32_t experts = 5;
   std::vector<Packed> weights;
   explicit Ffn(Random& random, WeightFormat format) {
+    if (has_blocks(format)) hidden = inner = 256;
     for (std::int32_t e = 0; e < experts; ++e) {
       weights.push_back(random_packed(random, inner, hidden, format));
       weights.push_back(random_packed(random, inner, hidden, format));

@@ -52,6 +52,13 @@ const std::vector<WeightFormat> kQuantized = {WeightFormat::kQ8_0, WeightFormat:
                                               WeightFormat::kQ5_0, WeightFormat::kQ4_K, WeightFormat::kQ5_K,
                                               WeightFormat::kQ6_K, WeightFormat::kMxfp4};
 
+// Those and fp8, whose rows are blocks too.
+const std::vector<WeightFormat> kBlocked = [] {
+  std::vector<WeightFormat> formats = kQuantized;
+  formats.push_back(WeightFormat::kFp8);
+  return formats;
+}();
+
 void add_quantized_linear(std::vector<OpCase>& cases) {
   struct Shape {
     std::int64_t t, n, k;
@@ -60,7 +67,7 @@ void add_quantized_linear(std::vector<OpCase>& cases) {
                                      {5, 40, 256},  {6, 16, 256},  {7, 20, 768},  {8, 100, 256}, {11, 48, 256},
                                      {16, 70, 512}, {17, 31, 256}, {30, 16, 256}, {45, 96, 256}, {530, 18, 256}};
   for (const Shape& s : shapes) {
-    for (const WeightFormat format : kQuantized) {
+    for (const WeightFormat format : kBlocked) {
       const bool rich = s.t % 2 == 0;
       const std::string name = named("linear", static_cast<int>(s.t), static_cast<int>(s.n), static_cast<int>(s.k),
                                      format_name(format), rich ? "bias+accumulate" : "plain");
@@ -312,6 +319,8 @@ void add_expert_ffn(std::vector<OpCase>& cases) {
                 kFormats, ExpertFfnArgs::tolerance);
   // The hidden row is rounded to int8 a second time: a difference in its last bit may move a code by one.
   add_ffn_cases(cases, {{256, 256, {1}}, {256, 512, {0, 1, 3, 0}}, {512, 256, {13, 1, 5, 0, 37}}}, kQuantized, 5e-3);
+  add_ffn_cases(cases, {{256, 256, {1}}, {128, 384, {0, 1, 3, 0}}, {384, 128, {13, 1, 5, 0, 37}}}, {WeightFormat::kFp8},
+                ExpertFfnArgs::tolerance);
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ double code_deviation(WeightFormat format) {
     case WeightFormat::kQ4_K: return 258.0;
     case WeightFormat::kQ5_K: return 527.0;
     case WeightFormat::kQ6_K: return 1366.0;
+    case WeightFormat::kFp8: return 1.47;
     default: return 1.53;  // a scalar: a random sign and mantissa under one exponent
   }
 }
@@ -101,6 +102,20 @@ void fill_scalars(WeightFormat format, float deviation, std::int64_t bytes, std:
   }
 }
 
+// Random signs and mantissas under a scale with a random sign for each lane.
+void fill_fp8(FastRandom& random, float deviation, std::byte* packed, std::int64_t bytes) {
+  const FormatUnit size = format_unit(WeightFormat::kFp8);
+  const auto scale = static_cast<float>(deviation / code_deviation(WeightFormat::kFp8));
+  for (std::byte* unit = packed; unit < packed + bytes; unit += size.bytes) {
+    random_bytes(random, unit, size.bytes);
+    set_exponents<std::uint8_t>(unit, size.bytes, 7, 7 << 3);
+    const std::uint64_t signs = random.next();
+    float scales[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) scales[lane] = (signs >> lane & 1) != 0 ? -scale : scale;
+    std::memcpy(unit, scales, sizeof scales);
+  }
+}
+
 }  // namespace
 
 double FastRandom::uniform() {
@@ -125,6 +140,7 @@ void fill_random(WeightFormat format, std::int64_t rows, std::int64_t cols, floa
   CHECK(rows % kRowInterleave == 0);
   const std::int64_t bytes = packed_bytes(format, rows, cols);
   FastRandom random(seed);
+  if (format == WeightFormat::kFp8) return fill_fp8(random, deviation, packed, bytes);
   if (!is_quantized(format)) {
     random_bytes(random, packed, bytes);
     return fill_scalars(format, deviation, bytes, packed);

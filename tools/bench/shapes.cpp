@@ -248,7 +248,8 @@ Result<ShapeFormat> shape_format(std::string_view word) {
     known += std::string(", ") + dtype_name(type);
     if (word != dtype_name(type)) continue;
     const bool small = is_quantized(dtype_format(type)) && type != DType::kQ8_0;
-    return ShapeFormat{type, type, small ? DType::kQ6_K : type};
+    const DType table = type == DType::kFp8 ? DType::kBF16 : type;  // as such checkpoints have it
+    return ShapeFormat{type, type, small ? DType::kQ6_K : table};
   }
   return invalid_argument("a shape has no quantization " + std::string(word) + "; known: " + known, "quantization");
 }
