@@ -20,7 +20,7 @@ std::int64_t bytes_of(const WeightItem& item, std::int64_t rows) {
 struct PieceReader::Stored {
   const WeightItem* item = nullptr;
   std::mutex mutex;
-  std::optional<Int4Rows> rows;
+  std::optional<StoredRows> rows;
   Status status;
 };
 
@@ -150,7 +150,7 @@ Status PieceReader::read(Slot& slot) {
   std::lock_guard lock(stored.mutex);
   RETURN_IF_ERROR(stored.status);
   if (!stored.rows) {
-    auto opened = Int4Rows::open(index_, *item.stored);
+    auto opened = StoredRows::open(index_, *item.stored);
     stored.status = opened.status();
     RETURN_IF_ERROR(stored.status);
     stored.rows = std::move(opened).value();

@@ -17,7 +17,7 @@
 
 #include "engine/base/status.h"
 #include "engine/model/weight_plan.h"
-#include "engine/weights/int4_rows.h"
+#include "engine/weights/stored_rows.h"
 #include "engine/weights/tensor_index.h"
 
 namespace foregate {

@@ -113,6 +113,47 @@ void read_packed_weights(const Json& object, ConfigReader& weights, Quantization
   out.rule = rule;
 }
 
+// [rows, cols] that share a scale. False: neither is there, nor is it a fault.
+bool read_tile(ConfigReader& config, const char* key, StorageRule& rule) {
+  if (!config.has(key)) return false;
+  constexpr std::int64_t kCols = dtype_block(DType::kFp8).elements;
+  const auto tile = config.integers(key, 1, kMaxGroup, 2);
+  if (tile.size() == 2 && tile[1] % kCols == 0) {
+    rule.group_rows = tile[0];
+    rule.group_cols = tile[1];
+  } else {
+    config.refuse(key, "is not supported; known: [rows, columns] with columns a multiple of " + std::to_string(kCols));
+  }
+  return true;
+}
+
+// 8-bit floats: the weights object of the one config group.
+void read_float_weights(ConfigReader& weights, QuantizationConfig& out) {
+  StorageRule rule{.storage = Storage::kFloatQuantized};
+  expect_word(weights, "type", "float", "float");
+  expect_bits(weights, "num_bits", 8);
+  if (!weights.boolean_or("symmetric", true)) weights.refuse("symmetric", "false is not supported");
+  const std::string strategy = weights.text_or("strategy", "tensor");
+  if (strategy == "tensor") {
+    rule.group_rows = 0;
+  } else if (strategy == "block") {
+    if (!read_tile(weights, "block_structure", rule)) weights.refuse("block_structure", "is missing");
+  } else if (strategy != "channel") {
+    weights.refuse("strategy", "\"" + printable(strategy) + "\" is not supported; known: block, channel, tensor");
+  }
+  out.rule = rule;
+}
+
+// 8-bit floats with one scale a tile, or a matrix. Activations are not rounded, whatever activation_scheme says.
+void read_fp8(ConfigReader& config, QuantizationConfig& out) {
+  expect_word(config, "fmt", "e4m3", "e4m3");
+  StorageRule rule{.storage = Storage::kFp8Tiles};
+  if (!read_tile(config, "weight_block_size", rule)) rule = {.storage = Storage::kFloatQuantized, .group_rows = 0};
+  out.rule = rule;
+  const char* skipped = config.has("ignored_layers") ? "ignored_layers" : "modules_to_not_convert";
+  skip_modules(config, skipped, config.texts(skipped, kMaxModules), out);
+}
+
 // The one entry of config_groups: kKey + "config_groups.NAME.".
 void read_group_object(ConfigReader& config, QuantizationConfig& out) {
   const Json* groups = config.object("config_groups");
@@ -125,15 +166,15 @@ void read_group_object(ConfigReader& config, QuantizationConfig& out) {
   const std::string prefix = std::string(kKey) + "config_groups." + printable(entry.key()) + ".";
   ConfigReader group(*entry, config.file(), prefix);
   const std::string format = group.text_or("format", config.text_or("format", ""));
-  if (format != "pack-quantized") {
-    config.refuse("format", "\"" + printable(format) + "\" is not supported; known: pack-quantized");
+  if (format != "pack-quantized" && format != "float-quantized") {
+    config.refuse("format", "\"" + printable(format) + "\" is not supported; known: float-quantized, pack-quantized");
   }
   const Json* weights = group.object("weights");
   if (weights == nullptr) {
     group.reject("weights", "is missing");
   } else {
     ConfigReader reader(*weights, config.file(), prefix + "weights.");
-    read_packed_weights(*weights, reader, out);
+    format == "float-quantized" ? read_float_weights(reader, out) : read_packed_weights(*weights, reader, out);
     group.merge(reader.status());
   }
   config.merge(group.status());
@@ -169,9 +210,11 @@ Result<QuantizationConfig> read_quantization_config(const Json& root, const std:
     read_gptq(config, out);
   } else if (method == "compressed-tensors") {
     read_compressed_tensors(config, out);
+  } else if (method == "fp8") {
+    read_fp8(config, out);
   } else {
     config.refuse("quant_method",
-                  "\"" + printable(method) + "\" is not supported; known: awq, compressed-tensors, gptq");
+                  "\"" + printable(method) + "\" is not supported; known: awq, compressed-tensors, fp8, gptq");
   }
   if (!config.status().ok()) return config.status();
   return out;

@@ -19,7 +19,8 @@ struct QuantizationConfig {
 
 // Reads quantization_config of `root`, the object of `file`. Methods: "awq" (version gemm), "gptq" (both versions of
 // zero points), "compressed-tensors" (format pack-quantized; one config group), each with four bits and groups that are
-// multiples of 32 or whole rows.
+// multiples of 32 or whole rows; "fp8" and "compressed-tensors" of format float-quantized, E4M3 with scales for tiles,
+// rows or whole matrices.
 // kUnimplemented and kInvalidArgument name the file and the key.
 Result<QuantizationConfig> read_quantization_config(const nlohmann::json& root, const std::string& file);
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <span>
 
+#include "engine/weights/scale_tensor.h"
 #include "kernels/api/blocks.h"
 #include "kernels/api/quant.h"
 
@@ -58,18 +59,6 @@ Status read_whole(const TensorIndex& index, const TensorEntry& entry, std::vecto
   return index.read(entry, 0, std::as_writable_bytes(std::span(out)));
 }
 
-// One scale of a tensor as f32.
-float scale_at(const std::vector<std::byte>& bytes, DType type, std::size_t i) {
-  if (type == DType::kF32) {
-    float value;
-    std::memcpy(&value, bytes.data() + 4 * i, 4);
-    return value;
-  }
-  std::uint16_t half;
-  std::memcpy(&half, bytes.data() + 2 * i, 2);
-  return type == DType::kF16 ? widen_f16(half) : widen_bf16(half);
-}
-
 }  // namespace
 
 Result<Int4Rows> Int4Rows::open(const TensorIndex& index, const StoredMatrix& matrix) {
@@ -103,13 +92,12 @@ Status Int4Rows::read_scales() {
   const TensorEntry& entry = *matrix_.scales;
   const std::int64_t groups = matrix_.groups();
   const bool by_group = matrix_.rule.storage != Storage::kPackQuantized;
-  std::vector<std::byte> bytes;
-  RETURN_IF_ERROR(read_whole(*index_, entry, bytes));
+  ASSIGN_OR_RETURN(const std::vector<float> stored, read_scale_tensor(*index_, entry));
   scales_.resize(static_cast<std::size_t>(matrix_.rows * groups));
   for (std::int64_t row = 0; row < matrix_.rows; ++row) {
     for (std::int64_t g = 0; g < groups; ++g) {
       const auto from = static_cast<std::size_t>(by_group ? g * matrix_.rows + row : row * groups + g);
-      const float scale = scale_at(bytes, *entry.dtype, from);
+      const float scale = stored[from];
       const std::uint16_t half = narrow_f16(scale);
       if (!std::isfinite(widen_f16(half))) {
         return bad_tensor(*index_, entry,

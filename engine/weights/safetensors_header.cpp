@@ -25,10 +25,12 @@ struct KnownType {
 };
 
 const KnownType kTypes[] = {
-    {"F32", 4, DType::kF32},   {"F16", 2, DType::kF16},      {"BF16", 2, DType::kBF16},    {"I64", 8, DType::kI64},
-    {"I32", 4, DType::kI32},   {"U8", 1, DType::kU8},        {"F64", 8, std::nullopt},     {"U64", 8, std::nullopt},
-    {"U32", 4, std::nullopt},  {"I16", 2, std::nullopt},     {"U16", 2, std::nullopt},     {"I8", 1, std::nullopt},
-    {"BOOL", 1, std::nullopt}, {"F8_E4M3", 1, std::nullopt}, {"F8_E5M2", 1, std::nullopt}, {"F8_E8M0", 1, std::nullopt},
+    {"F32", 4, DType::kF32},      {"F16", 2, DType::kF16},        {"BF16", 2, DType::kBF16},
+    {"I64", 8, DType::kI64},      {"I32", 4, DType::kI32},        {"U8", 1, DType::kU8},
+    {"F64", 8, std::nullopt},     {"U64", 8, std::nullopt},       {"U32", 4, std::nullopt},
+    {"I16", 2, std::nullopt},     {"U16", 2, std::nullopt},       {"I8", 1, std::nullopt},
+    {"BOOL", 1, std::nullopt},    {"F8_E4M3", 1, DType::kF8E4M3}, {"F8_E5M2", 1, std::nullopt},
+    {"F8_E8M0", 1, std::nullopt},
 };
 
 const KnownType* find_type(const std::string& name) {

@@ -27,6 +27,10 @@ class Finder {
   Finder(const TensorIndex& index, const std::string& stem) : index_(index), stem_(stem) {}
 
   bool has(const char* suffix) const { return index_.find(stem_ + suffix) != nullptr; }
+  bool has_floats(const char* suffix) const {
+    const TensorEntry* entry = index_.find(stem_ + suffix);
+    return entry != nullptr && entry->dtype == DType::kF8E4M3;
+  }
 
   // The tensor stem + suffix, of one of the shapes and types.
   const TensorEntry* tensor(const char* suffix, const std::vector<std::int64_t>& shape,
@@ -104,11 +108,33 @@ void find_pack_quantized(Finder& find, StoredMatrix& matrix) {
   find.fail(unimplemented("tensor \"" + name + "\": columns in activation order are not supported", name));
 }
 
+bool is_float(Storage storage) {
+  return storage == Storage::kFp8Tiles || storage == Storage::kFloatQuantized;
+}
+
+void find_floats(Finder& find, StoredMatrix& matrix) {
+  if (matrix.cols % dtype_block(DType::kFp8).elements != 0) {
+    const std::string name = find.stem() + ".weight";
+    find.fail(unimplemented("tensor \"" + name + "\" has rows of " + std::to_string(matrix.cols) +
+                                " columns, which is not a multiple of " +
+                                std::to_string(dtype_block(DType::kFp8).elements),
+                            name));
+  }
+  const bool tiles = matrix.rule.storage == Storage::kFp8Tiles;
+  const bool one = matrix.rule.group_rows == 0;
+  matrix.codes = find.tensor(".weight", {matrix.rows, matrix.cols}, {DType::kF8E4M3});
+  matrix.scales = find.tensor(tiles ? ".weight_scale_inv" : ".weight_scale",
+                              one ? std::vector<std::int64_t>{1} : std::vector{matrix.row_groups(), matrix.groups()},
+                              {DType::kF32, DType::kBF16, DType::kF16});
+}
+
 const char* storage_name(Storage storage) {
   switch (storage) {
     case Storage::kAwq: return "awq";
     case Storage::kGptq: return "gptq";
     case Storage::kPackQuantized: return "pack-quantized";
+    case Storage::kFp8Tiles: return "fp8";
+    case Storage::kFloatQuantized: return "float-quantized";
   }
   return "?";
 }
@@ -118,6 +144,8 @@ std::vector<const char*> suffixes(Storage storage) {
     case Storage::kAwq:
     case Storage::kGptq: return {".qweight", ".scales", ".qzeros"};
     case Storage::kPackQuantized: return {".weight_packed", ".weight_scale", ".weight_zero_point"};
+    case Storage::kFp8Tiles: return {".weight_scale_inv"};
+    case Storage::kFloatQuantized: return {".weight_scale"};
   }
   return {};
 }
@@ -131,6 +159,11 @@ std::uint64_t StoredMatrix::file_bytes() const {
 }
 
 std::string storage_text(const StorageRule& rule) {
+  if (rule.group_rows == 0) return std::string(storage_name(rule.storage)) + " by matrix";
+  if (rule.group_rows > 1) {
+    return std::string(storage_name(rule.storage)) + " " + std::to_string(rule.group_rows) + "x" +
+           std::to_string(rule.group_cols);
+  }
   return std::string(storage_name(rule.storage)) +
          (rule.group_cols > 0 ? " g" + std::to_string(rule.group_cols) : " by row");
 }
@@ -139,18 +172,21 @@ Result<std::optional<StoredMatrix>> find_stored_matrix(const TensorIndex& index,
                                                        const std::string& stem, std::int64_t rows, std::int64_t cols) {
   Finder find(index, stem);
   const auto names = suffixes(rule.storage);
-  if (std::none_of(names.begin(), names.end(), [&](const char* suffix) { return find.has(suffix); })) {
+  const bool floats = is_float(rule.storage) && find.has_floats(".weight");
+  if (!floats && std::none_of(names.begin(), names.end(), [&](const char* suffix) { return find.has(suffix); })) {
     return std::optional<StoredMatrix>();
   }
   StoredMatrix matrix;
   matrix.rule = rule;
   matrix.rows = rows;
   matrix.cols = cols;
-  matrix.type = rule.symmetric ? DType::kQ4_0 : DType::kQ5_0;
+  matrix.type = is_float(rule.storage) ? DType::kFp8 : rule.symmetric ? DType::kQ4_0 : DType::kQ5_0;
   switch (rule.storage) {
     case Storage::kAwq: find_awq(find, matrix); break;
     case Storage::kGptq: find_gptq(find, matrix); break;
     case Storage::kPackQuantized: find_pack_quantized(find, matrix); break;
+    case Storage::kFp8Tiles:
+    case Storage::kFloatQuantized: find_floats(find, matrix); break;
   }
   if (!find.status().ok()) return find.status();
   return std::optional<StoredMatrix>(matrix);

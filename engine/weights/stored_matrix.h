@@ -1,7 +1,11 @@
 // Matrices of quantized checkpoints: several tensors that together mean one matrix, and the block type whose rows
 // hold it. Found from names, types and shapes alone; nothing is read. Immutable, any thread.
 // Layouts: github.com/casper-hansen/AutoAWQ (awq, "gemm"), github.com/AutoGPTQ/AutoGPTQ (gptq v1 and v2) and
-// github.com/vllm-project/compressed-tensors (pack-quantized).
+// github.com/vllm-project/compressed-tensors (pack-quantized, float-quantized); the FP8 checkpoints of
+// huggingface.co/deepseek-ai (fp8, scales by tiles).
+//
+// Matrices of 8-bit floats (E4M3) become fp8, a scale and 128 of its bytes: exactly w = scale * value. The scale of a
+// tile, a row or a matrix is repeated. NaN, and scales that are not finite or not below 2^120, are refused.
 //
 // Which type, and why. w = scale * (code - zero) with codes and zeros of four bits:
 //   symmetric (zero = 8): q4_0, whose w = d * (code - 8) is the same sum.
@@ -23,12 +27,13 @@
 
 namespace foregate {
 
-enum class Storage : std::uint8_t { kAwq, kGptq, kPackQuantized };
+enum class Storage : std::uint8_t { kAwq, kGptq, kPackQuantized, kFp8Tiles, kFloatQuantized };
 
 // What holds for all quantized matrices of a checkpoint, from its quantization_config.
 struct StorageRule {
   Storage storage = Storage::kAwq;
-  std::int64_t group_cols = 0;   // columns that share a scale, a multiple of 32; 0: a whole row
+  std::int64_t group_cols = 0;   // columns that share a scale, a multiple of 32 (8-bit floats: 128); 0: a whole row
+  std::int64_t group_rows = 1;   // 8-bit floats: rows that share a scale; 0: all
   bool symmetric = false;        // all zero points are 8
   std::uint8_t zero_offset = 0;  // gptq: what is to be added to the zero points in the file, 1 in version 1
   bool ordered = false;          // gptq: the groups of columns must be written out
@@ -47,6 +52,8 @@ struct StoredMatrix {
 
   std::int64_t group_cols() const { return rule.group_cols > 0 ? rule.group_cols : cols; }
   std::int64_t groups() const { return (cols + group_cols() - 1) / group_cols(); }
+  bool is_float() const { return type == DType::kFp8; }
+  std::int64_t row_groups() const { return rule.group_rows > 0 ? (rows + rule.group_rows - 1) / rule.group_rows : 1; }
   std::uint64_t file_bytes() const;  // of all its tensors
 };
 

@@ -4,6 +4,7 @@
 #include "kernels/cpu/vec_math.inl"
 #include "kernels/cpu/run_items.inl"
 #include "kernels/cpu/matmul.inl"
+#include "kernels/cpu/fp8.inl"
 #include "kernels/cpu/quant_rows.inl"
 #include "kernels/cpu/quant_tile.inl"
 #include "kernels/cpu/quant_linear.inl"

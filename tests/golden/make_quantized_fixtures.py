@@ -8,6 +8,7 @@ dequantized weights.
 Needs torch, transformers, safetensors; for compressed-tensors schemes also the package of that name, which packs
 what is written and dequantizes it again. Dequantization is written here a second time, from the rules alone:
 AWQ and GPTQ    w = scale * (code - zero)
+FP8             w = scale * value
 Each directory holds config.json, model.safetensors, and golden.safetensors as make_fixtures.py makes it, with
   dequantized.MODULE  float32 [rows, cols], the exact values of some matrices
 """
@@ -57,6 +58,17 @@ CASES = {
         group=64, symmetric=False, version=1, dtype="bfloat16", skip=[r"re:.*layers\.0\.self_attn.*"])),
     "gptq-mixtral-v2-whole-rows": (MIXTRAL, "gptq", dict(
         group=0, symmetric=False, version=2, dtype="float16", skip=[])),
+    "fp8-qwen3-moe-tiles": (("Qwen3Moe", dict(
+        hidden_size=128, intermediate_size=128, moe_intermediate_size=256, num_hidden_layers=1, head_dim=32,
+        num_experts=3, num_experts_per_tok=2, norm_topk_prob=True)), "fp8", dict(
+            tile=(48, 128), dtype="bfloat16", skip=["lm_head", "model.layers.0.mlp.gate"])),
+    "float-olmoe-by-row": (("Olmoe", dict(
+        hidden_size=128, intermediate_size=128, num_experts=3, num_experts_per_tok=2, norm_topk_prob=True)),
+        "float", dict(strategy="channel", dtype="bfloat16",
+                      skip=["lm_head", r"re:.*mlp\.gate$", r"re:.*experts\.1\.up_proj"])),
+    "float-mixtral-by-matrix": (("Mixtral", dict(
+        hidden_size=128, intermediate_size=128, num_local_experts=3, num_experts_per_tok=1)),
+        "float", dict(strategy="tensor", dtype="bfloat16", skip=["lm_head", r"re:.*block_sparse_moe\.gate$"])),
 }
 
 
@@ -169,7 +181,57 @@ def packed_config(options):
                 config_groups=dict(group_0=group), ignore=options["skip"], kv_cache_scheme=None)
 
 
-SCHEMES = {"awq": (store_awq, awq_config), "gptq": (store_gptq, gptq_config), "packed": (store_packed, packed_config)}
+def round_fp8(weight, tile, dtype):
+    """E4M3 values [rows, cols] and scales [rows / tile rows, cols / tile columns], rounded up."""
+    rows, cols = weight.shape
+    tall, wide = tile
+    padded = np.zeros((-(-rows // tall) * tall, -(-cols // wide) * wide))
+    padded[:rows, :cols] = weight
+    parts = padded.reshape(padded.shape[0] // tall, tall, padded.shape[1] // wide, wide)
+    scales = torch.from_numpy(np.abs(parts).max(axis=(1, 3)) / 448).to(dtype)
+    spread = np.repeat(np.repeat(scales.double().numpy(), tall, 0), wide, 1)[:rows, :cols]
+    values = torch.from_numpy(np.clip(weight / spread, -448, 448)).to(torch.float32).to(torch.float8_e4m3fn)
+    return values, scales, (spread.astype(np.float32) * values.float().numpy()).astype(np.float32)
+
+
+def store_fp8(module, weight, options):
+    values, scales, exact = round_fp8(weight, options["tile"], torch.float32)
+    return {module + ".weight": values, module + ".weight_scale_inv": scales}, exact
+
+
+def fp8_config(options):
+    return dict(quant_method="fp8", fmt="e4m3", activation_scheme="dynamic", weight_block_size=list(options["tile"]),
+                modules_to_not_convert=options["skip"])
+
+
+def store_float(module, weight, options):
+    from compressed_tensors.compressors.naive_quantized.base import NaiveQuantizationCompressor
+    from compressed_tensors.quantization import QuantizationScheme
+    rows, cols = weight.shape
+    by_row = options["strategy"] == "channel"
+    values, scales, exact = round_fp8(weight, (1 if by_row else rows, cols), options["dtype"])
+    tensors = {"weight": values, "weight_scale": scales if by_row else scales.reshape(1)}
+    scheme = QuantizationScheme(targets=["Linear"], weights=float_weights(options))
+    theirs = NaiveQuantizationCompressor.decompress({"weight": values, "weight_scale": scales.float()}, scheme)
+    assert np.array_equal(theirs["weight"].float().numpy(), exact), module
+    return {module + "." + name: tensor for name, tensor in tensors.items()}, exact
+
+
+def float_weights(options):
+    return dict(num_bits=8, type="float", symmetric=True, strategy=options["strategy"])
+
+
+def float_config(options):
+    weights = dict(float_weights(options), dynamic=False, actorder=None, block_structure=None, group_size=None,
+                   observer="minmax")
+    inputs = dict(weights, dynamic=True, strategy="token", observer=None)
+    group = dict(targets=["Linear"], weights=weights, input_activations=inputs, output_activations=None)
+    return dict(quant_method="compressed-tensors", format="float-quantized", quantization_status="compressed",
+                config_groups=dict(group_0=group), ignore=options["skip"], kv_cache_scheme=None)
+
+
+SCHEMES = {"fp8": (store_fp8, fp8_config), "float": (store_float, float_config),
+           "awq": (store_awq, awq_config), "gptq": (store_gptq, gptq_config), "packed": (store_packed, packed_config)}
 
 
 def plain_tensors(model, directory):
