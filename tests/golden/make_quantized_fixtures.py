@@ -205,14 +205,14 @@ def fp8_config(options):
 
 
 def store_float(module, weight, options):
-    from compressed_tensors.compressors.naive_quantized.base import NaiveQuantizationCompressor
+    from compressed_tensors.compressors import FloatQuantizationCompressor
     from compressed_tensors.quantization import QuantizationScheme
     rows, cols = weight.shape
     by_row = options["strategy"] == "channel"
     values, scales, exact = round_fp8(weight, (1 if by_row else rows, cols), options["dtype"])
     tensors = {"weight": values, "weight_scale": scales if by_row else scales.reshape(1)}
     scheme = QuantizationScheme(targets=["Linear"], weights=float_weights(options))
-    theirs = NaiveQuantizationCompressor.decompress({"weight": values, "weight_scale": scales.float()}, scheme)
+    theirs = FloatQuantizationCompressor.decompress({"weight": values, "weight_scale": scales.float()}, scheme)
     assert np.array_equal(theirs["weight"].float().numpy(), exact), module
     return {module + "." + name: tensor for name, tensor in tensors.items()}, exact
 

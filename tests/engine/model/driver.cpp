@@ -37,10 +37,15 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
 }
 
 std::optional<ExpertLoading> Driver::experts(const OpenModel& model) {
-  if (options_.experts || !kEvictAtRelease || model.config.router.experts == 0) return options_.experts;
+  if (!options_.experts && (!kEvictAtRelease || model.config.router.experts == 0)) return std::nullopt;
   std::string error;
   background_ = make_backend({.isa = options_.isa, .threads = 1}, &error);
   background_stream_ = background_.device->create_stream();
+  if (options_.experts) {
+    ExpertLoading given = *options_.experts;
+    if (given.background == nullptr) given.background = background_stream_.get();
+    return given;
+  }
   return ExpertLoading{.store = {.budget_bytes = UINT64_MAX, .evict_at_release = true},
                        .background = background_stream_.get(),
                        .warm = false};

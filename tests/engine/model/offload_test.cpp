@@ -131,6 +131,25 @@ TEST(Offload, GivesTheBitsOfResidentExpertsInABatch) {
   }
 }
 
+// From a pack, and made when they are wanted from the tensors of the checkpoint.
+TEST(Offload, ExpertsOfEightBitFloatsToo) {
+  const std::vector<Token> prompt = tokens(24);
+  for (const char* name : {"fp8-qwen3-moe-tiles", "float-olmoe-by-row", "float-mixtral-by-matrix"}) {
+    const std::string original = golden_dir(std::string("quantized/") + name);
+    const MemoryFiles disk = packed(original, pack_options("none"));
+    Driver whole("m", resident(disk));
+    const Rows expected = whole.run(prompt, 5);
+    const ExpertLoading store = store_of(budgets_of(disk, "m").least, "score", true);  // three experts fit else
+    Driver from_pack("m", with_store(disk, store, 2));
+    Driver from_checkpoint(original, with_store(local_files(), store, 2));
+    for (Driver* driver : {&from_pack, &from_checkpoint}) {
+      for (const std::size_t chunk : {1, 7, 24}) EXPECT_TRUE(same_bits(driver->run(prompt, chunk), expected)) << name;
+      EXPECT_GT(driver->model().store()->stats().transfer.loads, 0u) << name;
+      EXPECT_GT(driver->model().store()->stats().evictions, 0u) << name;
+    }
+  }
+}
+
 TEST(Offload, QuantizedExpertsToo) {
   const std::vector<Token> prompt = tokens(12);
   for (const char* quantization : {"q8_0", "q4_0", "q4_k"}) {

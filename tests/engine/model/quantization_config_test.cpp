@@ -32,6 +32,19 @@ Json packed() {
     "sparsity_config":{},"transform_config":{},"version":"0.11.0"})");
 }
 
+Json fp8() {
+  return Json::parse(R"({"activation_scheme":"dynamic","fmt":"e4m3","quant_method":"fp8",
+    "weight_block_size":[128,128],"modules_to_not_convert":["lm_head","model.layers.0.mlp.gate"]})");
+}
+
+Json float_quantized() {
+  return Json::parse(R"({"config_groups":{"group_0":{"input_activations":{"dynamic":true,"num_bits":8,
+    "strategy":"token","symmetric":true,"type":"float"},"output_activations":null,"targets":["Linear"],
+    "weights":{"actorder":null,"block_structure":null,"dynamic":false,"group_size":null,"num_bits":8,
+    "observer":"minmax","strategy":"channel","symmetric":true,"type":"float"}}},"format":"float-quantized",
+    "ignore":["lm_head","re:.*mlp\\.gate$"],"kv_cache_scheme":null,"quant_method":"compressed-tensors"})");
+}
+
 Json& packed_weights(Json& config) {
   return config["config_groups"]["group_0"]["weights"];
 }
@@ -103,6 +116,41 @@ TEST(QuantizationConfig, ReadsPackQuantized) {
   EXPECT_TRUE(read(json).ok());
 }
 
+TEST(QuantizationConfig, ReadsFp8) {
+  Json json = fp8();
+  auto config = read(json);
+  ASSERT_TRUE(config.ok()) << config.status().to_string();
+  EXPECT_EQ(config->rule->storage, Storage::kFp8Tiles);
+  EXPECT_EQ(config->rule->group_rows, 128);
+  EXPECT_EQ(config->rule->group_cols, 128);
+  EXPECT_TRUE(*config->skipped.match("model.layers.0.mlp.gate"));
+  EXPECT_FALSE(*config->skipped.match("model.layers.0.mlp.experts.1.up_proj"));
+  json.erase("weight_block_size");
+  json["ignored_layers"] = {"model.layers.1"};
+  config = read(json);
+  ASSERT_TRUE(config.ok()) << config.status().to_string();
+  EXPECT_EQ(config->rule->storage, Storage::kFloatQuantized);
+  EXPECT_EQ(config->rule->group_rows, 0);
+  EXPECT_TRUE(*config->skipped.match("model.layers.1.self_attn.q_proj"));
+}
+
+TEST(QuantizationConfig, ReadsFloatQuantized) {
+  Json json = float_quantized();
+  const auto expect_rule = [&](std::int64_t group_rows, std::int64_t group_cols) {
+    const auto config = read(json);
+    ASSERT_TRUE(config.ok()) << config.status().to_string();
+    EXPECT_EQ(config->rule->storage, Storage::kFloatQuantized);
+    EXPECT_EQ(config->rule->group_rows, group_rows);
+    EXPECT_EQ(config->rule->group_cols, group_cols);
+  };
+  expect_rule(1, 0);
+  packed_weights(json)["strategy"] = "tensor";
+  expect_rule(0, 0);
+  packed_weights(json)["strategy"] = "block";
+  packed_weights(json)["block_structure"] = {128, 256};
+  expect_rule(128, 256);
+}
+
 struct Bad {
   Json config;
   const char* field;
@@ -115,6 +163,12 @@ Json with(Json config, const char* key, const Json& value) {
 }
 Json with_weights(const char* key, const Json& value) {
   Json config = packed();
+  packed_weights(config)[key] = value;
+  return config;
+}
+
+Json with_floats(const char* key, const Json& value) {
+  Json config = float_quantized();
   packed_weights(config)[key] = value;
   return config;
 }
@@ -162,6 +216,17 @@ TEST(QuantizationConfig, RefusesByName) {
       {with_weights("group_size", 48), "quantization_config.config_groups.group_0.weights.group_size"},
       {with_weights("group_size", nullptr), "quantization_config.config_groups.group_0.weights.group_size", wrong},
       {with_weights("symmetric", "yes"), "quantization_config.config_groups.group_0.weights.symmetric", wrong},
+      {with(fp8(), "fmt", "e5m2"), "quantization_config.fmt"},
+      {with(fp8(), "weight_block_size", {128, 64}), "quantization_config.weight_block_size"},
+      {with(fp8(), "weight_block_size", {128}), "quantization_config.weight_block_size"},
+      {with(fp8(), "weight_block_size", {0, 128}), "quantization_config.weight_block_size", wrong},
+      {with(fp8(), "weight_block_size", 128), "quantization_config.weight_block_size", wrong},
+      {with(fp8(), "modules_to_not_convert", "gate"), "quantization_config.modules_to_not_convert", wrong},
+      {with_floats("num_bits", 4), "quantization_config.config_groups.group_0.weights.num_bits"},
+      {with_floats("type", "int"), "quantization_config.config_groups.group_0.weights.type"},
+      {with_floats("symmetric", false), "quantization_config.config_groups.group_0.weights.symmetric"},
+      {with_floats("strategy", "group"), "quantization_config.config_groups.group_0.weights.strategy"},
+      {with_floats("strategy", "block"), "quantization_config.config_groups.group_0.weights.block_structure"},
       {with_weights("actorder", "group"), "quantization_config.config_groups.group_0.weights.actorder"},
   };
   for (const Bad& bad : cases) {

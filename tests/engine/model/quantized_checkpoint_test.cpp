@@ -66,6 +66,7 @@ std::vector<std::string> quantized_modules(const FileTensors& tensors) {
     for (const std::string suffix : {".qweight", ".weight_packed"}) {
       if (name.ends_with(suffix)) modules.push_back(name.substr(0, name.size() - suffix.size()));
     }
+    if (tensor.dtype == "F8_E4M3") modules.push_back(name.substr(0, name.rfind('.')));
   }
   return modules;
 }
@@ -168,14 +169,23 @@ TEST_P(QuantizedCheckpoint, ExactWeightsGiveTheReferenceLogits) {
 }
 
 // Weights are exact, so what is left is the rounding of activations to int8 (quant.h). The bound is on the median row,
-// seen at 0.016: a single row may fall the other way where its router is near a tie.
+// seen at 0.016: a single row may fall the other way where its router is near a tie. With 8-bit floats activations are
+// not rounded, so that the reference comes out.
 TEST_P(QuantizedCheckpoint, Int8ActivationsStayClose) {
+  const bool floats = GetParam().starts_with("fp8-") || GetParam().starts_with("float-");
   for (const std::string& isa : runnable_isas()) {
     Driver driver(dir(), {.isa = isa});
     const auto rows = distances(driver);
     const double median = rows[rows.size() / 2];
-    EXPECT_LT(median, 0.03) << isa;
-    EXPECT_GT(median, 1e-4) << isa << ": are activations rounded at all?";
+    EXPECT_LT(median, floats ? 2e-5 : 0.03) << isa;
+    if (floats) {
+      EXPECT_LE(rows.back(), 1e-3) << isa;
+      EXPECT_EQ(greedy_tokens(driver, read_tensor<Token>(golden(), "greedy.prompt"), 64),
+                read_tensor<Token>(golden(), "greedy.tokens"))
+          << isa;
+    } else {
+      EXPECT_GT(median, 1e-4) << isa << ": are activations rounded at all?";
+    }
     std::printf("quantized %s %s: median row %.1e\n", GetParam().c_str(), isa.c_str(), median);
   }
 }
@@ -226,6 +236,19 @@ TEST(QuantizedCheckpoints, SummariesNameSchemesAndFormats) {
   EXPECT_EQ(summary->group(WeightGroup::kLmHead).packed, Words{"q8_0"});
 }
 
+TEST(QuantizedCheckpoints, SummariesNameEightBitFloats) {
+  using Words = std::set<std::string>;
+  for (const auto& [name, stored] : std::map<std::string, std::string>{
+           {"fp8-qwen3-moe-tiles", "fp8 48x128"}, {"float-mixtral-by-matrix", "float-quantized by matrix"}}) {
+    const auto summary = summarize(local_files(), kRoot + name, {WeightFormat::kQ8_0});
+    ASSERT_TRUE(summary.ok()) << summary.status().to_string();
+    EXPECT_EQ(summary->group(WeightGroup::kExperts).stored, Words{stored});
+    EXPECT_EQ(summary->group(WeightGroup::kExperts).packed, Words{"fp8"});  // quantized already
+    EXPECT_EQ(summary->group(WeightGroup::kRouter).packed, Words{"f32"});
+    EXPECT_EQ(summary->group(WeightGroup::kLmHead).packed, Words{"q8_0"});
+  }
+}
+
 // Every tensor of a quantized module damaged in turn: the loader names it. A module that the config leaves alone must
 // have a plain tensor.
 TEST(QuantizedCheckpoints, DamagedTensorsAreNamed) {
@@ -251,9 +274,9 @@ TEST(QuantizedCheckpoints, DamagedTensorsAreNamed) {
       EXPECT_EQ(refusal(tensors).field(), tensor) << name;
       tensors = good;
       tensors[tensor].dtype = "BOOL";
-      tensors[tensor].bytes.resize(tensors[tensor].bytes.size() / (description.dtype == "I64"   ? 8
-                                                                   : description.dtype == "I32" ? 4
-                                                                                                : 2));
+      const std::map<std::string, std::size_t> sizes = {{"I64", 8}, {"I32", 4}, {"F32", 4}, {"F8_E4M3", 1}};
+      const auto size = sizes.find(description.dtype);
+      tensors[tensor].bytes.resize(tensors[tensor].bytes.size() / (size == sizes.end() ? 2 : size->second));
       EXPECT_EQ(refusal(tensors).field(), tensor) << name;
       refused += 3;
     }
@@ -263,7 +286,7 @@ TEST(QuantizedCheckpoints, DamagedTensorsAreNamed) {
     if (method == "gptq") {
       quantization["dynamic"]["-:" + modules.front()] = nlohmann::json::object();
     } else {
-      quantization[method == "awq" ? "modules_to_not_convert" : "ignore"].push_back(modules.front());
+      quantization[method == "compressed-tensors" ? "ignore" : "modules_to_not_convert"].push_back(modules.front());
     }
     disk.contents["m/config.json"] = config.dump();
     EXPECT_EQ(refusal(good).field(), modules.front() + ".weight") << name;
