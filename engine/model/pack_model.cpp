@@ -189,6 +189,7 @@ Result<PackReport> run_pack(const PackPlan& plan, const FileSystem& files, Outpu
   ASSIGN_OR_RETURN(PackedWriter writer, PackedWriter::open(out, files, plan.index, reading_back));
   PackReport report;
   report.units_before = writer.next_unit();
+  report.finished_before = writer.finished();
   for (std::size_t unit = 0; unit < plan.index.units.size(); ++unit) {
     if (unit < report.units_before) {
       units.skip(unit);

@@ -47,6 +47,7 @@ Result<PackPlan> plan_pack(OpenModel model, std::vector<SmallFile> small_files, 
 struct PackReport {
   PackedIndex index;
   std::size_t units_before = 0;  // that were on the disk already
+  bool finished_before = false;  // nothing was left to write, not even the index
 };
 
 // `stage` is "verify" while what an earlier run wrote is read back, then "pack"; `fraction` of it is done.

@@ -12,10 +12,12 @@ struct MoeShape {
   std::int32_t top_k;
   std::int64_t hidden;
   std::int64_t inner;
+  bool one_expert = false;  // all tokens of a call meet in the same expert
 };
 constexpr MoeShape kMoeShapes[] = {{"8of64,1024x2048", 64, 8, 2048, 1024}, {"8of128,768x2048", 128, 8, 2048, 768}};
+constexpr MoeShape kOneExpert{"one,1024x2048", 64, 1, 2048, 1024, true};
 
-// Assignments dealt evenly, so that each call meets the experts that were longest unused.
+// Assignments dealt evenly (or all to one expert), so that each call meets the experts that were longest unused.
 class EvenRouting {
  public:
   EvenRouting(const OpMachine& machine, const MoeShape& shape, WeightFormat format, std::int64_t tokens)
@@ -35,11 +37,11 @@ class EvenRouting {
     x_rows_.assign(static_cast<std::size_t>(experts_), {});
     out_rows_.assign(static_cast<std::size_t>(experts_), {});
     for (std::int64_t a = 0; a < assignments(); ++a) {
-      const auto expert = static_cast<std::size_t>((turn_ + a) % experts_);
+      const auto expert = static_cast<std::size_t>((shape_.one_expert ? turn_ : turn_ + a) % experts_);
       x_rows_[expert].push_back(static_cast<std::int32_t>(a / shape_.top_k));
       out_rows_[expert].push_back(static_cast<std::int32_t>(a));
     }
-    turn_ += assignments();
+    turn_ += shape_.one_expert ? 1 : assignments();
     groups_.clear();
     for (std::size_t e = 0; e < x_rows_.size(); ++e) {
       if (x_rows_[e].empty()) continue;
@@ -108,18 +110,21 @@ PreparedOp prepare_router(const OpMachine& machine, std::int32_t experts, std::i
   return op;
 }
 
+void add_ffn(std::vector<OpBench>& benches, const MoeShape& shape, std::initializer_list<std::int64_t> token_counts) {
+  for (const WeightFormat format : kBenchFormats) {
+    for (const std::int64_t tokens : token_counts) {
+      benches.push_back(
+          {std::string("expert_ffn/") + shape.name + "/" + format_name(format) + "/T:" + std::to_string(tokens),
+           [=](const OpMachine& machine) { return prepare_ffn(machine, shape, format, tokens); }});
+    }
+  }
+}
+
 }  // namespace
 
 void add_expert_ffn(std::vector<OpBench>& benches) {
-  for (const MoeShape& shape : kMoeShapes) {
-    for (const WeightFormat format : kBenchFormats) {
-      for (const std::int64_t tokens : {1, 4, 8, 16, 32, 256}) {
-        benches.push_back(
-            {std::string("expert_ffn/") + shape.name + "/" + format_name(format) + "/T:" + std::to_string(tokens),
-             [=](const OpMachine& machine) { return prepare_ffn(machine, shape, format, tokens); }});
-      }
-    }
-  }
+  for (const MoeShape& shape : kMoeShapes) add_ffn(benches, shape, {1, 4, 8, 16, 32, 256});
+  add_ffn(benches, kOneExpert, {1, 2, 4, 8});
 }
 
 void add_router(std::vector<OpBench>& benches) {

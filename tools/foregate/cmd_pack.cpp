@@ -127,8 +127,7 @@ void print_report(const PackArguments& arguments, const PackReport& report, doub
   const PackedIndex& index = report.index;
   const auto experts = std::count_if(index.units.begin(), index.units.end(),
                                      [](const PackedUnit& unit) { return unit.kind == PackedKind::kExpert; });
-  const bool whole = report.units_before == index.units.size();
-  if (whole) {
+  if (report.finished_before) {
     std::printf("%s was packed already: nothing to write\n", arguments.out_dir.c_str());
   } else if (report.units_before > 0) {
     std::printf("went on behind the %zu of %zu units that were there\n", report.units_before, index.units.size());
