@@ -11,6 +11,7 @@
 
 #include "engine/base/log.h"
 #include "server/app/load_bar.h"
+#include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
 #include "server/http/service.h"
 #include "server/net/tcp.h"
@@ -38,11 +39,26 @@ HttpOptions http_options(const ServeOptions& options) {
 ServiceOptions service_options(const ServeOptions& options) {
   ServiceOptions service;
   service.api_keys = options.api_key;
-  service.worker_threads = static_cast<std::size_t>(options.worker_threads);
-  service.worker_queue = static_cast<std::size_t>(options.max_num_queued_reqs);
   service.log_requests = options.enable_log_requests;
   service.version = FOREGATE_VERSION;
   return service;
+}
+
+FrontendOptions frontend_options(const ServeOptions& options) {
+  return {static_cast<std::size_t>(options.worker_threads), static_cast<std::size_t>(options.max_num_queued_reqs)};
+}
+
+GrpcOptions grpc_options(const ServeOptions& options) {
+  GrpcOptions grpc;
+  grpc.host = options.host;
+  grpc.port = static_cast<std::uint16_t>(options.grpc_port);
+  grpc.api_keys = options.api_key;
+  grpc.max_message_bytes = static_cast<std::size_t>(options.max_body_bytes);
+  grpc.max_calls = static_cast<std::size_t>(options.max_connections);
+  grpc.stream_buffer_bytes = static_cast<std::size_t>(options.stream_buffer_bytes);
+  grpc.stall_timeout = options.stall_timeout;
+  grpc.version = FOREGATE_VERSION;
+  return grpc;
 }
 
 std::string url(const ServeOptions& options, int port) {
@@ -60,7 +76,8 @@ class App {
       : options_(options),
         loader_(loader),
         loop_(make_tcp_loop()),
-        service_(*loop_, service_options(options), metrics_),
+        frontend_(*loop_, frontend_options(options)),
+        service_(*loop_, frontend_, service_options(options), metrics_),
         http_(*loop_, http_options(options), service_.callbacks(), metrics_),
         drain_timer_(loop_->make_timer()) {}
 
@@ -77,21 +94,53 @@ class App {
       return listener.status().code() == Code::kInvalidArgument ? 2 : 1;
     }
     listener_ = std::move(listener).value();
+    if (const Status grpc = listen_grpc(); !grpc.ok()) {
+      std::fprintf(stderr, "foregate: --grpc-port: %s\n", grpc.message().c_str());
+      return 1;
+    }
     std::signal(SIGPIPE, SIG_IGN);  // a closed stdout or stderr must not end the server
     loop_->watch_signals({SIGTERM, SIGINT}, [this](int signal) { on_signal(signal); });
     log_info("listening on " + url(options_, listener_->port()) + ", loading " + foregate::quoted(options_.model));
     loading_ = std::thread([this] { load(); });
     loop_->run();
     http_.close_all();
+    end_grpc();
     end_engine();
     return exit_code_;
   }
 
  private:
+  // Who asked for no port of gRPC gets the server without it when another program has the usual one.
+  Status listen_grpc() {
+    if (!options_.grpc) return {};
+    auto server = GrpcServer::start(*loop_, frontend_, grpc_options(options_), metrics_);
+    if (!server.ok()) {
+      if (options_.grpc_port != ServeOptions().grpc_port) return server.status();
+      log_warn(server.status().message() + ": no gRPC; choose another --grpc-port");
+      return {};
+    }
+    grpc_ = std::move(server).value();
+    log_info("gRPC listens on port " + std::to_string(grpc_->port()));
+    return {};
+  }
+
+  // Calls end on the loop, so it runs until the last one has.
+  void end_grpc() {
+    if (!grpc_) return;
+    frontend_.fail_open(unavailable("the server is shutting down"));
+    grpc_->begin_shutdown();
+    while (!grpc_->stopped()) {
+      loop_->run_ready();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    loop_->run_ready();
+    grpc_ = nullptr;
+  }
+
   // The engine ends here, while the loop that its last events are posted to still exists.
   void end_engine() {
-    service_.fail_open(unavailable("the server is shutting down"));
-    service_.release_backend();
+    frontend_.fail_open(unavailable("the server is shutting down"));
+    frontend_.release_backend();
     for (int i = 0; i < 400 && backend_.use_count() > 1; ++i) {
       loop_->run_ready();
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -117,7 +166,7 @@ class App {
       return loop_->stop();
     }
     backend_ = served.value();
-    service_.set_backend(backend_);
+    frontend_.set_backend(backend_);
     const ServedModel& ready = *backend_;
     std::printf("Foregate %s serves %s at %s\n", FOREGATE_VERSION, ready.context.model_names[0].c_str(),
                 url(options_, listener_->port()).c_str());
@@ -125,6 +174,7 @@ class App {
       if (key == "device" || key == "isa_reason" || key == "weights")
         std::printf("  %s: %s\n", key.c_str(), value.c_str());
     }
+    if (grpc_) std::printf("  gRPC: foregate.v1.Inference on port %d\n", grpc_->port());
     std::printf("Try:\n  %s\n", curl_line(options_, ready, listener_->port()).c_str());
     std::fflush(stdout);
   }
@@ -137,14 +187,15 @@ class App {
     }
     draining_ = true;
     drain_deadline_ = loop_->clock().now() + static_cast<TimeNs>(options_.shutdown_timeout * 1e9);
-    log_info("signal: draining, " + std::to_string(service_.open_answers()) + " requests are open");
-    service_.begin_drain();
+    log_info("signal: draining, " + std::to_string(frontend_.open_answers()) + " requests are open");
+    frontend_.begin_drain();
     http_.begin_drain();
     poll_drain();
   }
 
   void poll_drain() {
-    const bool done = service_.open_answers() == 0 && http_.answering() == 0 && service_.engine_idle();
+    const bool done = frontend_.open_answers() == 0 && http_.answering() == 0 && frontend_.engine_idle() &&
+                      (!grpc_ || grpc_->open_calls() == 0);
     const TimeNs now = loop_->clock().now();
     if (done || (cut_off_ && now > drain_deadline_)) {
       log_info(cut_off_ ? "drained; requests that did not end in time were failed" : "drained");
@@ -153,7 +204,7 @@ class App {
     if (!cut_off_ && now >= drain_deadline_) {
       cut_off_ = true;
       drain_deadline_ = now + static_cast<TimeNs>(kFlushGraceSeconds * 1e9);
-      service_.fail_open(unavailable("the server is shutting down and did not finish this request in time"));
+      frontend_.fail_open(unavailable("the server is shutting down and did not finish this request in time"));
     }
     drain_timer_->arm(kDrainPollSeconds, [this] { poll_drain(); });
   }
@@ -162,8 +213,10 @@ class App {
   const BackendLoader& loader_;
   Metrics metrics_;
   std::unique_ptr<TcpLoop> loop_;
+  Frontend frontend_;
   Service service_;
   HttpServer http_;
+  std::unique_ptr<GrpcServer> grpc_;  // none: turned off, or its usual port was taken
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<Timer> drain_timer_;
   std::shared_ptr<const ServedModel> backend_;

@@ -9,7 +9,7 @@
 #include "engine/base/metrics.h"
 #include "engine/base/status.h"
 #include "server/config/options.h"
-#include "server/http/served_model.h"
+#include "server/generate/served_model.h"
 
 namespace foregate {
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/base/log.h"
+#include "server/http/http_answer.h"
 #include "server/openai/api_error.h"
 
 namespace foregate {
@@ -58,19 +59,14 @@ std::string random_prefix() {
 
 }  // namespace
 
-Service::Service(IoLoop& loop, ServiceOptions options, Metrics& metrics)
+Service::Service(IoLoop& loop, Frontend& frontend, ServiceOptions options, Metrics& metrics)
     : loop_(loop),
+      frontend_(frontend),
       options_(std::move(options)),
       metrics_(metrics),
       auth_(options_.api_keys),
       id_prefix_(random_prefix()),
-      started_(loop.clock().now()),
-      alive_(std::make_shared<bool>(true)),
-      workers_(options_.worker_threads, options_.worker_queue) {}
-
-Service::~Service() {
-  *alive_ = false;
-}
+      started_(loop.clock().now()) {}
 
 HttpCallbacks Service::callbacks() {
   HttpCallbacks callbacks;
@@ -78,35 +74,6 @@ HttpCallbacks Service::callbacks() {
   callbacks.handle = [this](std::shared_ptr<Exchange> exchange) { handle(std::move(exchange)); };
   callbacks.error_body = [](int status, const std::string& message) { return error_body(status, message); };
   return callbacks;
-}
-
-void Service::set_backend(std::shared_ptr<const ServedModel> served) {
-  backend_ = std::move(served);
-  health_.set_ready();
-}
-
-void Service::set_failed(const std::string& reason) {
-  health_.set_failed(reason);
-}
-
-void Service::begin_drain() {
-  health_.set_draining();
-  if (backend_) backend_->engine->begin_drain();
-}
-
-void Service::fail_open(const Status& status) {
-  const auto open = generations_;
-  for (const auto& [key, weak] : open) {
-    if (auto generation = weak.lock()) generation->fail(status);
-  }
-}
-
-bool Service::engine_idle() const {
-  return !backend_ || backend_->engine->idle();
-}
-
-bool Service::engine_healthy() const {
-  return !backend_ || backend_->engine->healthy();
 }
 
 std::unique_ptr<HttpResponse> Service::gate(HttpRequest& head) {
@@ -132,8 +99,8 @@ std::unique_ptr<HttpResponse> Service::gate(HttpRequest& head) {
       return refuse(error_response(415, "the body must be application/json"));
     }
   }
-  if (match.route->needs_model && !health_.accepts(engine_healthy())) {
-    return refuse(error_response(503, std::string("the server is not ready: ") + health_.word(engine_healthy())));
+  if (match.route->needs_model && !frontend_.accepts()) {
+    return refuse(error_response(503, std::string("the server is not ready: ") + frontend_.health_word()));
   }
   return nullptr;
 }
@@ -173,69 +140,39 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
 
 // Parse, template and tokenizer on a worker; back on the loop with the result.
 void Service::generate(std::shared_ptr<Exchange> exchange, ApiKind kind) {
-  const TimeNs arrival = loop_.clock().now();
-  ApiContext context = backend_->context;
-  context.now_unix_seconds = loop_.clock().wall_seconds();
-  const auto keep = exchange;
-  const bool taken = workers_.submit([this, alive = alive_, served = backend_, context = std::move(context),
-                                      exchange = std::move(exchange), kind, arrival]() mutable {
+  const auto parse = [exchange, kind](const ApiContext& context) {
     const std::string& body = exchange->request().body;
-    auto request = std::make_shared<Result<ApiRequest>>(
-        kind == ApiKind::kChat ? parse_chat_request(body, context) : parse_completion_request(body, context));
-    loop_.post([this, alive = std::move(alive), exchange = std::move(exchange), request = std::move(request), arrival] {
-      if (*alive) parsed(exchange, std::move(*request), arrival);
-    });
-  });
-  if (!taken) return keep->respond(error_response(503, "too many requests wait to be read; try again later"));
-  ++parsing_;
-}
-
-void Service::parsed(std::shared_ptr<Exchange> exchange, Result<ApiRequest> request, TimeNs arrival) {
-  --parsing_;
-  if (!exchange->open()) return;
-  if (!request.ok()) return exchange->respond(api_error_response(request.status()));
-  const ApiKind kind = request->kind;
-  const std::size_t prompts = request->prompts.size();
-  exchange->request().body = {};
-  GenerationStart start{loop_,
-                        backend_,
-                        std::move(exchange),
-                        std::move(request).value(),
-                        std::exchange(next_request_id_, next_request_id_ + prompts),
-                        next_response_id(kind),
-                        arrival};
-  auto generation = std::make_shared<Generation>(std::move(start), [this, alive = alive_](Generation* ended) {
-    if (*alive) generations_.erase(ended);
-  });
-  generations_.emplace(generation.get(), generation);
-  generation->start();
+    return kind == ApiKind::kChat ? parse_chat_request(body, context) : parse_completion_request(body, context);
+  };
+  const auto answer = [this, exchange](std::shared_ptr<const ServedModel> served,
+                                       std::shared_ptr<const ApiRequest> request) -> std::unique_ptr<Answer> {
+    exchange->request().body = {};
+    std::string id = next_response_id(request->kind);
+    return std::make_unique<HttpAnswer>(exchange, std::move(served), std::move(request), std::move(id),
+                                        loop_.clock().wall_seconds());
+  };
+  const auto refuse = [exchange](const Status& status) { exchange->respond(api_error_response(status)); };
+  frontend_.generate(parse, answer, refuse);
 }
 
 void Service::simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
-  ApiContext context = backend_->context;
-  context.now_unix_seconds = loop_.clock().wall_seconds();
-  const auto keep = exchange;
-  const bool taken = workers_.submit(
-      [this, served = backend_, context = std::move(context), exchange = std::move(exchange), endpoint]() mutable {
-        const std::string& body = exchange->request().body;
-        auto answer = std::make_shared<Result<std::string>>(
-            endpoint == Endpoint::kTokenize ? tokenize_body(body, context) : detokenize_body(body, context));
-        loop_.post([exchange = std::move(exchange), answer = std::move(answer)] {
-          if (!answer->ok()) return exchange->respond(api_error_response(answer->status()));
-          HttpResponse response;
-          response.body = std::move(*answer).value();
-          exchange->respond(std::move(response));
-        });
-      });
-  if (!taken) keep->respond(error_response(503, "too many requests wait to be read; try again later"));
+  auto response = std::make_shared<HttpResponse>();
+  const auto work = [exchange, endpoint, response](const ApiContext& context) -> Status {
+    const std::string& body = exchange->request().body;
+    ASSIGN_OR_RETURN(response->body,
+                     endpoint == Endpoint::kTokenize ? tokenize_body(body, context) : detokenize_body(body, context));
+    return {};
+  };
+  frontend_.run(work, [exchange, response](const Status& status) {
+    exchange->respond(status.ok() ? std::move(*response) : api_error_response(status));
+  });
 }
 
 HttpResponse Service::health_response() {
-  const bool healthy = engine_healthy();
-  const std::string word = health_.word(healthy);
+  const std::string word = frontend_.health_word();
   Json body = Json::object();
   body["status"] = word;
-  if (!health_.reason().empty()) body["reason"] = health_.reason();
+  if (!frontend_.health_reason().empty()) body["reason"] = frontend_.health_reason();
   HttpResponse response;
   response.status = word == "ok" ? 200 : 503;
   response.body = dump(body);
@@ -245,25 +182,25 @@ HttpResponse Service::health_response() {
 HttpResponse Service::models_response() const {
   Json list = Json::object();
   list["object"] = "list";
-  list["data"] = Json::array({Json::parse(model_response(backend_->context.model_names[0]).body)});
+  list["data"] = Json::array({Json::parse(model_response(frontend_.backend()->context.model_names[0]).body)});
   HttpResponse response;
   response.body = dump(list);
   return response;
 }
 
 HttpResponse Service::model_response(const std::string& id) const {
-  const auto& names = backend_->context.model_names;
+  const auto& names = frontend_.backend()->context.model_names;
   if (std::find(names.begin(), names.end(), id) == names.end()) {
     return api_error_response(Status(Code::kNotFound, "this server does not serve that model", "model"));
   }
   Json model = Json::object();
   model["id"] = names[0];
   model["object"] = "model";
-  model["created"] = backend_->created;
+  model["created"] = frontend_.backend()->created;
   model["owned_by"] = "foregate";
-  model["root"] = backend_->model_root;
+  model["root"] = frontend_.backend()->model_root;
   model["parent"] = nullptr;
-  model["max_model_len"] = backend_->context.limits.max_model_len;
+  model["max_model_len"] = frontend_.backend()->context.limits.max_model_len;
   HttpResponse response;
   response.body = dump(model);
   return response;
@@ -272,10 +209,10 @@ HttpResponse Service::model_response(const std::string& id) const {
 HttpResponse Service::version_response() {
   Json body = Json::object();
   body["version"] = options_.version;
-  body["status"] = health_.word(engine_healthy());
+  body["status"] = frontend_.health_word();
   body["uptime_seconds"] = seconds_between(started_, loop_.clock().now());
-  if (backend_) {
-    for (const auto& [key, value] : backend_->facts) body[key] = value;
+  if (frontend_.backend()) {
+    for (const auto& [key, value] : frontend_.backend()->facts) body[key] = value;
   }
   HttpResponse response;
   response.body = dump(body);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -53,7 +54,12 @@ inline constexpr std::size_t kMaxTools = 512;
 // Errors: kInvalidArgument and kUnimplemented name the field; kNotFound for a model not served here.
 Result<ApiRequest> parse_chat_request(std::string_view body, const ApiContext& context);
 Result<ApiRequest> parse_completion_request(std::string_view body, const ApiContext& context);
+// The same of a body that another protocol has made: one set of checks for all.
+Result<ApiRequest> read_chat_request(const nlohmann::ordered_json& body, const ApiContext& context);
+Result<ApiRequest> read_completion_request(const nlohmann::ordered_json& body, const ApiContext& context);
 
+// The tokens of {"prompt": text} or {"messages": [...]}.
+Result<std::vector<Token>> read_tokenize(const nlohmann::ordered_json& body, const ApiContext& context);
 // POST /tokenize: {"prompt": text} or {"messages": [...]}; gives the response body.
 Result<std::string> tokenize_body(std::string_view body, const ApiContext& context);
 // POST /detokenize: {"tokens": [...]}.

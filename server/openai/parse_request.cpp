@@ -93,6 +93,15 @@ Status read_prompts(const Json& body, bool add_special, const ApiContext& contex
 
 Result<ApiRequest> parse_chat_request(std::string_view body, const ApiContext& context) {
   ASSIGN_OR_RETURN(const Json json, parse_object(body));
+  return read_chat_request(json, context);
+}
+
+Result<ApiRequest> parse_completion_request(std::string_view body, const ApiContext& context) {
+  ASSIGN_OR_RETURN(const Json json, parse_object(body));
+  return read_completion_request(json, context);
+}
+
+Result<ApiRequest> read_chat_request(const Json& json, const ApiContext& context) {
   ApiRequest request;
   request.kind = ApiKind::kChat;
   Fields fields(json);
@@ -114,8 +123,7 @@ Result<ApiRequest> parse_chat_request(std::string_view body, const ApiContext& c
   return request;
 }
 
-Result<ApiRequest> parse_completion_request(std::string_view body, const ApiContext& context) {
-  ASSIGN_OR_RETURN(const Json json, parse_object(body));
+Result<ApiRequest> read_completion_request(const Json& json, const ApiContext& context) {
   ApiRequest request;
   request.kind = ApiKind::kCompletion;
   Fields fields(json);
@@ -135,22 +143,24 @@ Result<ApiRequest> parse_completion_request(std::string_view body, const ApiCont
   return request;
 }
 
-Result<std::string> tokenize_body(std::string_view body, const ApiContext& context) {
-  ASSIGN_OR_RETURN(const Json json, parse_object(body));
-  std::vector<Token> tokens;
+Result<std::vector<Token>> read_tokenize(const Json& json, const ApiContext& context) {
   if (json.contains("messages")) {
     ASSIGN_OR_RETURN(ChatPrompt prompt, render_chat(json, context));
-    tokens = std::move(prompt.tokens);
-  } else {
-    Fields fields(json);
-    bool add_special = true;
-    fields.boolean("add_special_tokens", add_special);
-    RETURN_IF_ERROR(fields.status());
-    const auto text = json.find("prompt");
-    if (text == json.end() || !text->is_string()) return invalid_argument("prompt must be a string", "prompt");
-    const EncodeOptions options{add_special, {}};
-    ASSIGN_OR_RETURN(tokens, tokenize_prompt(text->get_ref<const std::string&>(), options, context, "prompt"));
+    return std::move(prompt.tokens);
   }
+  Fields fields(json);
+  bool add_special = true;
+  fields.boolean("add_special_tokens", add_special);
+  RETURN_IF_ERROR(fields.status());
+  const auto text = json.find("prompt");
+  if (text == json.end() || !text->is_string()) return invalid_argument("prompt must be a string", "prompt");
+  const EncodeOptions options{add_special, {}};
+  return tokenize_prompt(text->get_ref<const std::string&>(), options, context, "prompt");
+}
+
+Result<std::string> tokenize_body(std::string_view body, const ApiContext& context) {
+  ASSIGN_OR_RETURN(const Json json, parse_object(body));
+  ASSIGN_OR_RETURN(const std::vector<Token> tokens, read_tokenize(json, context));
   Json answer = Json::object();
   answer["count"] = tokens.size();
   answer["max_model_len"] = context.limits.max_model_len;

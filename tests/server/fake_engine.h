@@ -13,7 +13,7 @@
 #include "engine/api/engine.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
-#include "server/http/served_model.h"
+#include "server/generate/served_model.h"
 
 namespace foregate::test {
 

@@ -46,18 +46,21 @@ struct ServiceTest : testing::Test {
   test::FakeParts parts;
   HttpOptions http_options;
   ServiceOptions service_options;
+  std::unique_ptr<Frontend> frontend;
   std::unique_ptr<Service> service;
   std::unique_ptr<HttpServer> http;
 
   void start(bool loaded = true) {
-    service = std::make_unique<Service>(loop, service_options, metrics);
+    frontend = std::make_unique<Frontend>(loop, FrontendOptions{});
+    service = std::make_unique<Service>(loop, *frontend, service_options, metrics);
     http = std::make_unique<HttpServer>(loop, http_options, service->callbacks(), metrics);
-    if (loaded) service->set_backend(parts.backend);
+    if (loaded) frontend->set_backend(parts.backend);
   }
   void TearDown() override {
     http.reset();
     parts.engine->live.clear();
     service.reset();
+    frontend.reset();
     loop.turn();
   }
   std::shared_ptr<MemoryConnection> connect() {
@@ -94,7 +97,7 @@ TEST_F(ServiceTest, ChatWhole) {
   EXPECT_EQ(body["choices"][0]["message"]["content"], "hello");
   EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
   EXPECT_EQ(body["usage"]["completion_tokens"], 6);
-  EXPECT_EQ(service->open_answers(), 0u);
+  EXPECT_EQ(frontend->open_answers(), 0u);
   EXPECT_FALSE(connection->closed) << "kept alive";
   const auto second = submit(connection, post("/v1/chat/completions", kChat));
   EXPECT_NE(second, id);
@@ -155,7 +158,7 @@ TEST_F(ServiceTest, DisconnectCancelsWholeAndStreamed) {
     loop.turn();
     EXPECT_EQ(parts.engine->cancelled, before + 1);
     EXPECT_TRUE(connection->closed);
-    EXPECT_EQ(service->open_answers(), 0u);
+    EXPECT_EQ(frontend->open_answers(), 0u);
   }
   loop.turn();
   EXPECT_EQ(http->connections(), 0u);
@@ -166,7 +169,7 @@ TEST_F(ServiceTest, DisconnectBeforeTheEngineHasItSubmitsNothing) {
   auto connection = connect();
   connection->send(post("/v1/chat/completions", kChat));
   connection->hang_up();
-  ASSERT_TRUE(loop.turn_until([&] { return connection->closed && service->open_answers() == 0; }));
+  ASSERT_TRUE(loop.turn_until([&] { return connection->closed && frontend->open_answers() == 0; }));
   EXPECT_TRUE(parts.engine->idle());
 }
 
@@ -246,7 +249,7 @@ TEST_F(ServiceTest, FullAndDrainingEnginesAnswer503WithRetryAfter) {
   ASSERT_TRUE(loop.turn_until([&] { return !connection->received.empty(); }));
   EXPECT_EQ(connection->received.substr(0, 12), "HTTP/1.1 503");
   EXPECT_NE(connection->received.find("retry-after"), std::string::npos);
-  EXPECT_EQ(service->open_answers(), 0u);
+  EXPECT_EQ(frontend->open_answers(), 0u);
 }
 
 TEST_F(ServiceTest, LoadingDrainingAndStalledAreNotReady) {
@@ -254,12 +257,12 @@ TEST_F(ServiceTest, LoadingDrainingAndStalledAreNotReady) {
   EXPECT_EQ(ask(get("/health"))->received.substr(0, 12), "HTTP/1.1 503");
   EXPECT_EQ(ask(get("/health/live"))->received.substr(0, 12), "HTTP/1.1 200");
   EXPECT_EQ(ask(post("/v1/chat/completions", kChat))->received.substr(0, 12), "HTTP/1.1 503");
-  service->set_backend(parts.backend);
+  frontend->set_backend(parts.backend);
   EXPECT_EQ(ask(get("/health"))->received.substr(0, 12), "HTTP/1.1 200");
   parts.engine->healthy_ = false;
   EXPECT_EQ(body_of(ask(get("/health"))->received)["status"], "stalled");
   parts.engine->healthy_ = true;
-  service->begin_drain();
+  frontend->begin_drain();
   EXPECT_EQ(body_of(ask(get("/health"))->received)["status"], "draining");
   EXPECT_EQ(ask(post("/v1/chat/completions", kChat))->received.substr(0, 12), "HTTP/1.1 503");
 }
@@ -270,12 +273,12 @@ TEST_F(ServiceTest, DrainFailsWhatIsOpen) {
   const auto id = submit(connection, post("/v1/chat/completions", kStream));
   parts.engine->say(id, 0, "x");
   loop.turn();
-  service->fail_open(unavailable("shutting down"));
+  frontend->fail_open(unavailable("shutting down"));
   loop.turn();
   EXPECT_EQ(count(connection->received, "\"error\""), 1u);
   EXPECT_EQ(count(connection->received, "[DONE]"), 0u);
   EXPECT_TRUE(parts.engine->idle());
-  EXPECT_EQ(service->open_answers(), 0u);
+  EXPECT_EQ(frontend->open_answers(), 0u);
 }
 
 TEST_F(ServiceTest, EveryRouteIsPublicOrKeyed) {

@@ -1,0 +1,84 @@
+// One generation request from checked ApiRequest to its one terminal: submits a request per prompt to the engine, turns
+// events into text, and hands that to an Answer, which knows the protocol. Lives on the loop thread; engine events
+// reach it through the loop.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/api/engine.h"
+#include "server/generate/served_model.h"
+#include "server/net/io.h"
+#include "server/openai/api_response.h"
+#include "server/stream/sample_text.h"
+
+namespace foregate {
+
+class Generation;
+
+// How one request is answered. After complete() or fail(), of which exactly one is called unless the client left first,
+// nothing more is called.
+class Answer {
+ public:
+  virtual ~Answer() = default;
+  virtual bool open() const = 0;  // false once the client has gone
+  // The engine has taken all prompts. `generation` may be kept until the terminal, to tell it that the client is gone
+  // or slow.
+  virtual void begin(const std::shared_ptr<Generation>& generation) = 0;
+  virtual void prompt_logprobs(std::size_t prompt, const std::vector<PositionLogprobs>& logprobs) = 0;
+  // `choice` counts prompt-major: prompt * n + index. Never empty; the last one of a choice has its end.
+  virtual void delta(std::size_t choice, SampleDelta delta) = 0;
+  virtual void complete() = 0;
+  virtual void fail(const Status& status) = 0;
+};
+
+struct GenerationStart {
+  IoLoop& loop;
+  std::shared_ptr<const ServedModel> served;
+  std::shared_ptr<const ApiRequest> request;
+  std::unique_ptr<Answer> answer;
+  std::uint64_t first_request_id = 0;  // one id per prompt, counting up
+  TimeNs arrival = 0;
+  TimeNs deadline = 0;  // by the loop's clock; 0 = none
+};
+
+class Generation : public std::enable_shared_from_this<Generation> {
+ public:
+  Generation(GenerationStart start, std::function<void(Generation*)> on_end);
+  void start();
+  // Ends an answer that is still open with this error, and cancels the work behind it.
+  void fail(const Status& status);
+  void client_gone();            // cancels the work; the answer hears no more
+  void set_paused(bool paused);  // of a client that reads slowly
+  Usage usage() const;
+  Timings timings() const;
+  std::size_t open_samples() const { return open_samples_; }
+  std::int32_t cached_tokens(std::size_t prompt) const { return cached_tokens_[prompt]; }
+  std::int32_t completion_tokens(std::size_t choice) const { return samples_[choice].completion_tokens(); }
+
+ private:
+  class Sink;
+
+  bool submit();
+  void on_event(std::size_t prompt, const TokenEvent& event);
+  void note_times(const TokenEvent& event);
+  void cancel_all();
+  void end();
+  RequestId request_id(std::size_t prompt) const { return RequestId{start_.first_request_id + prompt}; }
+
+  GenerationStart start_;
+  std::function<void(Generation*)> on_end_;
+  std::vector<SampleText> samples_;  // prompt-major: prompt * n + index
+  std::vector<std::int32_t> cached_tokens_;
+  std::size_t submitted_ = 0;
+  std::size_t open_samples_ = 0;
+  TimeNs submitted_at_ = 0;
+  TimeNs first_token_at_ = 0;
+  TimeNs last_token_at_ = 0;
+  bool ended_ = false;
+};
+
+}  // namespace foregate

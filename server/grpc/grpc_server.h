@@ -1,0 +1,42 @@
+// The gRPC front: service foregate.v1.Inference of proto/, the standard health service and reflection. gRPC runs its
+// own threads; what touches a request happens on the loop thread, shared with HTTP through the Frontend.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/base/metrics.h"
+#include "engine/base/status.h"
+#include "server/generate/frontend.h"
+#include "server/net/io.h"
+
+namespace foregate {
+
+struct GrpcOptions {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 0;  // 0: any free one
+  std::vector<std::string> api_keys;
+  std::size_t max_message_bytes = 4u << 20;
+  std::size_t max_calls = 1024;  // open at once
+  std::size_t stream_buffer_bytes = 131072;
+  double stall_timeout = 30;
+  std::string version;
+};
+
+class GrpcServer {
+ public:
+  // kUnavailable when the address is in use. `loop` and `frontend` outlive it.
+  static Result<std::unique_ptr<GrpcServer>> start(IoLoop& loop, Frontend& frontend, GrpcOptions options,
+                                                   Metrics& metrics);
+  // Waits for gRPC's threads: the loop must have run until stopped() after begin_shutdown().
+  virtual ~GrpcServer() = default;
+  virtual void begin_shutdown() = 0;  // ends open calls
+  virtual bool stopped() const = 0;
+  virtual std::uint16_t port() const = 0;
+  virtual std::size_t open_calls() const = 0;
+};
+
+}  // namespace foregate

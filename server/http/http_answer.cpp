@@ -1,0 +1,112 @@
+#include "server/http/http_answer.h"
+
+#include <iterator>
+#include <utility>
+
+#include "server/openai/api_error.h"
+
+namespace foregate {
+
+HttpAnswer::HttpAnswer(std::shared_ptr<Exchange> exchange, std::shared_ptr<const ServedModel> served,
+                       std::shared_ptr<const ApiRequest> request, std::string response_id, std::int64_t created)
+    : exchange_(std::move(exchange)),
+      served_(std::move(served)),
+      request_(std::move(request)),
+      response_(*request_, *served_->tokenizer, std::move(response_id), served_->context.model_names[0], created),
+      choices_(request_->prompts.size() * static_cast<std::size_t>(request_->n)) {
+  if (!request_->echo) return;
+  for (std::size_t i = 0; i < request_->prompts.size(); ++i) {
+    echoes_.push_back({request_->prompt_texts[i], request_->prompts[i], {}});
+  }
+}
+
+void HttpAnswer::begin(const std::shared_ptr<Generation>& generation) {
+  generation_ = generation;
+  exchange_->on_gone([generation](const char*) { generation->client_gone(); });
+  if (!request_->stream) return;
+  exchange_->on_pressure([generation](bool pressed) { generation->set_paused(pressed); });
+  begin_stream();
+}
+
+void HttpAnswer::begin_stream() {
+  Exchange& exchange = *exchange_;
+  exchange.begin_stream("text/event-stream; charset=utf-8", {{"x-request-id", response_.id()}});
+  sse_ = std::make_unique<SseWriter>([&exchange](std::string_view bytes) { exchange.send(bytes); },
+                                     [&exchange] { exchange.end_stream(); });
+  if (request_->kind != ApiKind::kChat) return;
+  for (std::size_t i = 0; i < choices_.size(); ++i) open_choice(i);
+}
+
+// The first chunk of a choice: the role of a chat, the echoed prompt of a completion.
+void HttpAnswer::open_choice(std::size_t choice) {
+  if (choices_[choice].opened) return;
+  choices_[choice].opened = true;
+  const auto generation = generation_.lock();
+  if (!generation) return;
+  const Usage now = generation->usage();
+  const Usage* shown = request_->continuous_usage ? &now : nullptr;
+  if (request_->kind == ApiKind::kChat) {
+    sse_->event(response_.role_chunk(choice, shown));
+  } else if (request_->echo) {
+    sse_->event(response_.echo_chunk(choice, echoes_[choice / static_cast<std::size_t>(request_->n)], shown));
+  }
+}
+
+void HttpAnswer::prompt_logprobs(std::size_t prompt, const std::vector<PositionLogprobs>& logprobs) {
+  if (!echoes_.empty()) echoes_[prompt].logprobs = logprobs;
+}
+
+void HttpAnswer::delta(std::size_t choice, SampleDelta delta) {
+  if (sse_ != nullptr) {
+    send(choice, delta);
+  } else {
+    collect(choice, std::move(delta));
+  }
+}
+
+void HttpAnswer::send(std::size_t choice, const SampleDelta& delta) {
+  open_choice(choice);
+  const auto generation = generation_.lock();
+  if (!generation) return;
+  const Usage now = generation->usage();
+  const Usage* shown = request_->continuous_usage ? &now : nullptr;
+  if (!delta.text.empty() || !delta.tokens.empty()) sse_->event(response_.delta_chunk(choice, delta, shown));
+  if (!delta.end) return;
+  const Timings times = generation->timings();
+  sse_->event(response_.end_chunk(choice, *delta.end, shown, generation->open_samples() == 0 ? &times : nullptr));
+}
+
+void HttpAnswer::collect(std::size_t choice, SampleDelta delta) {
+  ChoiceResult& result = choices_[choice].result;
+  result.text += delta.text;
+  result.tokens.insert(result.tokens.end(), delta.tokens.begin(), delta.tokens.end());
+  std::move(delta.logprobs.begin(), delta.logprobs.end(), std::back_inserter(result.logprobs));
+  if (delta.end) result.end = std::move(*delta.end);
+}
+
+void HttpAnswer::complete() {
+  const auto generation = generation_.lock();
+  if (!generation) return;
+  if (sse_ != nullptr) {
+    if (request_->include_usage) sse_->event(response_.usage_chunk(generation->usage()));
+    return sse_->done();
+  }
+  std::vector<ChoiceResult> results;
+  for (Choice& choice : choices_) results.push_back(std::move(choice.result));
+  HttpResponse response;
+  response.headers.emplace_back("x-request-id", response_.id());
+  response.body = response_.whole(results, echoes_, generation->usage(), generation->timings());
+  exchange_->respond(std::move(response));
+}
+
+void HttpAnswer::fail(const Status& status) {
+  const ApiError error = api_error(status);
+  if (sse_ != nullptr) return sse_->fail(error.body);
+  HttpResponse response;
+  response.status = error.status == 499 ? 503 : error.status;
+  response.body = error.body;
+  if (error.retry_later) response.headers.emplace_back("retry-after", "1");
+  exchange_->respond(std::move(response));
+}
+
+}  // namespace foregate
