@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "engine/api/hint_bytes.h"
 #include "engine/api/types.h"
 
 namespace foregate {
@@ -47,6 +48,8 @@ struct ExpertFigures {
   std::uint64_t certain_hints = 0;   // loads begun for them
   std::uint64_t certain_useful = 0;  // that had ended when the layer began
   std::uint64_t certain_late = 0;    // that had not
+  HintBytes hint_bytes;              // of guesses
+  HintBytes certain_bytes;           // of routes known before their layer ran
   std::uint64_t guesses = 0;         // experts that the lookahead guessed for rows
   std::uint64_t guesses_right = 0;   // that the rows were routed to
   double stall_seconds = 0.0;        // steps waited with no expert ready

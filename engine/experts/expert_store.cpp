@@ -10,11 +10,6 @@
 #include "kernels/api/check.h"
 
 namespace foregate {
-namespace {
-
-constexpr std::size_t kHintShare = 8;  // of the slots, at most one in so many holds a hint that is not used yet
-
-}  // namespace
 
 Lease& Lease::operator=(Lease&& other) noexcept {
   std::swap(store_, other.store_);
@@ -174,21 +169,6 @@ double ExpertStore::victim_value(ExpertKey key) {
   return victim ? policy_->keep_value(pool.slot(*victim).key) : 1.0;
 }
 
-// What was loaded ahead for this layer is used now or was loaded in vain.
-void ExpertStore::settle_hints(const LayerUse& use) {
-  std::erase_if(hinted_, [&](const ExpertKey& key) {
-    if (key.layer != use.layer) return false;
-    const bool useful = std::binary_search(use.experts.begin(), use.experts.end(), key.expert.value);
-    ++(useful ? stats_.hints_useful : stats_.hints_wasted);
-    const Place& place = places_[numbers_.at(key)];
-    if (place.slot < 0) return true;
-    const auto slot = static_cast<std::size_t>(place.slot);
-    SlotPool& pool = pools_[place.pool];
-    useful ? pool.used(slot) : drop_hint(key, pool, slot);
-    return true;
-  });
-}
-
 void ExpertStore::start_pending() {
   jobs_.clear();
   std::vector<ExpertKey> left;
@@ -207,20 +187,6 @@ void ExpertStore::start_pending() {
   }
   std::reverse(left.begin(), left.end());
   pending_ = std::move(left);
-  if (!jobs_.empty()) transfer_->submit(jobs_);
-}
-
-void ExpertStore::prefetch(std::span<const ExpertKey> keys) {
-  if (!pending_.empty()) return;
-  jobs_.clear();
-  for (const ExpertKey& key : keys) {
-    if (hinted_.size() >= max_hints_) break;
-    const Place& place = places_[numbers_.at(key)];
-    const SlotPool& pool = pools_[place.pool];
-    if (place.slot >= 0 || pool.ahead() >= pool.count() / kHintShare || !start_load(key, true)) continue;
-    hinted_.push_back(key);
-    ++stats_.hints;
-  }
   if (!jobs_.empty()) transfer_->submit(jobs_);
 }
 
@@ -262,6 +228,7 @@ void ExpertStore::arrived(const LoadEnd& end) {
   const auto at = std::find(awaited_.begin(), awaited_.end(), key);
   const bool awaited = at != awaited_.end();
   const bool joined = std::erase(joined_, key) > 0;
+  dropped_arrived(end, awaited);
   if (awaited && joined && !end.status.ok()) {  // was cancelled or failed for what was wanted before
     const LoadJob job{.extent = &table_.extents[end.tag], .key = key, .to = pool.data(number), .tag = end.tag};
     transfer_->submit({&job, 1});
@@ -319,21 +286,6 @@ Result<std::vector<Lease>> ExpertStore::next() {
 bool ExpertStore::loading() const {
   const auto any = [](const SlotPool& pool) { return pool.ahead() > 0; };
   return std::any_of(pools_.begin(), pools_.end(), any);
-}
-
-// What they loaded may be evicted like all else; what was not begun is not loaded.
-void ExpertStore::forget_hints() {
-  for (const ExpertKey& key : hinted_) {
-    const Place& place = places_[numbers_.at(key)];
-    drop_hint(key, pools_[place.pool], static_cast<std::size_t>(place.slot));
-  }
-  stats_.hints_wasted += hinted_.size();
-  hinted_.clear();
-}
-
-void ExpertStore::drop_hint(ExpertKey key, SlotPool& pool, std::size_t slot) {
-  pool.used(slot);
-  if (pool.slot(slot).state == SlotState::kLoading) transfer_->cancel(numbers_.at(key));
 }
 
 // Loads under way go on and make their experts resident. The step is given up, and with it what was loaded ahead for

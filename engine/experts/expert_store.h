@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/api/hint_bytes.h"
 #include "engine/base/status.h"
 #include "engine/experts/eviction.h"
 #include "engine/experts/expert_table.h"
@@ -55,12 +56,17 @@ struct StoreStats {
   std::uint64_t certain_hints = 0;   // loads begun for them ahead of their layer
   std::uint64_t certain_useful = 0;  // there when it began
   std::uint64_t certain_late = 0;    // on their way then
+  HintBytes hint_bytes;              // of hints
+  HintBytes certain_bytes;           // of loads for what was announced
   double stall_seconds = 0.0;        // the engine thread waited with nothing ready
   std::uint64_t slots = 0;
   std::uint64_t slots_used = 0;  // not empty
   std::uint64_t slot_bytes = 0;  // of all slots
   TransferStats transfer;
 };
+
+// Of the slots at most one in so many holds a hint that is not used yet.
+inline constexpr std::size_t kHintShare = 8;
 
 class ExpertStore;
 
@@ -143,7 +149,10 @@ class ExpertStore {
   void arrived(const LoadEnd& end);
   bool loading() const;
   void forget_hints();
-  void drop_hint(ExpertKey key, SlotPool& pool, std::size_t slot);
+  void drop_hint(ExpertKey key);
+  void waste(ExpertKey key, HintBytes& bytes);
+  void dropped_arrived(const LoadEnd& end, bool awaited);
+  std::uint64_t bytes_of(ExpertKey key) const { return table_.extents[numbers_.at(key)].bytes; }
   void start_certain();
   void settle_certain(const LayerUse& use);
   void forget_certain();
@@ -161,6 +170,11 @@ class ExpertStore {
   std::unique_ptr<Transfer> transfer_;
   std::size_t max_hints_ = 0;
   std::vector<ExpertKey> hinted_;  // loaded or loading ahead, their layer has not run since
+  struct Dropped {
+    std::size_t number = 0;      // of the expert
+    HintBytes* bytes = nullptr;  // where it counts
+  };
+  std::vector<Dropped> dropped_;  // loaded ahead in vain, still on their way
 
   struct Certain {
     ExpertKey key;

@@ -29,19 +29,23 @@ void ExpertStore::start_certain() {
     jobs_.back().certain = true;
     certain.loaded = true;
     ++stats_.certain_hints;
+    stats_.certain_bytes.asked += bytes_of(certain.key);
   }
   if (!jobs_.empty()) transfer_->submit(jobs_);
 }
 
 // Their layer runs: from here on they are kept as all that it uses.
 void ExpertStore::settle_certain(const LayerUse& use) {
-  for (const Certain& certain : certain_) {
+  for (Certain& certain : certain_) {
     if (certain.key.layer != use.layer) continue;
-    stats_.certain_right += std::binary_search(use.experts.begin(), use.experts.end(), certain.key.expert.value);
-    const Place& place = places_[numbers_.at(certain.key)];
-    if (!certain.loaded || place.slot < 0) continue;
-    const Slot& slot = pools_[place.pool].slot(static_cast<std::size_t>(place.slot));
-    ++(slot.state == SlotState::kReady ? stats_.certain_useful : stats_.certain_late);
+    const bool right = std::binary_search(use.experts.begin(), use.experts.end(), certain.key.expert.value);
+    stats_.certain_right += right;
+    if (!certain.loaded || !held(certain.key)) continue;
+    const bool there = resident(certain.key);
+    ++(there ? stats_.certain_useful : stats_.certain_late);
+    if (!right) continue;
+    (there ? stats_.certain_bytes.useful : stats_.certain_bytes.late) += bytes_of(certain.key);
+    certain.loaded = false;
   }
   forget_certain();
 }
@@ -49,7 +53,9 @@ void ExpertStore::settle_certain(const LayerUse& use) {
 void ExpertStore::forget_certain() {
   for (const Certain& certain : certain_) {
     const Place& place = places_[numbers_.at(certain.key)];
-    if (place.slot >= 0) pools_[place.pool].used(static_cast<std::size_t>(place.slot));
+    if (place.slot < 0) continue;
+    if (certain.loaded) waste(certain.key, stats_.certain_bytes);
+    pools_[place.pool].used(static_cast<std::size_t>(place.slot));
   }
   certain_.clear();
   certain_next_ = 0;

@@ -141,6 +141,8 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .certain_hints = stats.certain_hints,
                        .certain_useful = stats.certain_useful,
                        .certain_late = stats.certain_late,
+                       .hint_bytes = stats.hint_bytes,
+                       .certain_bytes = stats.certain_bytes,
                        .guesses = guesses.guesses,
                        .guesses_right = guesses.right,
                        .stall_seconds = stats.stall_seconds,

@@ -43,6 +43,8 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   certain_hints_.counter = &m.counter("moe_certain_hints", "Loads begun for routes known ahead.", labels);
   certain_useful_.counter = &m.counter("moe_certain_hints_useful", "Of them: ended when the layer began.", labels);
   certain_late_.counter = &m.counter("moe_certain_hints_late", "Of them: on their way then.", labels);
+  hint_bytes_ = hint_series(m, model_name, "guess");
+  certain_bytes_ = hint_series(m, model_name, "certain");
   guesses_.counter = &m.counter("moe_lookahead_guesses", "Experts guessed for rows by the routers ahead.", labels);
   guesses_right_.counter = &m.counter("moe_lookahead_guesses_right", "Of them: the row was routed there.", labels);
   slots_ = &m.gauge("moe_expert_slots", "Experts that memory can hold.", labels);
@@ -50,6 +52,24 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   costed_ = &m.gauge("moe_calibrated_observed_read_bytes_per_second",
                      "Speed of loads as the cost model averages it; 0: no model, or no loads yet.", from_disk);
   bandwidth_ = &m.gauge("moe_expert_read_bytes_per_second", "Speed of loads while any was in flight.", from_disk);
+}
+
+ExpertReport::HintSeries ExpertReport::hint_series(Metrics& m, const std::string& model_name, const char* kind) {
+  const Labels labels = {{"model_name", model_name}, {"kind", kind}};
+  HintSeries series;
+  series.asked.counter = &m.counter("moe_expert_hint_bytes", "Bytes of experts whose load ahead was begun.", labels);
+  series.useful.counter =
+      &m.counter("moe_expert_hint_useful_bytes", "Of them: in memory when a layer asked for them.", labels);
+  series.late.counter = &m.counter("moe_expert_hint_late_bytes", "Of them: on their way then.", labels);
+  series.wasted.counter = &m.counter("moe_expert_hint_wasted_bytes", "Of them: read, and not used.", labels);
+  return series;
+}
+
+void ExpertReport::HintSeries::follow(const HintBytes& now) {
+  asked.follow(real(now.asked));
+  useful.follow(real(now.useful));
+  late.follow(real(now.late));
+  wasted.follow(real(now.wasted));
 }
 
 void ExpertReport::Series::follow(double value) {
@@ -69,6 +89,8 @@ void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   hints_.follow(real(now.hints));
   hints_useful_.follow(real(now.hints_useful));
   hints_wasted_.follow(real(now.hints_wasted));
+  hint_bytes_.follow(now.hint_bytes);
+  certain_bytes_.follow(now.certain_bytes);
   certain_.follow(real(now.certain));
   certain_right_.follow(real(now.certain_right));
   certain_hints_.follow(real(now.certain_hints));
@@ -101,8 +123,21 @@ void ExpertReport::log_line(const ExpertFigures& now, TimeNs time) {
         static_cast<unsigned long long>(now.slots));
     log_info(text);
   }
+  log_hints(now);
   last_ = now;
   last_line_ = time;
+}
+
+void ExpertReport::log_hints(const ExpertFigures& now) {
+  const HintBytes guessed = now.hint_bytes - last_.hint_bytes;
+  const HintBytes certain = now.certain_bytes - last_.certain_bytes;
+  const double asked = real(guessed.asked + certain.asked);
+  if (asked == 0) return;
+  char text[160];
+  std::snprintf(text, sizeof text, "experts: %.1f MB loaded ahead, %.1f MB in time, %.1f MB late, %.1f MB in vain",
+                asked * 1e-6, real(guessed.useful + certain.useful) * 1e-6, real(guessed.late + certain.late) * 1e-6,
+                real(guessed.wasted + certain.wasted) * 1e-6);
+  log_info(text);
 }
 
 }  // namespace foregate

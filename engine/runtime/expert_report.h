@@ -24,12 +24,19 @@ class ExpertReport {
     double seen = 0;
     void follow(double value);
   };
+  struct HintSeries {
+    Series asked, useful, late, wasted;
+    void follow(const HintBytes& now);
+  };
+  static HintSeries hint_series(Metrics& metrics, const std::string& model_name, const char* kind);
   void log_line(const ExpertFigures& now, TimeNs time);
+  void log_hints(const ExpertFigures& now);
 
   std::unique_ptr<Metrics> own_;
   Series hits_, misses_, late_, evictions_, loaded_bytes_, retries_, failures_, stall_;
   Series certain_, certain_right_, certain_hints_, certain_useful_, certain_late_;
   Series hints_, hints_useful_, hints_wasted_, guesses_, guesses_right_;
+  HintSeries hint_bytes_, certain_bytes_;
   Gauge* slots_;
   Gauge* used_;
   Gauge* bandwidth_;

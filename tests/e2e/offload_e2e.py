@@ -16,9 +16,11 @@ BODY = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 48, "temper
 
 
 def figures(served):
-    """The unlabelled part of each moe_* series and its value."""
-    text = served.request("GET", "/metrics")[1]
-    return {name: float(value) for name, value in re.findall(r"^(moe_\w+)\{[^}]*\} (\S+)$", text, re.MULTILINE)}
+    """Each moe_* metric: the sum over its labels."""
+    text, sums = served.request("GET", "/metrics")[1], {}
+    for name, value in re.findall(r"^(moe_\w+)\{[^}]*\} (\S+)$", text, re.MULTILINE):
+        sums[name] = sums.get(name, 0.0) + float(value)
+    return sums
 
 
 class Offload(unittest.TestCase):
@@ -129,6 +131,9 @@ class Offload(unittest.TestCase):
             self.assertEqual(seen["moe_hints_total"] > 0, mode == "always" or seen["moe_hints_total"] > 0 and mode == "auto")
             if mode == "always":
                 self.assertGreater(seen["moe_hints_useful_total"], 0)
+                used = sum(seen[f"moe_expert_hint_{end}_bytes_total"] for end in ("useful", "late"))
+                self.assertGreater(used, 0)
+                self.assertLessEqual(used + seen["moe_expert_hint_wasted_bytes_total"], seen["moe_expert_hint_bytes_total"])
             print(f"{mode} {distance}: right {seen['moe_lookahead_guesses_right_total']:.0f} of "
                   f"{seen['moe_lookahead_guesses_total']:.0f}, hints {seen['moe_hints_total']:.0f}")
 

@@ -62,8 +62,12 @@ TEST(LimitOf, CountsWhatIsReadFromDisk) {
 
 // What was read for nothing must not make the bound easier to reach.
 TEST(LimitOf, HintsThatNothingUsedAreNotNeeded) {
-  const BenchLine line =
-      line_with_experts({.hits = 70, .misses = 10, .loads = 20, .loaded_bytes = 400'000'000, .hints_wasted = 5});
+  const BenchLine line = line_with_experts({.hits = 70,
+                                            .misses = 10,
+                                            .loads = 20,
+                                            .loaded_bytes = 400'000'000,
+                                            .hint_bytes = {.wasted = 60'000'000},
+                                            .certain_bytes = {.wasted = 40'000'000}});
   EXPECT_DOUBLE_EQ(expert_rates(line).bytes_per_token, 10e6);
   EXPECT_DOUBLE_EQ(expert_rates(line).needed_bytes, 7.5e6);
   EXPECT_NEAR(limit_of(line, true).tokens_per_second, 133.33, 0.01);
@@ -77,12 +81,19 @@ TEST(ExpertRates, AreSharesOfNeedsAndTime) {
 }
 
 TEST(FiguresBetween, AreDifferencesOfCountersAndTheLaterSlots) {
-  const ExpertFigures earlier{.hits = 1, .misses = 2, .evictions = 3, .loads = 4, .loaded_bytes = 5, .slots_used = 6};
+  const ExpertFigures earlier{.hits = 1,
+                              .misses = 2,
+                              .evictions = 3,
+                              .loads = 4,
+                              .loaded_bytes = 5,
+                              .hint_bytes = {9, 4, 3, 2},
+                              .slots_used = 6};
   const ExpertFigures later{.hits = 10,
                             .misses = 20,
                             .evictions = 30,
                             .loads = 40,
                             .loaded_bytes = 50,
+                            .hint_bytes = {10, 6, 6, 6},
                             .stall_seconds = 2.5,
                             .slots = 9,
                             .slots_used = 8};
@@ -92,6 +103,10 @@ TEST(FiguresBetween, AreDifferencesOfCountersAndTheLaterSlots) {
   EXPECT_EQ(between.evictions, 27u);
   EXPECT_EQ(between.loads, 36u);
   EXPECT_EQ(between.loaded_bytes, 45u);
+  EXPECT_EQ(between.hint_bytes.asked, 1u);
+  EXPECT_EQ(between.hint_bytes.useful, 2u);
+  EXPECT_EQ(between.hint_bytes.late, 3u);
+  EXPECT_EQ(between.hint_bytes.wasted, 4u);
   EXPECT_DOUBLE_EQ(between.stall_seconds, 2.5);
   EXPECT_EQ(between.slots, 9u);
   EXPECT_EQ(between.slots_used, 8u);

@@ -80,11 +80,16 @@ Json figures(const BenchModelFacts& model, const BenchLine& line) {
 Json expert_figures(const BenchModelFacts& model, const BenchLine& line) {
   const ExpertFigures& experts = *line.experts;
   const ExpertRates rates = expert_rates(line);
+  const HintBytes hints = experts.hint_bytes + experts.certain_bytes;
   return {{"expert_memory", model.expert_memory},
           {"expert_policy", model.expert_policy},
           {"expert_lookahead", model.lookahead},
           {"expert_hints", experts.hints},
           {"expert_hints_useful", experts.hints_useful},
+          {"expert_hint_bytes", hints.asked},
+          {"expert_hint_useful_bytes", hints.useful},
+          {"expert_hint_late_bytes", hints.late},
+          {"expert_hint_wasted_bytes", hints.wasted},
           {"expert_slots", experts.slots},
           {"expert_slot_bytes", experts.slot_bytes},
           {"resident_size", model.resident_size},

@@ -52,6 +52,8 @@ ExpertFigures figures_between(const ExpertFigures& earlier, const ExpertFigures&
   between.hints -= earlier.hints;
   between.hints_useful -= earlier.hints_useful;
   between.hints_wasted -= earlier.hints_wasted;
+  between.hint_bytes = later.hint_bytes - earlier.hint_bytes;
+  between.certain_bytes = later.certain_bytes - earlier.certain_bytes;
   between.certain -= earlier.certain;
   between.certain_right -= earlier.certain_right;
   between.certain_hints -= earlier.certain_hints;
@@ -66,15 +68,14 @@ ExpertRates expert_rates(const BenchLine& line) {
   const ExpertFigures& experts = *line.experts;
   const auto needed = static_cast<double>(experts.hits + experts.misses);
   const auto bytes = static_cast<double>(experts.loaded_bytes);
-  const auto loads = static_cast<double>(std::max<std::uint64_t>(experts.loads, 1));
-  const double wasted = std::min(1.0, static_cast<double>(experts.hints_wasted) / loads);
+  const auto wasted = static_cast<double>(experts.hint_bytes.wasted + experts.certain_bytes.wasted);
   ExpertRates rates;
   rates.hit_rate = needed > 0.0 ? static_cast<double>(experts.hits) / needed : 0.0;
   rates.bytes_per_token = bytes / line.tokens();
   const double seconds = std::accumulate(line.samples_seconds.begin(), line.samples_seconds.end(), 0.0);
   rates.read_share = experts.read_seconds / seconds;
   rates.stall_share = experts.stall_seconds / seconds;
-  rates.needed_bytes = rates.bytes_per_token * (1.0 - wasted);
+  rates.needed_bytes = std::max(0.0, bytes - wasted) / line.tokens();
   return rates;
 }
 

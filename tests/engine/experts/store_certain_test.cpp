@@ -49,6 +49,8 @@ TEST_F(StoreCertain, WhatArrivedInTimeIsAHit) {
   EXPECT_EQ(stats.certain_late, 0u);
   EXPECT_EQ(stats.hits, 3u);
   EXPECT_EQ(stats.hints, 0u);
+  EXPECT_EQ(stats.certain_bytes.asked, 2 * kDirectPage);
+  EXPECT_EQ(stats.certain_bytes.useful, 2 * kDirectPage);
 }
 
 TEST_F(StoreCertain, WhatIsUnderWayIsJoined) {
@@ -63,6 +65,8 @@ TEST_F(StoreCertain, WhatIsUnderWayIsJoined) {
   EXPECT_EQ(stats.certain_late, 2u);
   EXPECT_EQ(stats.certain_useful, 0u);
   EXPECT_EQ(stats.late, 2u);
+  EXPECT_EQ(stats.certain_bytes.late, 2 * kDirectPage);
+  EXPECT_EQ(stats.certain_bytes.useful + stats.certain_bytes.wasted, 0u);
   EXPECT_EQ(held_->offsets.size(), 2u);
 }
 
@@ -151,6 +155,7 @@ TEST_F(StoreCertain, AGivenUpStepForgetsThem) {
   EXPECT_EQ(store().stats().certain_right, 0u);
   announce(2, {4});
   announce(3, {5});
+  EXPECT_EQ(store().stats().certain_bytes.wasted, 4 * kDirectPage);
   ASSERT_TRUE(driver_->run(3, {5}).ok());
   EXPECT_EQ(store().stats().certain_right, 1u);
 }

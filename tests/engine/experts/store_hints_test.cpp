@@ -21,6 +21,13 @@ class StoreHints : public ::testing::Test {
                                             std::make_unique<HeldQueue>(held_, depth));
   }
   ExpertStore& store() { return *driver_->store; }
+  void expect_bytes(const HintBytes& want) {
+    const HintBytes bytes = store().stats().hint_bytes;
+    EXPECT_EQ(bytes.asked, want.asked);
+    EXPECT_EQ(bytes.useful, want.useful);
+    EXPECT_EQ(bytes.late, want.late);
+    EXPECT_EQ(bytes.wasted, want.wasted);
+  }
   void hint(const std::vector<ExpertKey>& keys) { store().prefetch(keys); }
   // An expert on its way is seen to be there when a layer begins: these use nothing.
   void arrive(ExpertKey key) {
@@ -49,6 +56,7 @@ TEST_F(StoreHints, WhatIsThereWhenItsLayerRunsIsAHit) {
   EXPECT_EQ(stats.hits, 1u);
   EXPECT_EQ(stats.misses, 1u);
   EXPECT_EQ(stats.late, 0u);
+  expect_bytes({.asked = kDirectPage, .useful = kDirectPage});
 }
 
 // One read serves the hint and the demand that comes while it is under way.
@@ -65,6 +73,7 @@ TEST_F(StoreHints, AHintUnderWayIsJoinedByItsDemand) {
   EXPECT_EQ(stats.misses, 1u);
   EXPECT_EQ(stats.hits, 0u);
   EXPECT_EQ(held_->offsets.size(), 1u);
+  expect_bytes({.asked = kDirectPage, .late = kDirectPage});
 }
 
 TEST_F(StoreHints, WhatItsLayerDoesNotUseIsWastedAndMayGo) {
@@ -77,6 +86,7 @@ TEST_F(StoreHints, WhatItsLayerDoesNotUseIsWastedAndMayGo) {
   ASSERT_TRUE(driver_->run(1, {5}).ok());
   EXPECT_EQ(store().stats().hints_wasted, 1u);
   EXPECT_EQ(store().stats().hints_useful, 0u);
+  expect_bytes({.asked = kDirectPage, .wasted = kDirectPage});
   EXPECT_FALSE(store().resident(key(1, 4))) << "of least value, it made room for the next";
 }
 
@@ -118,7 +128,22 @@ TEST_F(StoreHints, WhatWasNotBegunIsNotRead) {
     EXPECT_EQ(store().stats().transfer.failures, 0u);
     EXPECT_EQ(store().resident(key(1, 1)), wanted);
     EXPECT_EQ(held_->offsets.size(), 2u) << "the hint that was begun, and the demand";
+    expect_bytes({.asked = 2 * kDirectPage, .wasted = kDirectPage});
   }
+}
+
+// Its layer did without it while it was being read; another one asked for it before it came.
+TEST_F(StoreHints, WhatWasDroppedAndIsAskedForAfterAllIsLate) {
+  start(16);
+  hint({key(1, 0)});
+  held_->asked(1);
+  driver_->begin(1, {});
+  ASSERT_TRUE(driver_->finish().ok());
+  driver_->begin(1, {0});
+  held_->let_all();
+  ASSERT_TRUE(driver_->finish().ok());
+  EXPECT_EQ(held_->offsets.size(), 1u);
+  expect_bytes({.asked = kDirectPage, .late = kDirectPage});
 }
 
 // A budget of the least size has no slot to spare for what may be needed.
@@ -151,6 +176,7 @@ TEST_F(StoreHints, AFailedStepForgetsThem) {
   EXPECT_EQ(driver_->run(2, {7}).code(), Code::kDataLoss);
   const StoreStats stats = store().stats();
   EXPECT_EQ(stats.hints_wasted, 2u);
+  expect_bytes({.asked = 2 * kDirectPage, .wasted = 2 * kDirectPage});
   hint({key(0, 1), key(0, 2)});
   EXPECT_EQ(store().stats().hints, 4u) << "the next step may hint again";
 }
@@ -165,6 +191,7 @@ TEST_F(StoreHints, AFailedHintIsReadAgainWhenItIsNeeded) {
   ASSERT_TRUE(driver_->run(0, {1}).ok());
   EXPECT_EQ(store().stats().hints_wasted, 1u);
   ASSERT_TRUE(driver_->run(1, {4}).ok()) << "nobody waited for it: no step fails";
+  expect_bytes({.asked = kDirectPage});
 }
 
 // A layer failed by an expert of one size while loads for it still hold all slots of the other size.

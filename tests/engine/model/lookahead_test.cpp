@@ -35,6 +35,10 @@ TEST_P(LookaheadModel, NoModeChangesABit) {
     if (mode == LookaheadMode::kAlways) {
       EXPECT_EQ(on.figures.hints > 0, on.figures.slots >= 8) << "one slot in eight may hold a hint";
       EXPECT_EQ(on.figures.hints, on.figures.hints_useful + on.figures.hints_wasted);
+      const HintBytes& bytes = on.figures.hint_bytes;
+      EXPECT_EQ(bytes.asked > 0, on.figures.hints > 0);
+      EXPECT_EQ(bytes.useful + bytes.late > 0, on.figures.hints_useful > 0);
+      EXPECT_LE(bytes.useful + bytes.late + bytes.wasted, bytes.asked);
     }
   }
 }
