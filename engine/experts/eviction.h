@@ -27,13 +27,16 @@ struct LayerUse {
   UsePhase phase = UsePhase::kDecode;     // kPrefill: the step held prompt rows beyond one token per sequence
   std::span<const std::int32_t> experts;  // ascending
   std::span<const std::int32_t> rows;     // rows of each in this step
+  // kPrefill: of these, rows of sequences that decode beside the prompt; empty: none. All of a decode step do.
+  std::span<const std::int32_t> decode_rows = {};
 };
 
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
   virtual std::string_view name() const = 0;
-  // Called once per layer of a step, before the tier makes room for that layer's misses.
+  // Called once per layer of a step, before the tier makes room for that layer's misses. A step of prompt and decode
+  // rows counts as one of its decode rows and then one of its prompt rows.
   virtual void used(const LayerUse& use) = 0;
   // Higher: keep. Asked for resident experts at the time of the last used().
   virtual double keep_value(ExpertKey key) const = 0;

@@ -85,12 +85,13 @@ void Replay::run(const TraceStep& step) {
 }
 
 void Replay::run_layer(const TraceStep& step, const TraceLayer& layer) {
-  find_distinct(layer.ids, distinct_);
+  find_distinct(step, layer, distinct_);
   policy_->used({.step = step.step,
                  .layer = layer.layer,
                  .phase = step.phase,
                  .experts = distinct_.experts,
-                 .rows = distinct_.rows});
+                 .rows = distinct_.rows,
+                 .decode_rows = distinct_.decode_rows});
   Pool& pool = pools_[pool_of_[static_cast<std::size_t>(layer.layer.value)]];
   found_.clear();
   missing_.clear();

@@ -10,7 +10,7 @@
 // p = decayed frequency + recency. The frequency forgets half in half_life_tokens of its layer. The recency is what
 // experts used that many steps ago were used more often than their frequency said, measured here as it goes: nothing
 // where routing has no memory, a lot where a token routes like the one before. Prompt rows count in the frequency only:
-// a prompt touches everything.
+// a prompt touches everything; the rows that decode beside one count as in a step of their own.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -74,7 +74,9 @@ class ScorePolicy final : public EvictionPolicy {
 
   double rate(const Layer& layer, const Expert& expert) const { return expert.weight / layer.scale * per_use_; }
   double chance(const Layer& layer, const Expert& expert) const;
-  void learn_recency(const Layer& layer, const LayerUse& use);
+  void learn_recency(const Layer& layer, LayerId id, std::span<const std::int32_t> experts);
+  void decode_used(Layer& layer, LayerId id, std::span<const std::int32_t> experts);
+  void prompt_used(Layer& layer, const LayerUse& use);
   void advance(Layer& layer, LayerId id, double tokens);
 
   ExpertNumbers numbers_;
@@ -88,6 +90,7 @@ class ScorePolicy final : public EvictionPolicy {
   double per_use_;  // rate of an expert that one use, just now, is known of
   std::array<AgeError, kAges> errors_;
   std::array<double, kAges> recency_{};
+  std::vector<std::int32_t> decoded_;  // of a prompt's step: experts of the rows that decode beside it
 };
 
 ScorePolicy::ScorePolicy(const EvictionOptions& options)
@@ -115,13 +118,13 @@ double ScorePolicy::chance(const Layer& layer, const Expert& expert) const {
 }
 
 // Looks at every expert of the layer, so at one step in eight only.
-void ScorePolicy::learn_recency(const Layer& layer, const LayerUse& use) {
+void ScorePolicy::learn_recency(const Layer& layer, LayerId id, std::span<const std::int32_t> experts) {
   if ((layer.steps + layer.place) % 8 != 0) return;
-  const std::size_t first = numbers_.first(use.layer);
-  auto next = use.experts.begin();
-  for (std::int32_t i = 0; i < numbers_.experts(use.layer); ++i) {
+  const std::size_t first = numbers_.first(id);
+  auto next = experts.begin();
+  for (std::int32_t i = 0; i < numbers_.experts(id); ++i) {
     const Expert& expert = experts_[first + static_cast<std::size_t>(i)];
-    const bool hit = next != use.experts.end() && *next == i;
+    const bool hit = next != experts.end() && *next == i;
     if (hit) ++next;
     errors_[age_class(layer.steps - 1 - expert.last)].add((hit ? 1.0 : 0.0) - rate(layer, expert));
   }
@@ -138,25 +141,45 @@ void ScorePolicy::advance(Layer& layer, LayerId id, double tokens) {
   layer.scale = 1;
 }
 
-// A decode step counts as one token whatever its width, and an expert as used or not: that is what its next step will
-// ask. A prompt counts its rows.
 void ScorePolicy::used(const LayerUse& use) {
   Layer& layer = layers_[static_cast<std::size_t>(use.layer.value)];
   now_ = layer.place;
-  const bool decode = use.phase == UsePhase::kDecode;
+  if (use.phase == UsePhase::kDecode) return decode_used(layer, use.layer, use.experts);
+  decoded_.clear();
+  for (std::size_t i = 0; i < use.decode_rows.size(); ++i) {
+    if (use.decode_rows[i] > 0) decoded_.push_back(use.experts[i]);
+  }
+  if (!decoded_.empty()) decode_used(layer, use.layer, decoded_);
+  prompt_used(layer, use);
+}
+
+// Counts as one token whatever its width, and an expert as used or not: that is what the next step will ask.
+void ScorePolicy::decode_used(Layer& layer, LayerId id, std::span<const std::int32_t> experts) {
+  learn_recency(layer, id, experts);
+  advance(layer, id, 1);
+  for (const std::int32_t i : experts) {
+    Expert& expert = experts_[numbers_.at({id, ExpertId{i}})];
+    expert.weight += layer.scale;
+    expert.last = layer.steps;
+  }
+  ++layer.steps;
+}
+
+// Counts its rows.
+void ScorePolicy::prompt_used(Layer& layer, const LayerUse& use) {
+  const auto prompt_rows = [&use](std::size_t i) {
+    return use.rows[i] - (use.decode_rows.empty() ? 0 : use.decode_rows[i]);
+  };
   double rows = 0;
-  for (const std::int32_t n : use.rows) rows += n;
-  const double tokens = decode ? 1 : std::max(1.0, rows / top_k_);
+  for (std::size_t i = 0; i < use.experts.size(); ++i) rows += prompt_rows(i);
+  const double tokens = std::max(1.0, rows / top_k_);
   const double counted = std::min(tokens, kMostPromptHalfLives * half_life_);
-  if (decode) learn_recency(layer, use);
   advance(layer, use.layer, counted);
   const double whole = (1 - std::exp2(-counted / half_life_)) / per_use_;  // of an expert that all of them used
   for (std::size_t i = 0; i < use.experts.size(); ++i) {
-    Expert& expert = experts_[numbers_.at({use.layer, ExpertId{use.experts[i]}})];
-    expert.weight += layer.scale * (decode ? 1 : whole * use.rows[i] / tokens);
-    if (decode) expert.last = layer.steps;
+    experts_[numbers_.at({use.layer, ExpertId{use.experts[i]}})].weight +=
+        layer.scale * whole * prompt_rows(i) / tokens;
   }
-  if (decode) ++layer.steps;
 }
 
 double ScorePolicy::keep_value(ExpertKey key) const {

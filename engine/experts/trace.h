@@ -1,7 +1,7 @@
 // What a model routed: for every layer of every step the rows, their experts and weights, and what was in memory.
 // Written while a model runs (trace_writer.h), read by the replay (trace_reader.h).
 //
-// The file, version 1; integers and floats little-endian:
+// The file, version 2; integers and floats little-endian:
 //
 //   header
 //     0   "FGROUTES"
@@ -21,6 +21,7 @@
 //   payload of a step
 //     i64 step, ascending       u32 phase: 0 decode, 1 prefill     u32 rows     u32 layers that follow
 //     per row: u64 request, i32 position
+//     (rows + 7) / 8 bytes, a bit per row: it is of a prompt; the phase is 1 when any is
 //     per layer, ascending: u32 layer, u32 flags (bit 0: streamed), rows * top_k times u16 expert, rows * top_k times
 //     f32
 //       weight, (rows * top_k + 7) / 8 bytes with a bit per expert: it was in memory when the step asked for it
@@ -37,7 +38,7 @@
 
 namespace foregate {
 
-inline constexpr std::uint32_t kTraceVersion = 1;
+inline constexpr std::uint32_t kTraceVersion = 2;
 inline constexpr std::uint32_t kMaxTraceRows = 1 << 18;  // of one step
 
 // What does not change from step to step.
@@ -58,12 +59,13 @@ struct LayerRoutes {
   std::int64_t step = 0;  // counts steps; ascending
   UsePhase phase = UsePhase::kDecode;
   LayerId layer;
-  std::span<const std::uint64_t> requests;  // [rows] whose row it is; the same in all layers of a step
-  std::span<const std::int32_t> positions;  // [rows]
-  std::span<const std::int32_t> ids;        // [rows, top_k]
-  std::span<const float> weights;           // [rows, top_k]
-  std::span<const std::uint8_t> resident;   // [rows, top_k] 1: in memory when the step asked for it; empty: all were
-  bool streamed = false;                    // its missing experts passed by the slots of the tier
+  std::span<const std::uint64_t> requests;    // [rows] whose row it is; the same in all layers of a step
+  std::span<const std::int32_t> positions;    // [rows]
+  std::span<const std::int32_t> ids;          // [rows, top_k]
+  std::span<const float> weights;             // [rows, top_k]
+  std::span<const std::uint8_t> resident;     // [rows, top_k] 1: in memory when the step asked for it; empty: all were
+  bool streamed = false;                      // its missing experts passed by the slots of the tier
+  std::span<const std::uint8_t> prompt = {};  // [rows] 1: of a prompt; empty: all are what `phase` says
 };
 
 // Where the MoE layers tell what they routed. Called on the thread that runs the step; layers ascend within a step.
@@ -88,13 +90,16 @@ struct TraceStep {
   std::vector<std::uint64_t> requests;
   std::vector<std::int32_t> positions;
   std::vector<TraceLayer> layers;
+  std::vector<std::uint8_t> prompt = {};  // as in LayerRoutes
 };
 
 // The distinct experts of [rows, top_k] ids, ascending, and how many rows chose each: what LayerUse wants.
 struct DistinctExperts {
   std::vector<std::int32_t> experts;
   std::vector<std::int32_t> rows;
+  std::vector<std::int32_t> decode_rows;  // empty where LayerUse takes none
 };
-void find_distinct(std::span<const std::int32_t> ids, DistinctExperts& out);
+void find_distinct(std::span<const std::int32_t> ids, DistinctExperts& out);  // decode_rows is left empty
+void find_distinct(const TraceStep& step, const TraceLayer& layer, DistinctExperts& out);
 
 }  // namespace foregate

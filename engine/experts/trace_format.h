@@ -23,6 +23,10 @@ inline constexpr std::uint32_t kMaxTracePayload = 1U << 30;
 constexpr std::size_t bytes_of_bits(std::size_t bits) {
   return (bits + 7) / 8;
 }
+// Bytes of a step's rows.
+constexpr std::size_t trace_rows_bytes(std::size_t rows) {
+  return rows * 12 + bytes_of_bits(rows);
+}
 // Bytes of one layer in the payload of a step.
 constexpr std::size_t trace_layer_bytes(std::size_t assignments) {
   return kTraceLayerHeader + assignments * 6 + bytes_of_bits(assignments);

@@ -1,5 +1,6 @@
 #include "engine/experts/trace_reader.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -162,21 +163,27 @@ Status TraceReader::parse_step(TraceStep& step) const {
   if (phase > 1) return damaged(base + 8, "phase " + std::to_string(phase));
   if (rows == 0 || rows > kMaxTraceRows) return damaged(base + 12, std::to_string(rows) + " rows");
   const std::size_t layer_bytes = trace_layer_bytes(rows * static_cast<std::size_t>(info_.top_k));
-  if (layers > info_.experts.size() || payload_.size() != kTraceStepHeader + rows * 12 + layers * layer_bytes) {
+  if (layers > info_.experts.size() ||
+      payload_.size() != kTraceStepHeader + trace_rows_bytes(rows) + layers * layer_bytes) {
     return damaged(base + 16, std::to_string(layers) + " layers of " + std::to_string(rows) + " rows in " +
                                   std::to_string(payload_.size()) + " bytes");
   }
   step.phase = static_cast<UsePhase>(phase);
+  const auto bits = std::span(payload_).subspan(kTraceStepHeader + rows * 12, bytes_of_bits(rows));
+  step.prompt.resize(rows);
   step.requests.resize(rows);
   step.positions.resize(rows);
   for (std::size_t i = 0; i < rows; ++i) {
     step.requests[i] = number_at<std::uint64_t>(payload_, kTraceStepHeader + i * 12);
     step.positions[i] = number_at<std::int32_t>(payload_, kTraceStepHeader + i * 12 + 8);
+    step.prompt[i] = bit(bits, i) ? 1 : 0;
   }
+  const bool prompt = std::count(step.prompt.begin(), step.prompt.end(), 1) > 0;
+  if (prompt != (step.phase == UsePhase::kPrefill)) return damaged(base + 8, "the phase is not that of the rows");
   step.layers.resize(layers);
   std::int32_t last = -1;
   for (std::size_t i = 0; i < layers; ++i) {
-    const std::size_t at = kTraceStepHeader + rows * 12 + i * layer_bytes;
+    const std::size_t at = kTraceStepHeader + trace_rows_bytes(rows) + i * layer_bytes;
     RETURN_IF_ERROR(parse_layer(at, rows, step.layers[i]));
     if (step.layers[i].layer.value <= last) return damaged(base + at, "a layer out of order");
     last = step.layers[i].layer.value;

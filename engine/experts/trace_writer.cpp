@@ -120,12 +120,16 @@ Status TraceWriter::check(const LayerRoutes& routes) const {
       (!routes.resident.empty() && routes.resident.size() != assignments)) {
     return wrong("not top_k experts per row");
   }
+  const bool prompt = std::count(routes.prompt.begin(), routes.prompt.end(), 0) < static_cast<std::ptrdiff_t>(rows);
+  if (!routes.prompt.empty() && (routes.prompt.size() != rows || prompt != (routes.phase == UsePhase::kPrefill))) {
+    return wrong("rows of a prompt that are not as many, or not of the phase");
+  }
   const auto layer = static_cast<std::size_t>(routes.layer.value);
   if (routes.layer.value < 0 || layer >= experts_.size()) return wrong("no such layer");
   for (const std::int32_t id : routes.ids) {
     if (id < 0 || id >= experts_[layer]) return wrong("no expert " + std::to_string(id));
   }
-  const std::size_t before = next_step ? kTraceStepHeader + rows * 12 : payload_.size();
+  const std::size_t before = next_step ? kTraceStepHeader + trace_rows_bytes(rows) : payload_.size();
   return before + trace_layer_bytes(assignments) <= kMaxTracePayload ? Status() : wrong("the step is too large");
 }
 
@@ -142,6 +146,12 @@ Status TraceWriter::begin_step(const LayerRoutes& routes) {
     append_number(payload_, routes.requests[i]);
     append_number(payload_, routes.positions[i]);
   }
+  std::vector<std::byte> bits(bytes_of_bits(rows_));
+  for (std::size_t i = 0; i < rows_; ++i) {
+    const bool prompt = routes.prompt.empty() ? routes.phase == UsePhase::kPrefill : routes.prompt[i] != 0;
+    if (prompt) bits[i / 8] |= static_cast<std::byte>(1U << (i % 8));
+  }
+  payload_.insert(payload_.end(), bits.begin(), bits.end());
   return {};
 }
 

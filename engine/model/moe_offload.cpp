@@ -14,8 +14,7 @@ Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& we
   const LayerWeights& layer = weights.layers[static_cast<std::size_t>(id.value)];
   route_layer(step, id, layer);
   group_by_expert(step);
-  store.begin(
-      {.step = step.number, .layer = id, .phase = phase_of(step), .experts = s.group_experts, .rows = s.group_rows});
+  store.begin(use_of(step, id));
   if (step.tap != nullptr) step.tap->tell(step, id, &store);
   const bool next_routed = route_next_layer(step, id, weights.layers);
   if (next_routed && lookahead != nullptr) lookahead->announce(step, LayerId{id.value + 1}, s.next_route, store);

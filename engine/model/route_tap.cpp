@@ -11,6 +11,25 @@ UsePhase phase_of(const Step& step) {
   return std::any_of(step.input.seqs.begin(), step.input.seqs.end(), prompt) ? UsePhase::kPrefill : UsePhase::kDecode;
 }
 
+LayerUse use_of(const Step& step, LayerId id) {
+  StepScratch& s = step.scratch;
+  LayerUse use{
+      .step = step.number, .layer = id, .phase = phase_of(step), .experts = s.group_experts, .rows = s.group_rows};
+  if (use.phase == UsePhase::kDecode) return use;
+  s.group_decode_rows.assign(s.group_experts.size(), 0);
+  const std::int64_t top_k = step.config.router.top_k;
+  for (const SeqSpan& seq : step.input.seqs) {
+    if (seq.rows > 1) continue;
+    const std::int32_t* ids = s.route.ids + seq.first_row * top_k;
+    for (std::int64_t i = 0; i < top_k; ++i) {
+      const auto at = std::lower_bound(s.group_experts.begin(), s.group_experts.end(), ids[i]);
+      ++s.group_decode_rows[static_cast<std::size_t>(at - s.group_experts.begin())];
+    }
+  }
+  use.decode_rows = s.group_decode_rows;
+  return use;
+}
+
 TraceInfo trace_info(const std::string& model_name, const ModelConfig& config, const ModelWeights& weights) {
   TraceInfo info;
   info.model = model_name.substr(0, 256);  // what the format takes
@@ -43,10 +62,12 @@ void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
   if (step.number != step_) {
     step_ = step.number;
     requests_.resize(static_cast<std::size_t>(step.rows));
+    prompt_.resize(static_cast<std::size_t>(step.rows));
     for (std::size_t i = 0; i < step.input.seqs.size(); ++i) {
       const SeqSpan& seq = step.input.seqs[i];
       const std::uint64_t request = step.input.requests.empty() ? i : step.input.requests[i];
       std::fill_n(requests_.begin() + seq.first_row, seq.rows, request);
+      std::fill_n(prompt_.begin() + seq.first_row, seq.rows, static_cast<std::uint8_t>(seq.rows > 1));
     }
   }
   const auto assignments = static_cast<std::size_t>(step.rows * step.config.router.top_k);
@@ -62,7 +83,8 @@ void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
                    .positions = step.input.positions,
                    .ids = ids,
                    .weights = {step.scratch.route.weights, assignments},
-                   .resident = resident_});
+                   .resident = resident_,
+                   .prompt = prompt_});
 }
 
 }  // namespace foregate

@@ -16,6 +16,8 @@ namespace foregate {
 
 // Prompt rows beyond one per sequence make a step a prefill.
 UsePhase phase_of(const Step& step);
+// What a layer of the step uses, after group_by_expert(); its spans are in the step's scratch.
+LayerUse use_of(const Step& step, LayerId id);
 
 // The header of a trace of this model, whose steps begin now. Experts in a store have the bytes of the largest of their
 // layer; experts in memory those that a packed model would give them, whole pages.
@@ -32,6 +34,7 @@ class RouteTap {
   RouteSink& sink_;
   std::int64_t step_ = -1;
   std::vector<std::uint64_t> requests_;  // by row, of step_
+  std::vector<std::uint8_t> prompt_;     // likewise: of a prompt
   std::vector<std::uint8_t> resident_;
 };
 

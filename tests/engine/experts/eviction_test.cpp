@@ -134,6 +134,63 @@ TEST(Eviction, APromptFeedsTheFrequencyAndNotTheRecency) {
   EXPECT_GT(policy->keep_value(key(0, 2)), policy->keep_value(key(0, 0)));
 }
 
+// Rows that decode beside a prompt count as in a step of their own, for every policy that tells them apart.
+TEST(Eviction, AStepOfBothIsADecodeStepAndAPrompt) {
+  const EvictionOptions options{.experts = {16}, .top_k = 2};
+  const auto both = policy_of("score", options);
+  const auto apart = policy_of("score", options);
+  const auto prompt = policy_of("score", options);
+  for (std::int32_t i = 0; i < 200; ++i) {
+    const std::int32_t at = i % 3 == 0 ? 4 : 2 * (i % 8);  // one pair comes back all the time
+    MadeUse all{.phase = UsePhase::kPrefill, .experts = {}, .rows = {}};
+    for (std::int32_t e = 0; e < 16; ++e) {
+      const std::int32_t decoding = e == at || e == at + 1 ? 1 : 0;
+      all.experts.push_back(e);
+      all.rows.push_back(e % 3 + 1 + decoding);
+      all.decode_rows.push_back(decoding);
+    }
+    MadeUse rest = all;
+    for (std::size_t e = 0; e < 16; ++e) rest.rows[e] -= rest.decode_rows[e];
+    rest.decode_rows.clear();
+    both->used(all.use());
+    use_once(*apart, 0, {at, at + 1});
+    apart->used(rest.use());
+    all.decode_rows.clear();
+    prompt->used(all.use());
+    for (std::int32_t e = 0; e < 16; ++e) {
+      ASSERT_EQ(both->keep_value(key(0, e)), apart->keep_value(key(0, e))) << i << " " << e;
+    }
+  }
+  EXPECT_NE(both->keep_value(key(0, 4)), prompt->keep_value(key(0, 4))) << "else it learns nothing of them";
+}
+
+// A server that always has a prompt to run beside its replies: what the replies use stays.
+TEST(Eviction, PromptsBesideThemDoNotTakeTheRulesFromDecodeRows) {
+  const MadeRouting routing{.layers = 4, .experts = 32, .top_k = 2, .tokens = 400, .sticky = 0.7};
+  const std::vector<MadeUse> decoded = made_uses(routing);
+  const auto decode_hits = [&](bool told) {
+    const auto policy = policy_of("score", options_of(routing));
+    SlowTier tier{*policy, 24};
+    std::int64_t hits = 0;
+    for (std::size_t i = 0; i < decoded.size(); ++i) {
+      const auto& row = decoded[i].experts;
+      MadeUse use{
+          .step = decoded[i].step, .layer = decoded[i].layer, .phase = UsePhase::kPrefill, .experts = {}, .rows = {}};
+      for (std::int32_t e = 0; e < 32; ++e) {
+        const bool of_row = std::find(row.begin(), row.end(), e) != row.end();
+        if (!of_row && (e + decoded[i].step) % 8 != 0) continue;  // the prompt's own
+        use.experts.push_back(e);
+        use.rows.push_back(1);
+        if (told) use.decode_rows.push_back(of_row ? 1 : 0);
+        hits += of_row && tier.resident.count(key(use.layer, e)) == 1 ? 1 : 0;
+      }
+      tier.use(use.use());
+    }
+    return hits;
+  };
+  EXPECT_GT(decode_hits(true), decode_hits(false) * 5 / 4);
+}
+
 TEST(Eviction, HalfLifeIsInTokensOfTheLayer) {
   const auto policy = policy_of("score", {.experts = {2, 2}, .top_k = 1, .half_life_tokens = 16});
   for (int i = 0; i < 100; ++i) use_once(*policy, 0, {0});

@@ -16,7 +16,8 @@ struct MadeUse {
   UsePhase phase = UsePhase::kDecode;
   std::vector<std::int32_t> experts;
   std::vector<std::int32_t> rows;
-  LayerUse use() const { return {step, LayerId{layer}, phase, experts, rows}; }
+  std::vector<std::int32_t> decode_rows = {};
+  LayerUse use() const { return {step, LayerId{layer}, phase, experts, rows, decode_rows}; }
 };
 
 struct MadeRouting {

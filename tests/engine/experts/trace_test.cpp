@@ -36,9 +36,10 @@ struct Told {
   std::vector<std::uint64_t> requests;
   std::vector<std::int32_t> positions;
   TraceLayer layer;
+  std::vector<std::uint8_t> prompt;
   LayerRoutes routes(std::int64_t step) const {
-    return {step,      phase_of(requests), layer.layer,    requests,      positions,
-            layer.ids, layer.weights,      layer.resident, layer.streamed};
+    return {step,      phase_of(requests), layer.layer,    requests,       positions,
+            layer.ids, layer.weights,      layer.resident, layer.streamed, prompt};
   }
 };
 
@@ -79,6 +80,8 @@ void record(Recorded& out, int steps) {
     const std::size_t rows = 1 + static_cast<std::size_t>(step % 4);
     std::vector<Told>& told = out.steps.emplace_back();
     told.push_back(tell(static_cast<std::uint64_t>(step), 1, 8, rows));
+    if (step % 4 > 1)
+      told[0].prompt = step % 4 == 2 ? std::vector<std::uint8_t>{1, 1, 0} : std::vector<std::uint8_t>{0, 1, 1, 0};
     if (step % 3 != 2) told.push_back(tell(static_cast<std::uint64_t>(step), 2, 5, rows));
     for (const Told& layer : told) writer->on_routes(layer.routes(step * 2));
   }
@@ -128,6 +131,8 @@ TEST(Trace, ComesBackAsItWasTold) {
     EXPECT_EQ(step.phase, i % 4 == 0 ? UsePhase::kDecode : UsePhase::kPrefill);
     EXPECT_EQ(step.requests, told[0].requests);
     EXPECT_EQ(step.positions, told[0].positions);
+    const std::vector<std::uint8_t> whole(told[0].requests.size(), i % 4 == 0 ? 0 : 1);
+    EXPECT_EQ(step.prompt, told[0].prompt.empty() ? whole : told[0].prompt);
     ASSERT_EQ(step.layers.size(), told.size());
     for (std::size_t l = 0; l < told.size(); ++l) {
       EXPECT_EQ(step.layers[l].layer, told[l].layer.layer);
@@ -270,6 +275,9 @@ TEST(Trace, RoutesThatDoNotFitAreRefused) {
   EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.layer.layer = LayerId{3}; }).ok());
   EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.layer.weights.pop_back(); }).ok());
   EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.positions.pop_back(); }).ok());
+  EXPECT_TRUE(finish_after([](Told& told, std::int64_t&) { told.prompt = {0, 1}; }).ok());
+  EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.prompt = {0, 1, 1}; }).ok());
+  EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.prompt = {0, 0}; }).ok()) << "of a prefill";
   EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.layer.resident.pop_back(); }).ok());
 }
 
@@ -292,6 +300,18 @@ TEST(Trace, AHeaderThatDoesNotFitIsRefused) {
             Code::kInvalidArgument);
   EXPECT_EQ(create([](TraceInfo& info) { info.counters.rates[1].pop_back(); }), Code::kInvalidArgument);
   EXPECT_EQ(create([](TraceInfo& info) { info.counters = {}; }), Code::kOk);
+}
+
+TEST(Trace, RowsThatDecodeBesideAPromptAreCountedApart) {
+  TraceStep step{.phase = UsePhase::kPrefill, .requests = {1, 1, 2}, .positions = {0, 1, 7}, .layers = {}};
+  step.layers.push_back({.layer = LayerId{1}, .ids = {5, 2, 5, 9, 2, 5}, .weights = {}, .resident = {}});
+  DistinctExperts distinct;
+  find_distinct(step, step.layers[0], distinct);
+  EXPECT_TRUE(distinct.decode_rows.empty()) << "all are of prompts";
+  step.prompt = {1, 1, 0};
+  find_distinct(step, step.layers[0], distinct);
+  EXPECT_EQ(distinct.experts, (std::vector<std::int32_t>{2, 5, 9}));
+  EXPECT_EQ(distinct.decode_rows, (std::vector<std::int32_t>{1, 1, 0}));
 }
 
 TEST(Trace, DistinctExpertsAscendWithTheirRows) {
