@@ -51,7 +51,8 @@ std::vector<std::uint64_t> journal_checksums(std::string_view lines) {
 Result<PackedWriter> PackedWriter::open(OutputDirectory& out, const FileSystem& files, PackedIndex plan,
                                         const ReadProgress& progress) {
   PackedWriter writer(out, std::move(plan));
-  RETURN_IF_ERROR(writer.look(files, progress));
+  RETURN_IF_ERROR(writer.with_room(writer.look(files, progress)));
+  if (!writer.finished_) RETURN_IF_ERROR(writer.check_room());
   return writer;
 }
 
@@ -85,7 +86,7 @@ Status PackedWriter::look(const FileSystem& files, const ReadProgress& progress)
   ASSIGN_OR_RETURN(journal_, out_->open(kPackJournalName));
   RETURN_IF_ERROR(torn ? journal_->write(0, bytes_of(head)) : resume(files, journal.substr(head.size()), progress));
   RETURN_IF_ERROR(journal_->resize(head.size() + next_ * kJournalLine));
-  return check_room();
+  return {};
 }
 
 // Takes over the units that are on the disk as the journal has them.
@@ -116,16 +117,43 @@ Status PackedWriter::resume(const FileSystem& files, const std::string& journal,
   return {};
 }
 
+std::uint64_t PackedWriter::bytes_left() const {
+  std::uint64_t bytes = 0;
+  for (std::size_t i = next_; i < index_.units.size(); ++i) bytes += index_.units[i].bytes;
+  return bytes;
+}
+
 Status PackedWriter::check_room() const {
-  std::uint64_t needed = 0;
-  for (std::size_t i = next_; i < index_.units.size(); ++i) needed += index_.units[i].bytes;
+  const std::uint64_t needed = bytes_left();
   ASSIGN_OR_RETURN(const std::uint64_t free, out_->free_bytes());
   if (needed <= free) return {};
   return resource_exhausted(out_->path() + ": " + std::to_string(needed) +
                             " bytes are still to be written, the disk has " + std::to_string(free) + " free");
 }
 
+// A disk may become full after it was looked at, by others or by what the file system keeps for itself.
+Status PackedWriter::with_room(Status status) const {
+  if (status.code() != Code::kResourceExhausted) return status;
+  auto free = out_->free_bytes();
+  const std::string room = free.ok() ? std::to_string(*free) : "an unknown number";
+  return resource_exhausted(status.message() + "; " + std::to_string(bytes_left()) +
+                            " bytes of weights are not finished, the disk has " + room +
+                            " free; what is written stays, the same command goes on with it");
+}
+
 Status PackedWriter::write(std::uint64_t offset, std::span<const std::byte> bytes) {
+  return with_room(write_unit(offset, bytes));
+}
+
+Status PackedWriter::end_unit() {
+  return with_room(close_unit());
+}
+
+Status PackedWriter::finish(std::span<const SmallFile> small_files) {
+  return with_room(write_rest(small_files));
+}
+
+Status PackedWriter::write_unit(std::uint64_t offset, std::span<const std::byte> bytes) {
   CHECK(next_ < index_.units.size() && offset >= position_ && offset + bytes.size() <= unit().bytes);
   RETURN_IF_ERROR(pad_to(offset));
   return append(bytes);
@@ -162,7 +190,7 @@ Status PackedWriter::flush_piece() {
   return {};
 }
 
-Status PackedWriter::end_unit() {
+Status PackedWriter::close_unit() {
   RETURN_IF_ERROR(pad_to(unit().bytes));
   RETURN_IF_ERROR(flush_piece());
   index_.units[next_].checksum = checksum_of(hashes_);
@@ -191,7 +219,7 @@ Status PackedWriter::write_file(const std::string& name, std::string_view text) 
   return file->sync();
 }
 
-Status PackedWriter::finish(std::span<const SmallFile> small_files) {
+Status PackedWriter::write_rest(std::span<const SmallFile> small_files) {
   CHECK(!finished_ && next_ == index_.units.size());
   for (const SmallFile& small : small_files) RETURN_IF_ERROR(write_file(small.name, small.text));
   const std::string partial = std::string(kPackedIndexName) + ".partial";

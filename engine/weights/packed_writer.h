@@ -36,6 +36,7 @@ class PackedWriter {
   const PackedIndex& index() const { return index_; }
 
   // Bytes of the next unit at `offset` from its start, in ascending order; what is left out becomes zero.
+  // kResourceExhausted, of these three, names the file, the bytes still to be written and those that are free.
   Status write(std::uint64_t offset, std::span<const std::byte> bytes);
   Status end_unit();
   // After the last unit.
@@ -46,6 +47,11 @@ class PackedWriter {
   Status look(const FileSystem& files, const ReadProgress& progress);
   Status resume(const FileSystem& files, const std::string& journal, const ReadProgress& progress);
   Status check_room() const;
+  std::uint64_t bytes_left() const;
+  Status with_room(Status status) const;
+  Status write_unit(std::uint64_t offset, std::span<const std::byte> bytes);
+  Status close_unit();
+  Status write_rest(std::span<const SmallFile> small_files);
   Status append(std::span<const std::byte> bytes);
   Status pad_to(std::uint64_t offset);
   Status flush_piece();

@@ -252,6 +252,42 @@ class Pack(unittest.TestCase):
         self.assertEqual(self.pack(out).returncode, 0)
         self.assertEqual(contents(out), contents(self.whole))
 
+    def test_a_small_file_system_is_said_and_survived(self):
+        """A real one that is full: seen before the first byte, and in the middle when another program takes the room."""
+        out, whole = OPTIONS.work / "small", contents(self.whole)
+        out.mkdir()
+        size = sum(len(data) for data in whole.values())
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size // 2}", "tmpfs", out], capture_output=True, text=True)
+        if mount.returncode != 0:
+            self.skipTest("may not mount: " + mount.stderr.strip())
+        try:
+            done = self.pack(out / "p")
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertRegex(done.stderr, rf"{out}/p: \d+ bytes are still to be written, the disk has \d+ free")
+            self.assertFalse(list((out / "p").glob("*.fgw")))
+            subprocess.run(["mount", "-o", f"remount,size={2 * size}", out], check=True)
+            process = self.start(out / "p")
+            self.wait_for_units(process, out / "p", 8)
+            os.kill(process.pid, signal.SIGSTOP)
+            stat = os.statvfs(out)
+            if os.waitpid(process.pid, os.WNOHANG) == (0, 0) and not (out / "p" / INDEX).exists():
+                with open(out / "other", "wb") as other:  # takes all but a page
+                    other.write(bytes(max(0, stat.f_bavail - 2) * stat.f_bsize))
+                process.send_signal(signal.SIGCONT)
+                self.assertEqual(process.wait(60), 1)
+                done = self.pack(out / "p")
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertRegex(done.stderr, r"\d+ bytes (are still to be written|of weights are not finished), the disk has \d+ free")
+                (out / "other").unlink()
+            else:
+                process.send_signal(signal.SIGCONT)
+                process.wait(60)
+            done = self.pack(out / "p")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(contents(out / "p"), whole)
+        finally:
+            subprocess.run(["umount", out], check=True)
+
     def test_finished_directories_are_left_alone(self):
         before = contents(self.whole)
         done = self.pack(self.whole)

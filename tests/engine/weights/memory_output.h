@@ -15,6 +15,7 @@ class MemoryOutput final : public OutputDirectory {
   MemoryOutput(MemoryFiles& files, std::string path) : files_(files), path_(std::move(path)) {}
 
   std::uint64_t free = UINT64_MAX;
+  std::uint64_t free_later = UINT64_MAX;  // from the operation that fails on
   std::uint64_t stop_at = 0;  // this operation (counted from 1) fails, a write half done, and all after it; 0: none
   Status stop_with = unavailable("Input/output error");
   std::uint64_t operations = 0;
@@ -30,7 +31,7 @@ class MemoryOutput final : public OutputDirectory {
     }
     return std::vector<std::string>(names.begin(), names.end());
   }
-  Result<std::uint64_t> free_bytes() const override { return free; }
+  Result<std::uint64_t> free_bytes() const override { return stop_at > 0 && operations >= stop_at ? free_later : free; }
   Result<std::unique_ptr<OutputFile>> open(const std::string& name) override {
     if (!go()) return stop_with;
     return std::unique_ptr<OutputFile>(new MemoryOutputFile(*this, files_.contents[path_ + "/" + name]));

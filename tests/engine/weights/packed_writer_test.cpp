@@ -49,6 +49,11 @@ TEST(PackedWriter, UnitsAreWholePagesAndLieInOneFile) {
   EXPECT_EQ(lay_out(many, 1).code(), Code::kInvalidArgument);
 }
 
+// "...; N bytes of weights are not finished, ..."
+std::uint64_t bytes_left_in(const std::string& message) {
+  return std::stoull(message.substr(message.find("; ") + 2));
+}
+
 // Stops at every operation in turn, as a kill or a full disk would, and goes on: at no point does the directory look
 // complete before it is, and the bytes are those of an undisturbed run.
 TEST(PackedWriter, EveryStopIsTakenUpAgain) {
@@ -56,15 +61,22 @@ TEST(PackedWriter, EveryStopIsTakenUpAgain) {
   const MemoryFiles whole = small_pack(plan);
   std::uint64_t operations = 0;
   std::size_t most_reused = 0;
+  std::uint64_t least_left = UINT64_MAX;
+  std::uint64_t most_left = 0;
   for (std::uint64_t stop = 1;; ++stop) {
     MemoryFiles disk;
     MemoryOutput out(disk, "m");
     out.stop_at = stop;
-    out.stop_with = resource_exhausted("No space left on device");
+    out.stop_with = resource_exhausted("m/a file: No space left on device");
+    out.free_later = 77;
     const Status stopped = small_write(disk, out, plan);
     if (stopped.ok()) break;
     operations = stop;
     EXPECT_EQ(stopped.code(), Code::kResourceExhausted);
+    EXPECT_EQ(stopped.message().find("m/a file: No space left on device; "), 0u) << stopped.message();
+    EXPECT_NE(stopped.message().find(" has 77 free"), std::string::npos) << stopped.message();
+    least_left = std::min(least_left, bytes_left_in(stopped.message()));
+    most_left = std::max(most_left, bytes_left_in(stopped.message()));
     const auto opened = TensorIndex::open(disk, "m");
     if (disk.exists(std::string("m/") + kPackedIndexName)) {
       EXPECT_TRUE(opened.ok() && verify_packed(*opened->packed(), {}).ok()) << stop;
@@ -78,6 +90,8 @@ TEST(PackedWriter, EveryStopIsTakenUpAgain) {
     EXPECT_EQ(disk.contents, whole.contents) << stop;
     most_reused = std::max(most_reused, reused);
   }
+  EXPECT_EQ(most_left, plan.data_bytes()) << "all units";
+  EXPECT_EQ(least_left, 0u) << "full when the last small file was written";
   EXPECT_GT(operations, 50u);
   EXPECT_EQ(most_reused, plan.units.size());
   std::printf("stopped at each of %d operations, taken up each time\n", static_cast<int>(operations));
