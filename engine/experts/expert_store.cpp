@@ -136,9 +136,15 @@ void ExpertStore::begin(const LayerUse& use) {
   start_pending();
 }
 
-// How long the link had nothing to do between two layers, hints apart.
+// How fast loads came, and how long the link had nothing to do between two layers, hints apart.
 void ExpertStore::note_times() {
   constexpr double kNew = 0.05;
+  const TransferStats moved = transfer_->stats();
+  if (moved.bytes > seen_.bytes) {
+    recent_bytes_ += static_cast<double>(moved.bytes - seen_.bytes) - kNew * recent_bytes_;
+    recent_seconds_ += moved.busy_seconds - seen_.busy_seconds - kNew * recent_seconds_;
+    seen_ = moved;
+  }
   const auto now = std::chrono::steady_clock::now();
   const auto seconds = [](auto from, auto to) { return std::chrono::duration<double>(to - from).count(); };
   if (loaded_ && last_end_ > last_begin_) {
@@ -151,9 +157,8 @@ void ExpertStore::note_times() {
 }
 
 LinkTimes ExpertStore::link_times() const {
-  const TransferStats moved = transfer_->stats();
-  if (moved.bytes == 0 || moved.busy_seconds <= 0) return options_.expected;
-  const double bandwidth = static_cast<double>(moved.bytes) / moved.busy_seconds;
+  if (recent_bytes_ <= 0 || recent_seconds_ <= 0) return options_.expected;
+  const double bandwidth = recent_bytes_ / recent_seconds_;
   const double bytes =
       static_cast<double>(stats_.slot_bytes) / static_cast<double>(std::max<std::uint64_t>(stats_.slots, 1));
   const bool timed = layer_seconds_ > 0;

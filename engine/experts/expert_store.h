@@ -186,6 +186,9 @@ class ExpertStore {
   void note_times();
 
   // Times of the link, averaged over the last layers that loaded anything.
+  TransferStats seen_;           // until the last of them
+  double recent_bytes_ = 0.0;    // read, decayed,
+  double recent_seconds_ = 0.0;  // in so long
   std::chrono::steady_clock::time_point last_begin_{};
   std::chrono::steady_clock::time_point last_end_{};  // the last load of the layer before had arrived
   bool loaded_ = false;                               // the layer before loaded anything

@@ -86,6 +86,30 @@ struct Stress {
   const char* policy;
 };
 
+// A disk may become slow at any time: what a load takes is known of late, and not of the whole past.
+TEST(StoreFaults, ADiskThatBecomesSlowIsNoticed) {
+  made::Disk disk({.count = 16, .pages = {1, 1}, .top_k = 2});
+  made::StoreDriver driver(disk, {.budget_bytes = 8 * kDirectPage, .policy = "lru"}, make_thread_queue(1));
+  const auto run = [&](std::int32_t steps) {
+    for (std::int32_t i = 0; i < steps; ++i) {
+      for (std::int32_t layer = 0; layer < 2; ++layer) {
+        const std::int32_t first = i * 2 % 16;
+        ASSERT_TRUE(driver.run(layer, {first, first + 1}).ok());
+      }
+    }
+  };
+  run(1000);
+  disk.faults.slow_us = 5000;
+  disk.faults.set(Fault::kSlow, 1);
+  run(30);
+  EXPECT_GT(disk.faults.faults, 100u);
+  const double load = driver.store->link_times().load;
+  EXPECT_GT(load, 2e-3) << "120 loads of 5 ms behind 4000 fast ones";
+  // A layer that leaves half a millisecond to the disk had time for a likely guess, and has none any more.
+  EXPECT_TRUE(LookaheadGate::gain(0.7, {.load = 1e-4, .idle = 5e-4, .layer = 1e-3}, 0.0));
+  EXPECT_FALSE(LookaheadGate::gain(0.7, {.load = load, .idle = 5e-4, .layer = 1e-3}, 0.0));
+}
+
 class StoreStress : public ::testing::TestWithParam<Stress> {
  protected:
   std::uint64_t draw(std::uint64_t below) {

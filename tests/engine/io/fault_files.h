@@ -22,8 +22,9 @@ struct FaultFiles final : FileSystem {
   const FileSystem& files;
   std::string suffix;  // of the paths whose reads count; empty: all
   std::atomic<Fault> fault{Fault::kNone};
-  std::atomic<std::uint64_t> every{1};  // this one of so many reads goes wrong
-  std::atomic<std::uint64_t> shift{0};  // reads before the first of them
+  std::atomic<std::uint64_t> every{1};      // this one of so many reads goes wrong
+  std::atomic<std::uint64_t> shift{0};      // reads before the first of them
+  std::atomic<std::int64_t> slow_us{1000};  // of kSlow; may change while reads go on
   mutable std::atomic<std::uint64_t> reads{0};
   mutable std::atomic<std::uint64_t> faults{0};
 
@@ -50,7 +51,7 @@ class FaultFile final : public File {
     const Fault fault = next();
     if (fault == Fault::kIoError) return unavailable(path() + ": Input/output error");
     if (fault == Fault::kShortFile) return data_loss(path() + ": the file became shorter while it was read");
-    if (fault == Fault::kSlow) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (fault == Fault::kSlow) std::this_thread::sleep_for(std::chrono::microseconds(files_.slow_us));
     const Status status = file_->read(offset, out);
     if (fault == Fault::kFlippedBit && !out.empty()) out[out.size() / 2] ^= std::byte{4};
     return status;
