@@ -71,6 +71,10 @@ Status validate(const Request& request, const Limits& limits) {
   if (request.n < 1 || request.n > limits.max_n) {
     return invalid_argument("n must be between 1 and " + std::to_string(limits.max_n), "n");
   }
+  if (request.cache_salt.size() > static_cast<std::size_t>(limits.max_salt_bytes)) {
+    return invalid_argument("cache_salt is longer than " + std::to_string(limits.max_salt_bytes) + " bytes",
+                            "cache_salt");
+  }
   RETURN_IF_ERROR(validate_shape(s));
   RETURN_IF_ERROR(validate_lists(s, limits));
   if (s.logprobs && (*s.logprobs < 0 || *s.logprobs > limits.max_logprobs)) {

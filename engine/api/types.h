@@ -26,6 +26,7 @@ struct Limits {
   std::int32_t max_stop_ids = 64;
   std::int32_t max_stop_strings = 16;
   std::int32_t max_stop_bytes = 1024;  // of one stop string
+  std::int32_t max_salt_bytes = 256;   // of cache_salt
 };
 
 struct SamplingParams {
@@ -51,6 +52,9 @@ struct Request {
   SamplingParams sampling;
   std::int32_t n = 1;
   std::optional<std::int32_t> prompt_logprobs;
+  std::string cache_salt;     // requests of other salts never share blocks with this one
+  std::uint64_t client = 0;   // whose request it is, for fair shares
+  std::int32_t priority = 0;  // lower is sooner, where the scheduling policy looks at it
   TimeNs arrival = 0;
   TimeNs deadline = 0;  // 0 = none
 };

@@ -5,39 +5,74 @@
 #include "engine/kv/block_table.h"
 
 namespace foregate {
+namespace {
 
-BlockPool::BlockPool(std::int32_t num_blocks, std::int32_t block_size) : block_size_(block_size) {
+std::size_t at(BlockId block) {
+  return static_cast<std::size_t>(block.value);
+}
+
+}  // namespace
+
+BlockPool::BlockPool(std::int32_t num_blocks, std::int32_t block_size) : block_size_(block_size), kept_(num_blocks) {
   CHECK(num_blocks >= 0 && block_size >= 1);
   refs_.assign(static_cast<std::size_t>(num_blocks), 0);
-  free_.reserve(refs_.size());
-  for (std::int32_t i = num_blocks - 1; i >= 0; --i) free_.push_back(BlockId{i});
+  published_.assign(refs_.size(), false);
+  empty_.reserve(refs_.size());
+  for (std::int32_t i = num_blocks - 1; i >= 0; --i) empty_.push_back(BlockId{i});
 }
 
 std::optional<BlockId> BlockPool::acquire() {
-  if (free_.empty()) return std::nullopt;
-  const BlockId block = free_.back();
-  free_.pop_back();
-  refs_[static_cast<std::size_t>(block.value)] = 1;
+  if (empty_.empty()) {
+    if (kept_.size() == 0) return std::nullopt;
+    const BlockId victim = kept_.victim();
+    if (on_evict_) on_evict_(victim);
+    if (published(victim)) unpublish(victim);
+  }
+  const BlockId block = empty_.back();
+  empty_.pop_back();
+  refs_[at(block)] = 1;
   return block;
 }
 
 void BlockPool::retain(BlockId block) {
   CHECK(inside(block));
-  std::int32_t& refs = refs_[static_cast<std::size_t>(block.value)];
-  if (BUG_IF(refs <= 0)) return;
-  ++refs;
+  if (refs_[at(block)] == 0) {
+    if (BUG_IF(!kept_.contains(block))) return;
+    kept_.remove(block);
+  }
+  ++refs_[at(block)];
 }
 
-void BlockPool::release(BlockId block) {
+void BlockPool::release(BlockId block, ClientId owner) {
   CHECK(inside(block));
-  std::int32_t& refs = refs_[static_cast<std::size_t>(block.value)];
-  if (BUG_IF(refs <= 0)) return;
-  if (--refs == 0) free_.push_back(block);
+  if (BUG_IF(refs_[at(block)] <= 0)) return;
+  if (--refs_[at(block)] > 0) return;
+  if (published_[at(block)]) return kept_.add(block, owner);
+  empty_.push_back(block);
 }
 
 std::int32_t BlockPool::refs(BlockId block) const {
   CHECK(inside(block));
-  return refs_[static_cast<std::size_t>(block.value)];
+  return refs_[at(block)];
+}
+
+void BlockPool::publish(BlockId block) {
+  CHECK(inside(block));
+  if (BUG_IF(refs_[at(block)] <= 0)) return;
+  published_[at(block)] = true;
+}
+
+void BlockPool::unpublish(BlockId block) {
+  CHECK(inside(block));
+  published_[at(block)] = false;
+  if (refs_[at(block)] > 0 || !kept_.contains(block)) return;
+  kept_.remove(block);
+  empty_.push_back(block);
+}
+
+bool BlockPool::published(BlockId block) const {
+  CHECK(inside(block));
+  return published_[at(block)];
 }
 
 Status BlockPool::audit(std::span<const BlockTable* const> tables) const {
@@ -45,23 +80,32 @@ Status BlockPool::audit(std::span<const BlockTable* const> tables) const {
   for (const BlockTable* table : tables) {
     for (BlockId block : table->blocks()) {
       if (!inside(block)) return internal_error("a table refers to block " + std::to_string(block.value));
-      ++counted[static_cast<std::size_t>(block.value)];
+      ++counted[at(block)];
     }
   }
-  std::int32_t held = 0;
   for (std::size_t i = 0; i < refs_.size(); ++i) {
-    held += refs_[i] > 0 ? 1 : 0;
     if (counted[i] == refs_[i]) continue;
     return internal_error("block " + std::to_string(i) + " has " + std::to_string(refs_[i]) + " references, " +
                           std::to_string(counted[i]) + " counted");
   }
+  return audit_free();
+}
+
+Status BlockPool::audit_free() const {
   std::vector<bool> seen(refs_.size(), false);
-  for (BlockId block : free_) {
-    const auto i = static_cast<std::size_t>(block.value);
-    if (!inside(block) || seen[i] || refs_[i] != 0) {
+  for (BlockId block : empty_) {
+    if (!inside(block) || seen[at(block)] || refs_[at(block)] != 0 || published_[at(block)]) {
       return internal_error("block " + std::to_string(block.value) + " is in the free list wrongly");
     }
-    seen[i] = true;
+    seen[at(block)] = true;
+  }
+  std::int32_t held = 0;
+  for (std::int32_t i = 0; i < total_blocks(); ++i) {
+    const BlockId block{i};
+    held += refs_[at(block)] > 0 ? 1 : 0;
+    if (!kept_.contains(block)) continue;
+    if (refs_[at(block)] == 0 && published_[at(block)] && !seen[at(block)]) continue;
+    return internal_error("block " + std::to_string(i) + " is kept wrongly");
   }
   if (held + free_blocks() == total_blocks()) return {};
   return internal_error(std::to_string(held) + " held + " + std::to_string(free_blocks()) + " free blocks of " +

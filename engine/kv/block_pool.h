@@ -1,14 +1,17 @@
-// Which KV blocks are free and how many tables refer to each that is not. Owned by the runtime,
-// engine thread only. The order in which blocks are handed out depends on the calls alone.
+// Which KV blocks are free and how many tables refer to each that is not. A block whose contents are published keeps
+// them when its last holder lets go, until nothing else is free. Owned by the runtime, engine thread only. The order
+// in which blocks are handed out depends on the calls alone.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/base/ids.h"
 #include "engine/base/status.h"
+#include "engine/kv/cached_free.h"
 
 namespace foregate {
 
@@ -17,24 +20,41 @@ class BlockTable;
 class BlockPool {
  public:
   BlockPool(std::int32_t num_blocks, std::int32_t block_size);
-  // A block with one reference, or none when all are held.
+  // A block with one reference, or none when all are held. Empty ones first, then published ones that nobody
+  // holds, whose contents are lost: the listener is told.
   std::optional<BlockId> acquire();
-  void retain(BlockId block);   // one more reference to a held block
-  void release(BlockId block);  // one reference less; the last one frees the block
+  void retain(BlockId block);  // one more reference to a held or published block
+  // One reference less; the last one frees the block. A published one is then kept in the name of `owner`.
+  void release(BlockId block, ClientId owner = 0);
   std::int32_t refs(BlockId block) const;
-  std::int32_t free_blocks() const { return static_cast<std::int32_t>(free_.size()); }
+  std::span<const std::int32_t> all_refs() const { return refs_; }  // by block
+
+  // From now on the contents of a held block are worth keeping; nobody writes to it any more.
+  void publish(BlockId block);
+  // Its contents are worth nothing: a block that nobody holds becomes empty.
+  void unpublish(BlockId block);
+  bool published(BlockId block) const;
+  void on_evict(std::function<void(BlockId)> listener) { on_evict_ = std::move(listener); }
+
+  std::int32_t free_blocks() const { return static_cast<std::int32_t>(empty_.size()) + kept_.size(); }  // can be had
+  std::int32_t kept_blocks() const { return kept_.size(); }  // of these, published
   std::int32_t total_blocks() const { return static_cast<std::int32_t>(refs_.size()); }
   std::int32_t block_size() const { return block_size_; }  // positions in one block
+  const CachedFree& kept() const { return kept_; }
 
-  // Conservation (INV-3): free + held = total, nothing twice in the free list, and every reference
-  // count equals a recount over `tables`, which must be all tables there are. kInternal says what broke.
+  // Conservation (INV-3): empty + kept + held = total, nothing twice, and every reference count equals a
+  // recount over `tables`, which must be all tables there are. kInternal says what broke.
   Status audit(std::span<const BlockTable* const> tables) const;
 
  private:
   bool inside(BlockId block) const { return block.value >= 0 && block.value < total_blocks(); }
+  Status audit_free() const;
   std::int32_t block_size_;
   std::vector<std::int32_t> refs_;
-  std::vector<BlockId> free_;  // a stack: the block freed last is handed out first
+  std::vector<bool> published_;
+  std::vector<BlockId> empty_;  // a stack: the block freed last is handed out first
+  CachedFree kept_;
+  std::function<void(BlockId)> on_evict_;
 };
 
 // Blocks that `positions` positions need.

@@ -4,6 +4,7 @@ namespace foregate {
 
 Result<KvCache> KvCache::create(Device& device, const KvLayout& layout, std::int64_t num_blocks) {
   KvCache cache;
+  cache.device_ = &device;
   cache.layout_ = layout;
   cache.num_blocks_ = num_blocks;
   for (const LayerKv& layer : layout.layers) {
@@ -31,6 +32,34 @@ KvPages KvCache::pages(LayerId layer) const {
   pages.kv_heads = kv.kv_heads;
   pages.head_dim = kv.head_dim;
   return pages;
+}
+
+KvCache::Piece KvCache::piece(std::size_t layer, BlockId block) const {
+  CHECK(block.value >= 0 && block.value < num_blocks_);
+  const Memory& memory = layers_[layer];
+  const std::size_t half = memory.bytes() / 2;
+  const std::size_t bytes = half / static_cast<std::size_t>(num_blocks_);
+  std::byte* keys = memory.data() + bytes * static_cast<std::size_t>(block.value);
+  return {keys, keys + half, bytes};
+}
+
+void KvCache::copy_block(BlockId from, BlockId to) {
+  if (BUG_IF(from == to)) return;
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    const Piece source = piece(layer, from);
+    const Piece target = piece(layer, to);
+    device_->copy(target.keys, source.keys, source.bytes);
+    device_->copy(target.values, source.values, source.bytes);
+  }
+}
+
+void KvCache::zero_block(BlockId block) {
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    const Piece target = piece(layer, block);
+    const std::vector<std::byte> zeros(target.bytes);
+    device_->copy(target.keys, zeros.data(), zeros.size());
+    device_->copy(target.values, zeros.data(), zeros.size());
+  }
 }
 
 }  // namespace foregate

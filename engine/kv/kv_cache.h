@@ -1,5 +1,5 @@
 // The memory behind the block table: one allocation per layer holding the pages of all blocks.
-// Owned by the runtime; written only by the model's forward pass on the executor.
+// Owned by the runtime; written by the model's forward pass on the executor, and between steps a block at a time.
 #pragma once
 
 #include <memory>
@@ -18,10 +18,22 @@ class KvCache {
   // kResourceExhausted, with the numbers, when the device has not enough memory.
   static Result<KvCache> create(Device& device, const KvLayout& layout, std::int64_t num_blocks);
   KvPages pages(LayerId layer) const;
+  // Keys and values of all layers; between steps.
+  void copy_block(BlockId from, BlockId to);
+  void zero_block(BlockId block);
   const KvLayout& layout() const { return layout_; }
   std::int64_t num_blocks() const { return num_blocks_; }
 
  private:
+  // The bytes of one block in one layer: its keys, then its values, which lie elsewhere.
+  struct Piece {
+    std::byte* keys;
+    std::byte* values;
+    std::size_t bytes;  // of each
+  };
+  Piece piece(std::size_t layer, BlockId block) const;
+
+  Device* device_ = nullptr;
   KvLayout layout_;
   std::int64_t num_blocks_ = 0;
   std::vector<Memory> layers_;

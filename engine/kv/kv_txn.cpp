@@ -2,29 +2,80 @@
 
 namespace foregate {
 
-bool KvTxn::reserve(BlockTable& table, std::int32_t count) {
-  if (count == 0) return true;
-  if (count < 0 || count > pool_.free_blocks()) return false;
+const KvTxn::Grant* KvTxn::grant_of(const BlockTable& table) const {
   for (const Grant& grant : grants_) {
-    if (BUG_IF(grant.table == &table)) return false;
+    if (grant.table == &table) return &grant;
   }
+  return nullptr;
+}
+
+KvTxn::Grant* KvTxn::grant_of(const BlockTable& table) {
+  return const_cast<Grant*>(static_cast<const KvTxn*>(this)->grant_of(table));
+}
+
+void KvTxn::share(BlockTable& table, std::span<const BlockId> blocks, std::optional<BlockId> tail, ClientId owner) {
+  if (blocks.empty() && !tail) return;
+  if (BUG_IF(!table.empty() || grant_of(table) != nullptr)) return;
   Grant grant;
   grant.table = &table;
-  grant.blocks.reserve(static_cast<std::size_t>(count));
-  for (std::int32_t i = 0; i < count; ++i) grant.blocks.push_back(*pool_.acquire());
+  grant.blocks.assign(blocks.begin(), blocks.end());
+  grant.shared = blocks.size();
+  grant.tail = tail;
+  grant.owner = owner;
+  for (BlockId block : blocks) pool_.retain(block);
+  if (tail) pool_.retain(*tail);
   grants_.push_back(std::move(grant));
+}
+
+bool KvTxn::reserve(BlockTable& table, std::int32_t count) {
+  Grant* grant = grant_of(table);
+  const bool copies = grant != nullptr && grant->tail;
+  if (count == 0) return !copies;
+  if (count < 0 || count > pool_.free_blocks() || BUG_IF(grant != nullptr && grant->reserved)) return false;
+  if (grant == nullptr) {
+    grants_.emplace_back();
+    grant = &grants_.back();
+    grant->table = &table;
+  }
+  grant->reserved = true;
+  for (std::int32_t i = 0; i < count; ++i) grant->blocks.push_back(*pool_.acquire());
   return true;
+}
+
+std::vector<BlockCopy> KvTxn::copies() const {
+  std::vector<BlockCopy> copies;
+  for (const Grant& grant : grants_) {
+    if (grant.tail && grant.blocks.size() > grant.shared) copies.push_back({*grant.tail, grant.blocks[grant.shared]});
+  }
+  return copies;
+}
+
+void KvTxn::copied() {
+  for (Grant& grant : grants_) {
+    if (grant.tail) pool_.release(*grant.tail, grant.owner);
+    grant.tail.reset();
+  }
 }
 
 void KvTxn::append_view(const BlockTable& table, std::vector<std::int32_t>& out) const {
   for (BlockId block : table.blocks()) out.push_back(block.value);
-  for (const Grant& grant : grants_) {
-    if (grant.table != &table) continue;
-    for (BlockId block : grant.blocks) out.push_back(block.value);
-  }
+  const Grant* grant = grant_of(table);
+  if (grant == nullptr) return;
+  for (BlockId block : grant->blocks) out.push_back(block.value);
+}
+
+bool KvTxn::writable(const BlockTable& table, std::int32_t index) const {
+  const Grant* grant = grant_of(table);
+  const auto granted = grant == nullptr ? 0 : static_cast<std::int32_t>(grant->blocks.size());
+  if (index < 0 || index >= table.size() + granted) return false;
+  const auto at = static_cast<std::size_t>(index);
+  const auto held = static_cast<std::size_t>(table.size());
+  const BlockId block = at < held ? table.blocks()[at] : grant->blocks[at - held];
+  return pool_.refs(block) == 1 && !pool_.published(block);
 }
 
 void KvTxn::commit() {
+  copied();
   for (Grant& grant : grants_) {
     grant.table->blocks_.insert(grant.table->blocks_.end(), grant.blocks.begin(), grant.blocks.end());
   }
@@ -32,16 +83,27 @@ void KvTxn::commit() {
 }
 
 void KvTxn::drop() {
+  copied();
   // In reverse, so that the pool hands out the same blocks next time.
   for (auto grant = grants_.rbegin(); grant != grants_.rend(); ++grant) {
-    for (auto block = grant->blocks.rbegin(); block != grant->blocks.rend(); ++block) pool_.release(*block);
+    for (auto block = grant->blocks.rbegin(); block != grant->blocks.rend(); ++block) {
+      pool_.release(*block, grant->owner);
+    }
   }
   grants_.clear();
 }
 
-void KvTxn::release_all(BlockPool& pool, BlockTable& table) {
-  for (auto block = table.blocks_.rbegin(); block != table.blocks_.rend(); ++block) pool.release(*block);
+void KvTxn::release_all(BlockPool& pool, BlockTable& table, ClientId owner) {
+  for (auto block = table.blocks_.rbegin(); block != table.blocks_.rend(); ++block) pool.release(*block, owner);
   table.blocks_.clear();
+}
+
+void KvTxn::replace(BlockPool& pool, BlockTable& table, std::int32_t index, BlockId block) {
+  BlockId& place = table.blocks_[static_cast<std::size_t>(index)];
+  if (place == block) return;
+  pool.retain(block);
+  pool.release(place);
+  place = block;
 }
 
 }  // namespace foregate

@@ -319,6 +319,7 @@ EngineOptions engine_options(const BootOptions& options, const BootReport& repor
   out.max_num_seqs = options.max_num_seqs;
   out.max_num_batched_tokens = options.max_num_batched_tokens;
   out.max_num_queued_reqs = options.max_num_queued_reqs;
+  out.prefix_caching = options.prefix_caching;
   out.step_limit_seconds = options.step_limit_seconds;
   out.seed = options.seed;
   return out;

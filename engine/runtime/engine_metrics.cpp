@@ -45,6 +45,7 @@ EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, s
   batched_steps_.counter = &m.counter("foregate_batched_steps", "Steps with rows of several samples.", labels);
   chunked_prefills_.counter =
       &m.counter("foregate_chunked_prefills", "Parts of prompts that were not the whole prompt.", labels);
+  add_prefix_series(m, labels);
   for (FinishReason reason :
        {FinishReason::kStop, FinishReason::kLength, FinishReason::kCancelled, FinishReason::kError}) {
     Labels with_reason = labels;
@@ -62,6 +63,22 @@ EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, s
   request_prompt_tokens_ = &m.histogram("vllm:request_prompt_tokens", "Prompt tokens of a sample.", buckets, labels);
   request_generation_tokens_ =
       &m.histogram("vllm:request_generation_tokens", "Generated tokens of a sample.", buckets, labels);
+}
+
+void EngineMetrics::add_prefix_series(Metrics& m, const Labels& labels) {
+  prefix_queries_.counter =
+      &m.counter("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", labels);
+  prefix_hits_.counter = &m.counter("vllm:prefix_cache_hits", "Prompt tokens found in the prefix cache.", labels);
+  resume_hits_.counter =
+      &m.counter("foregate_prefix_resume_hits", "Tokens of preempted samples that were still in the cache.", labels);
+  prefix_waits_.counter =
+      &m.counter("foregate_prefix_waits", "Samples that waited for another one computing the same prefix.", labels);
+  prefix_copies_.counter = &m.counter("foregate_prefix_copies", "KV blocks copied before they were written.", labels);
+  prefix_merges_.counter =
+      &m.counter("foregate_prefix_merges", "KV blocks given up for another one with the same contents.", labels);
+  prefix_evictions_.counter =
+      &m.counter("foregate_prefix_evictions", "KV blocks whose kept contents were given up.", labels);
+  kv_kept_ = &m.gauge("foregate_kv_blocks_kept", "Free KV blocks with contents that later prompts may use.", labels);
 }
 
 void EngineMetrics::first_run(const Sequence& seq, TimeNs now) {
@@ -109,6 +126,14 @@ void EngineMetrics::figures(const EngineStats& stats) {
   steps_.follow(stats.steps);
   batched_steps_.follow(stats.batched_steps);
   chunked_prefills_.follow(stats.chunked_prefills);
+  prefix_queries_.follow(stats.prefix_queries);
+  prefix_hits_.follow(stats.prefix_hits);
+  resume_hits_.follow(stats.resume_hits);
+  prefix_waits_.follow(stats.prefix_waits);
+  prefix_copies_.follow(stats.prefix_copies);
+  prefix_merges_.follow(stats.prefix_merges);
+  prefix_evictions_.follow(stats.prefix_evictions);
+  kv_kept_->set(static_cast<double>(stats.kv_blocks_kept));
 }
 
 }  // namespace foregate

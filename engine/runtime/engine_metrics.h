@@ -26,6 +26,7 @@ class EngineMetrics {
   void figures(const EngineStats& stats);  // once a turn
 
  private:
+  void add_prefix_series(Metrics& m, const Labels& labels);
   std::unique_ptr<Metrics> own_;
   Gauge* running_;
   Gauge* waiting_;
@@ -44,6 +45,14 @@ class EngineMetrics {
   Follower steps_;
   Follower batched_steps_;
   Follower chunked_prefills_;
+  Follower prefix_queries_;
+  Follower prefix_hits_;
+  Follower resume_hits_;
+  Follower prefix_waits_;
+  Follower prefix_copies_;
+  Follower prefix_merges_;
+  Follower prefix_evictions_;
+  Gauge* kv_kept_;
   std::array<Counter*, 4> finished_;
   Histogram* ttft_;
   Histogram* itl_;

@@ -23,6 +23,7 @@ struct EngineOptions {
   std::int32_t max_prefill_chunk = 0;         // rows of one prompt in one step; 0 = no bound of its own
   std::int32_t max_logit_rows = 64;           // rows of one prompt in one step when prompt_logprobs is set
   std::int32_t max_fatal_steps = 8;           // failed steps in a row after which the engine gives up
+  bool prefix_caching = true;                 // blocks that were computed serve later prompts that start the same
   double step_limit_seconds = 60.0;           // a longer step makes healthy() false
   std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
   std::string model_name;                     // label of the metrics

@@ -33,6 +33,7 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       shared_(shared),
       runner_(std::move(parts.model), *parts.device, std::move(parts.cache)),
       pool_(static_cast<std::int32_t>(runner_.cache().num_blocks()), runner_.cache().layout().block_size),
+      prefixes_(pool_, options_.prefix_caching, options_.model_name),
       sampler_(runner_.vocab_size()),
       metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len),
       experts_(parts.metrics, options_.model_name) {
@@ -110,12 +111,14 @@ void EngineLoop::expire(TimeNs now) {
 }
 
 BatchPlan EngineLoop::plan() {
-  const SeqViews views = sequences_.views(pool_.block_size(), options_.max_logit_rows);
+  SeqViews views = sequences_.views(pool_.block_size(), options_.max_logit_rows);
+  prefixes_.fill(sequences_, views, options_.max_num_seqs, stats_);
   PlanInput input;
   input.running = views.running;
   input.waiting = views.waiting;
   input.free_blocks = pool_.free_blocks();
   input.block_size = pool_.block_size();
+  input.refs = pool_.all_refs();
   SchedLimits limits;
   limits.max_num_seqs = options_.max_num_seqs;
   limits.max_num_batched_tokens = options_.max_num_batched_tokens;
@@ -130,9 +133,9 @@ BatchPlan EngineLoop::plan() {
 }
 
 void EngineLoop::preempt(Sequence& seq) {
-  KvTxn::release_all(pool_, seq.blocks);
+  KvTxn::release_all(pool_, seq.blocks, seq.request->client);
   seq.running = false;
-  seq.computed = 0;
+  seq.computed = seq.published = 0;
   ++seq.preemptions;
   ++stats_.preemptions;
   metrics_.preempted();
@@ -147,13 +150,26 @@ void EngineLoop::wait_for_work(TimeNs now) {
   shared_.inbox.wait_for(std::chrono::nanoseconds(wait));
 }
 
+// Blocks for every row. False when the plan counted on blocks that are not there.
+bool EngineLoop::stage(const BatchPlan& plan, KvTxn& txn) {
+  PrefixSharing::share(plan, sequences_, txn);
+  for (const PlanEntry& entry : plan.entries) {
+    if (BUG_IF(!txn.reserve(sequences_.at(entry.seq).blocks, entry.new_blocks))) return false;
+  }
+  for (const BlockCopy& copy : txn.copies()) runner_.copy_block(copy.from, copy.to);
+  txn.copied();
+  for (const PlanEntry& entry : plan.entries) {  // INV-18
+    const std::int32_t block = entry.first_position / pool_.block_size();
+    if (BUG_IF(!txn.writable(sequences_.at(entry.seq).blocks, block))) return false;
+  }
+  return true;
+}
+
 void EngineLoop::step(const BatchPlan& plan) {
   KvTxn txn(pool_);
-  for (const PlanEntry& entry : plan.entries) {
-    if (txn.reserve(sequences_.at(entry.seq).blocks, entry.new_blocks)) continue;
-    // The plan counted on blocks that are not there.
-    if (BUG_IF(true))
-      return step_failed(plan, internal_error("the plan asks for more blocks than are free"), clock_.now());
+  if (!stage(plan, txn)) {
+    txn.drop();
+    return step_failed(plan, internal_error("the plan asks for blocks that it cannot have"), clock_.now());
   }
   build_step(plan, sequences_, txn, pool_.block_size(), io_);
   note_first_runs(plan, clock_.now());
@@ -187,15 +203,26 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     Sequence& seq = sequences_.at(entry.seq);
     seq.running = true;
     seq.suspect = false;
-    seq.computed += entry.rows;
+    seq.computed = entry.first_position + entry.rows;
+    prefixes_.note_admitted(entry, seq, stats_);
     stats_.chunked_prefills += entry.partial ? 1 : 0;
     auto event = accept_entry(entry, io_.logit_ranges[i], runner_, info_.eos_token_ids, sampler_, seq);
     if (!event.ok()) {
-      stats_.nonfinite_rows += event.status().code() == Code::kDataLoss ? 1 : 0;
+      if (event.status().code() == Code::kDataLoss) wipe(seq);
       finish(seq, FinishReason::kError, now, event.status());
     } else if (event->has_value()) {
+      prefixes_.publish(seq, stats_);
+      (*event)->cached_tokens = std::max(0, seq.cached_tokens);
       emit(seq, std::move(**event), now);
     }
+  }
+}
+
+// Numbers that are not finite stay in nobody's block.
+void EngineLoop::wipe(const Sequence& seq) {
+  ++stats_.nonfinite_rows;
+  for (BlockId block : seq.blocks.blocks()) {
+    if (pool_.refs(block) == 1 && !pool_.published(block)) runner_.zero_block(block);
   }
 }
 
@@ -235,7 +262,7 @@ void EngineLoop::retire(Sequence& seq, FinishReason reason, TimeNs now) {
     case FinishReason::kError: ++stats_.failed; break;
   }
   metrics_.finish(seq, reason, now);
-  KvTxn::release_all(pool_, seq.blocks);
+  KvTxn::release_all(pool_, seq.blocks, seq.request->client);
   ended_.push_back(seq.request->id);
   sequences_.remove(seq.id);
 }
@@ -265,7 +292,8 @@ void EngineLoop::fail_engine(const Status& why) {
 void EngineLoop::end_turn() {
   if (bugs_are_fatal()) {
     const auto tables = sequences_.block_tables();
-    const Status audit = pool_.audit(tables);
+    Status audit = pool_.audit(tables);
+    if (audit.ok()) audit = prefixes_.audit();
     if (!audit.ok()) log_error(audit.to_string());
     CHECK(audit.ok());
   }
@@ -274,6 +302,7 @@ void EngineLoop::end_turn() {
     ++(seq->paused ? stats_.paused : seq->running ? stats_.running : stats_.waiting);
   stats_.kv_blocks_total = pool_.total_blocks();
   stats_.kv_blocks_used = pool_.total_blocks() - pool_.free_blocks();
+  prefixes_.figures(stats_);
   metrics_.figures(stats_);
   stats_.experts = runner_.model().expert_figures();
   if (stats_.experts) experts_.figures(*stats_.experts, clock_.now());

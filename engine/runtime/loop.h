@@ -11,6 +11,7 @@
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/engine_shared.h"
 #include "engine/runtime/expert_report.h"
+#include "engine/runtime/prefix_sharing.h"
 #include "engine/runtime/sequence_table.h"
 #include "engine/runtime/step_io.h"
 #include "engine/runtime/step_runner.h"
@@ -36,12 +37,14 @@ class EngineLoop {
   void wait_for_work(TimeNs now);
   // stage, run, commit
   void step(const BatchPlan& plan);
+  bool stage(const BatchPlan& plan, KvTxn& txn);
   void note_first_runs(const BatchPlan& plan, TimeNs now);
   void commit(const BatchPlan& plan, TimeNs now);
   void step_failed(const BatchPlan& plan, const Status& why, TimeNs now);
   void emit(Sequence& seq, TokenEvent event, TimeNs now);
   // retire
   void retire(Sequence& seq, FinishReason reason, TimeNs now);
+  void wipe(const Sequence& seq);
   void finish(Sequence& seq, FinishReason reason, TimeNs now, Status error = {});
   void end_all(FinishReason reason, const Status& error);
   void end_turn();
@@ -53,6 +56,7 @@ class EngineLoop {
   EngineShared& shared_;
   StepRunner runner_;
   BlockPool pool_;
+  PrefixSharing prefixes_;
   Sampler sampler_;
   EngineMetrics metrics_;
   ExpertReport experts_;

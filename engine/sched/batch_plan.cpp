@@ -7,6 +7,8 @@ std::string BatchPlan::to_string() const {
   for (const PlanEntry& e : entries) {
     text += " seq" + std::to_string(e.seq.value) + "[" + std::to_string(e.first_position) + "+" +
             std::to_string(e.rows) + "]";
+    if (e.shared_blocks > 0) text += "p" + std::to_string(e.shared_blocks);
+    if (e.copies_tail) text += "c";
     if (e.new_blocks > 0) text += "b" + std::to_string(e.new_blocks);
     if (e.admitted) text += "a";
     if (e.samples) text += "s";

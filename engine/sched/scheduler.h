@@ -1,10 +1,11 @@
-// Decides the next step from plain values: first come, first served; continuous batching; prompts
-// cut into chunks under a row budget; preemption by recompute when blocks run out. Pure functions,
+// Decides the next step from plain values: continuous batching in the order of a policy; prompts cut into chunks
+// under a row budget; prefixes that others computed taken over; preemption when blocks run out. Pure functions,
 // no state between calls (INV-6).
 #pragma once
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 
 #include "engine/base/ids.h"
@@ -18,6 +19,13 @@ struct SchedLimits {
   std::int32_t max_prefill_chunk = 0;       // rows of one prompt in one step; 0 = no bound of its own
 };
 
+// What a waiting sequence may start with instead of computing it.
+struct PrefixView {
+  std::span<const BlockId> blocks;  // whole blocks of its first tokens
+  std::optional<BlockId> tail;      // one more, of which the first tail_tokens positions; it gets a copy
+  std::int32_t tail_tokens = 0;
+};
+
 // What the scheduler may know of a sequence.
 struct SeqView {
   SeqId id;
@@ -28,23 +36,28 @@ struct SeqView {
   std::int32_t max_chunk = std::numeric_limits<std::int32_t>::max();  // rows it takes in one step
   bool paused = false;
   bool was_preempted = false;
+  bool pending = false;            // waits for another sequence that computes the same prefix
+  std::span<const BlockId> table;  // the blocks held; may be left out where PlanInput::refs is
+  PrefixView prefix;
 };
 
 struct PlanInput {
-  std::span<const SeqView> running;  // hold blocks; ascending id
-  std::span<const SeqView> waiting;  // hold none; ascending id
+  std::span<const SeqView> running;  // hold blocks; best rank first
+  std::span<const SeqView> waiting;  // hold none; best rank first
   std::int32_t free_blocks = 0;
   std::int32_t block_size = 1;
+  std::span<const std::int32_t> refs;  // holders of each block; empty: no block has two, and none is shared
 };
 
-// Rules, in order:
+// Rules, in order; "older" is better in rank, which is the order of arrival under fcfs:
 //  1. Decode rows of running sequences, oldest first. When blocks run out, the latest paused sequence
 //     is preempted, then the latest arrived; an older sequence never yields to a younger one that is
 //     not paused.
 //  2. Further chunks of prompts that are under way, oldest first.
 //  3. Admission in order of arrival, only in a step without preemption. A new sequence needs blocks
-//     for the tokens it has; one that was preempted before needs room for itself and for all running
-//     ones to grow to their end, so that it is not preempted by growth a second time (INV-8).
+//     for the tokens it has, less those of its prefix that somebody holds; one that was preempted before needs room
+//     for itself and for all running ones to grow to their end, so that it is not preempted by growth a second time
+//     (INV-8). One whose prefix another is computing is passed over until it is there.
 //  4. When nothing could be planned although something unpaused waits, paused sequences are
 //     preempted until the oldest fits (INV-7: whatever is runnable makes progress).
 BatchPlan plan_step(const PlanInput& input, const SchedLimits& limits);

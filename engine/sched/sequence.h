@@ -11,10 +11,18 @@
 #include "engine/api/engine.h"
 #include "engine/api/types.h"
 #include "engine/base/ids.h"
+#include "engine/kv/block_key.h"
 #include "engine/kv/block_pool.h"
 #include "engine/kv/block_table.h"
 
 namespace foregate {
+
+// What of a waiting sequence's tokens is in blocks that others computed. Good for one turn.
+struct PrefixMatch {
+  std::vector<BlockId> blocks;
+  std::optional<BlockId> tail;
+  std::int32_t tail_tokens = 0;
+};
 
 struct Sequence {
   SeqId id;  // ascending in order of arrival
@@ -23,13 +31,18 @@ struct Sequence {
   std::shared_ptr<EventSink> sink;
   std::uint64_t seed = 0;
 
-  std::vector<Token> tokens;  // prompt, then output
-  std::int32_t computed = 0;  // positions whose keys and values are in the cache
-  BlockTable blocks;          // empty while it waits
-  bool running = false;       // admitted: holds blocks
-  bool paused = false;        // its reader is slow; keeps its blocks, is not planned
-  bool suspect = false;       // was in a failed step; runs alone until one of its steps succeeds
-  bool finished = false;      // its finish is emitted; nothing follows (INV-5)
+  std::vector<Token> tokens;        // prompt, then output
+  std::int32_t computed = 0;        // positions whose keys and values are in the cache
+  BlockTable blocks;                // empty while it waits
+  bool running = false;             // admitted: holds blocks
+  bool paused = false;              // its reader is slow; keeps its blocks, is not planned
+  bool suspect = false;             // was in a failed step; runs alone until one of its steps succeeds
+  bool finished = false;            // its finish is emitted; nothing follows (INV-5)
+  std::vector<BlockKey> keys;       // of its full blocks, as far as they were asked for
+  std::int32_t published = 0;       // leading blocks of its table that the prefix cache knows
+  PrefixMatch match;                // while it waits
+  bool pending = false;             // waits for a prefix that another sequence computes
+  std::int32_t cached_tokens = -1;  // of the prompt, not computed when it was first admitted
   std::int32_t preemptions = 0;
   std::int32_t fatal_steps = 0;
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -60,6 +61,9 @@ class Device {
   virtual std::string describe() const = 0;  // one line for the log, e.g. "cpu avx512 2 threads"
   // 64-byte aligned, zero-filled; an empty Memory when there is not enough.
   virtual Memory allocate(std::size_t bytes) = 0;
+  // Between memory of this device and of the host, in any direction; after the ops already given to its streams,
+  // and done on return. The ranges must not overlap.
+  virtual void copy(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
   virtual std::unique_ptr<Stream> create_stream() = 0;
 };
 

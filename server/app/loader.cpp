@@ -40,6 +40,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.num_blocks = options.num_gpu_blocks_override;
   boot.kv_cache_bytes = options.kv_cache_memory_bytes;
   ASSIGN_OR_RETURN(boot.kv_type, kv_type(options.kv_cache_dtype));
+  boot.prefix_caching = options.enable_prefix_caching;
   boot.seed = static_cast<std::uint64_t>(options.seed);
   boot.step_limit_seconds = options.health_stall_limit;
   boot.metrics = &metrics;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "engine/base/checksum.h"
+
 namespace foregate {
 namespace {
 
@@ -41,12 +43,12 @@ ApiContext Frontend::context_now() const {
   return context;
 }
 
-void Frontend::generate(Parse parse, MakeAnswer make_answer, Refuse refuse, TimeNs deadline, Started started) {
+void Frontend::generate(Parse parse, MakeAnswer make_answer, Refuse refuse, Caller caller, Started started) {
   const TimeNs arrival = loop_.clock().now();
   auto turn_down = refuse;
   auto back = [this, alive = alive_, make_answer = std::move(make_answer), refuse = std::move(refuse),
-               started = std::move(started), arrival, deadline](std::shared_ptr<Result<ApiRequest>> parsed) {
-    if (*alive) start(std::move(*parsed), make_answer, refuse, arrival, deadline, started);
+               started = std::move(started), arrival, caller](std::shared_ptr<Result<ApiRequest>> parsed) {
+    if (*alive) start(std::move(*parsed), make_answer, refuse, arrival, caller, started);
   };
   const bool taken = workers_.submit(
       [this, served = backend_, context = context_now(), parse = std::move(parse), back = std::move(back)]() mutable {
@@ -59,13 +61,15 @@ void Frontend::generate(Parse parse, MakeAnswer make_answer, Refuse refuse, Time
 }
 
 void Frontend::start(Result<ApiRequest> parsed, const MakeAnswer& make_answer, const Refuse& refuse, TimeNs arrival,
-                     TimeNs deadline, const Started& started) {
+                     Caller caller, const Started& started) {
   --parsing_;
   if (!parsed.ok()) return refuse(parsed.status());
   auto request = std::make_shared<const ApiRequest>(std::move(parsed).value());
   const std::uint64_t first_id = std::exchange(next_request_id_, next_request_id_ + request->prompts.size());
   auto answer = make_answer(backend_, request);
-  GenerationStart start{loop_, backend_, std::move(request), std::move(answer), first_id, arrival, deadline};
+  if (caller.client == 0 && !request->cache_salt.empty()) caller.client = checksum(request->cache_salt);
+  GenerationStart start{loop_,    backend_, std::move(request), std::move(answer),
+                        first_id, arrival,  caller.deadline,    caller.client};
   auto generation = std::make_shared<Generation>(std::move(start), [this, alive = alive_](Generation* ended) {
     if (*alive) generations_.erase(ended);
   });

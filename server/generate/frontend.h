@@ -28,6 +28,10 @@ class Frontend {
   using MakeAnswer =
       std::function<std::unique_ptr<Answer>(std::shared_ptr<const ServedModel>, std::shared_ptr<const ApiRequest>)>;
   using Refuse = std::function<void(const Status&)>;
+  struct Caller {
+    std::uint64_t client = 0;  // number of its key; 0: no key is needed, and its salt says who it is
+    TimeNs deadline = 0;       // by the loop's clock; 0 = none
+  };
   using Work = std::function<Status(const ApiContext&)>;  // on a worker
   using Done = std::function<void(const Status&)>;
   // Told of a generation just before it starts, e.g. to find it again by a client's own id.
@@ -50,14 +54,14 @@ class Frontend {
   std::size_t open_answers() const { return generations_.size() + parsing_; }
 
   // Needs a backend. Parses on a worker, then runs the generation; `refuse` hears of a request that is never submitted.
-  void generate(Parse parse, MakeAnswer make_answer, Refuse refuse, TimeNs deadline = 0, Started started = {});
+  void generate(Parse parse, MakeAnswer make_answer, Refuse refuse, Caller caller = {}, Started started = {});
   // Needs a backend. Runs `work` on a worker, then `done` on the loop.
   void run(Work work, Done done);
 
  private:
   ApiContext context_now() const;
   void start(Result<ApiRequest> parsed, const MakeAnswer& make_answer, const Refuse& refuse, TimeNs arrival,
-             TimeNs deadline, const Started& started);
+             Caller caller, const Started& started);
 
   IoLoop& loop_;
   Health health_;

@@ -1,7 +1,6 @@
 #include "server/generate/generation.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 namespace foregate {
@@ -38,7 +37,7 @@ Generation::Generation(GenerationStart start, std::function<void(Generation*)> o
   open_samples_ = request.prompts.size() * static_cast<std::size_t>(request.n);
   samples_.reserve(open_samples_);
   for (std::size_t i = 0; i < open_samples_; ++i) samples_.emplace_back(*start_.served->tokenizer, options);
-  cached_tokens_.assign(request.prompts.size(), 0);
+  cached_tokens_.assign(request.prompts.size(), -1);
 }
 
 void Generation::start() {
@@ -55,6 +54,9 @@ bool Generation::submit() {
     request.prompt = asked.prompts[i];
     request.sampling = asked.sampling;
     request.n = asked.n;
+    request.cache_salt = asked.cache_salt;
+    request.client = start_.client;
+    request.priority = asked.priority;
     if (asked.echo) request.prompt_logprobs = asked.sampling.logprobs;
     request.arrival = start_.arrival;
     request.deadline = start_.deadline;
@@ -67,16 +69,17 @@ bool Generation::submit() {
 }
 
 // Events may arrive in one burst; the engine knows when it decided.
-void Generation::note_times(const TokenEvent& event) {
+void Generation::note_step(std::size_t prompt, const TokenEvent& event) {
   if (event.tokens.empty() && event.stop_token < 0) return;
   last_token_at_ = event.decided_at != 0 ? event.decided_at : start_.loop.clock().now();
   if (first_token_at_ == 0) first_token_at_ = last_token_at_;
+  std::int32_t& cached = cached_tokens_[prompt];
+  cached = cached < 0 ? event.cached_tokens : std::min(cached, event.cached_tokens);
 }
 
 void Generation::on_event(std::size_t prompt, const TokenEvent& event) {
   if (ended_) return;
-  note_times(event);
-  cached_tokens_[prompt] = std::max(cached_tokens_[prompt], event.cached_tokens);
+  note_step(prompt, event);
   if (!event.prompt_logprobs.empty()) start_.answer->prompt_logprobs(prompt, event.prompt_logprobs);
   const std::size_t choice =
       prompt * static_cast<std::size_t>(start_.request->n) + static_cast<std::size_t>(event.index);
@@ -124,7 +127,7 @@ Usage Generation::usage() const {
   Usage total;
   for (const auto& prompt : start_.request->prompts) total.prompt_tokens += static_cast<std::int64_t>(prompt.size());
   for (const SampleText& sample : samples_) total.completion_tokens += sample.completion_tokens();
-  total.cached_tokens = std::accumulate(cached_tokens_.begin(), cached_tokens_.end(), std::int64_t{0});
+  for (const std::int32_t cached : cached_tokens_) total.cached_tokens += std::max(0, cached);
   return total;
 }
 

@@ -3,6 +3,7 @@
 // reach it through the loop.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -42,7 +43,8 @@ struct GenerationStart {
   std::unique_ptr<Answer> answer;
   std::uint64_t first_request_id = 0;  // one id per prompt, counting up
   TimeNs arrival = 0;
-  TimeNs deadline = 0;  // by the loop's clock; 0 = none
+  TimeNs deadline = 0;       // by the loop's clock; 0 = none
+  std::uint64_t client = 0;  // whose request it is: Request::client
 };
 
 class Generation : public std::enable_shared_from_this<Generation> {
@@ -56,7 +58,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   Usage usage() const;
   Timings timings() const;
   std::size_t open_samples() const { return open_samples_; }
-  std::int32_t cached_tokens(std::size_t prompt) const { return cached_tokens_[prompt]; }
+  std::int32_t cached_tokens(std::size_t prompt) const { return std::max(0, cached_tokens_[prompt]); }
   std::int32_t completion_tokens(std::size_t choice) const { return samples_[choice].completion_tokens(); }
 
  private:
@@ -64,15 +66,15 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   bool submit();
   void on_event(std::size_t prompt, const TokenEvent& event);
-  void note_times(const TokenEvent& event);
+  void note_step(std::size_t prompt, const TokenEvent& event);
   void cancel_all();
   void end();
   RequestId request_id(std::size_t prompt) const { return RequestId{start_.first_request_id + prompt}; }
 
   GenerationStart start_;
   std::function<void(Generation*)> on_end_;
-  std::vector<SampleText> samples_;  // prompt-major: prompt * n + index
-  std::vector<std::int32_t> cached_tokens_;
+  std::vector<SampleText> samples_;          // prompt-major: prompt * n + index
+  std::vector<std::int32_t> cached_tokens_;  // by prompt, of the sample that computed most of it; -1: none yet
   std::size_t submitted_ = 0;
   std::size_t open_samples_ = 0;
   TimeNs submitted_at_ = 0;

@@ -20,6 +20,12 @@ grpc::Status no_key() {
   return {grpc::StatusCode::UNAUTHENTICATED, "a valid API key is needed: authorization: Bearer KEY"};
 }
 
+std::string_view authorization(const grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("authorization");
+  return found == metadata.end() ? std::string_view() : std::string_view(found->second.data(), found->second.size());
+}
+
 // The call's deadline by the loop's clock; 0: none.
 TimeNs deadline_of(const grpc::CallbackServerContext& context, TimeNs now) {
   using namespace std::chrono;
@@ -46,10 +52,11 @@ InferenceService::~InferenceService() {
 }
 
 bool InferenceService::allowed(const grpc::CallbackServerContext& context) const {
-  const auto& metadata = context.client_metadata();
-  const auto found = metadata.find("authorization");
-  return auth_.allows(found == metadata.end() ? std::string_view()
-                                              : std::string_view(found->second.data(), found->second.size()));
+  return auth_.allows(authorization(context));
+}
+
+std::uint64_t InferenceService::client_of(const grpc::CallbackServerContext& context) const {
+  return auth_.needed() ? auth_.which(authorization(context)) : 0;
 }
 
 bool InferenceService::enter() {
@@ -139,7 +146,8 @@ void InferenceService::begin(const std::shared_ptr<GenerateCall>& call,
     const auto found = *alive ? running_.find(id) : running_.end();
     if (*alive && found != running_.end()) found->second.generation = generation;
   };
-  frontend_.generate(parse, answer, refuse, deadline_of(call->context(), loop_.clock().now()), started);
+  const Frontend::Caller caller{client_of(call->context()), deadline_of(call->context(), loop_.clock().now())};
+  frontend_.generate(parse, answer, refuse, caller, started);
 }
 
 grpc::ServerUnaryReactor* InferenceService::unary(grpc::CallbackServerContext* context, const char* method, bool open,

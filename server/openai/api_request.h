@@ -32,6 +32,8 @@ struct ApiRequest {
   bool continuous_usage = false;
   bool echo = false;
   bool return_token_ids = false;
+  std::string cache_salt;  // requests of other salts share no cached prefix with this one
+  std::int32_t priority = 0;
 };
 
 // What parsing needs to know of the model and the server. Immutable while requests are parsed.

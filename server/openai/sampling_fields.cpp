@@ -155,6 +155,7 @@ void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& r
   fields.boolean("include_stop_str_in_output", request.include_stop);
   fields.boolean("skip_special_tokens", request.skip_special_tokens);
   fields.boolean("return_token_ids", request.return_token_ids);
+  fields.text("cache_salt", static_cast<std::size_t>(context.limits.max_salt_bytes), request.cache_salt);
 }
 
 Status refuse_unsupported(const Json& body) {

@@ -15,16 +15,17 @@ bool equal_constant_time(std::string_view given, std::string_view secret) {
   return difference == 0;
 }
 
-bool Auth::allows(std::string_view authorization) const {
-  if (keys_.empty()) return true;
+std::size_t Auth::which(std::string_view authorization) const {
   constexpr std::string_view kScheme = "bearer ";
-  if (authorization.size() < kScheme.size()) return false;
+  if (authorization.size() < kScheme.size()) return 0;
   for (std::size_t i = 0; i < kScheme.size(); ++i) {
-    if (std::tolower(static_cast<unsigned char>(authorization[i])) != kScheme[i]) return false;
+    if (std::tolower(static_cast<unsigned char>(authorization[i])) != kScheme[i]) return 0;
   }
   const std::string_view given = authorization.substr(kScheme.size());
-  bool found = false;
-  for (const std::string& key : keys_) found = equal_constant_time(given, key) || found;
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
+    if (equal_constant_time(given, keys_[i])) found = i + 1;
+  }
   return found;
 }
 

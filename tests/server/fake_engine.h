@@ -125,6 +125,7 @@ class HandEngine final : public Engine {
     event.request = RequestId{id};
     event.index = index;
     for (unsigned char c : text) event.tokens.push_back(c);
+    event.cached_tokens = cached_tokens;
     emit(id, std::move(event));
   }
   void finish(std::uint64_t id, std::int32_t index, FinishReason reason, Token stop_token = -1, Status error = {}) {
@@ -160,6 +161,7 @@ class HandEngine final : public Engine {
   std::vector<std::uint64_t> order;
   std::vector<bool> paused;
   int cancelled = 0;
+  std::int32_t cached_tokens = 0;  // what the events say
   Status refuse;
   bool healthy_ = true;
 

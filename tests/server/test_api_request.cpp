@@ -64,7 +64,8 @@ TEST_F(ApiRequestTest, EveryFieldArrives) {
       "stop": ["a", "bb"], "stop_token_ids": [5, 6], "logit_bias": {"7": -100, "8": 1.5}, "min_tokens": 2,
       "max_tokens": 9.0, "ignore_eos": true, "logprobs": 4, "stream": true, "echo": true, "user": "me",
       "stream_options": {"include_usage": true, "continuous_usage_stats": true},
-      "include_stop_str_in_output": true, "skip_special_tokens": false, "return_token_ids": true, "unknown": 1)");
+      "include_stop_str_in_output": true, "skip_special_tokens": false, "return_token_ids": true,
+      "cache_salt": "s", "unknown": 1)");
   ASSERT_TRUE(parsed.ok()) << parsed.status().message();
   const ApiRequest& r = parsed.value();
   const SamplingParams& s = r.sampling;
@@ -77,6 +78,7 @@ TEST_F(ApiRequestTest, EveryFieldArrives) {
   EXPECT_EQ(s.frequency_penalty, 2.0f);
   EXPECT_EQ(s.seed, static_cast<std::uint64_t>(-3));
   EXPECT_EQ(r.n, 3);
+  EXPECT_EQ(r.cache_salt, "s");
   EXPECT_EQ(r.stop, (std::vector<std::string>{"a", "bb"}));
   EXPECT_EQ(s.stop_token_ids, (std::vector<Token>{5, 6}));
   ASSERT_EQ(s.logit_bias.size(), 2u);
@@ -247,6 +249,7 @@ constexpr Bad kBadMembers[] = {
     {R"("prompt_logprobs": 1)", "prompt_logprobs"},
     {R"("prompt_embeds": "x")", "prompt_embeds"},
     {R"("priority": 1)", "priority"},
+    {R"("cache_salt": 5)", "cache_salt"},
     {R"("logits_processors": ["x"])", "logits_processors"},
     {R"("thinking_token_budget": 5)", "thinking_token_budget"},
     {R"("mirostat": 2)", "mirostat"},

@@ -103,6 +103,35 @@ TEST_F(ServiceTest, ChatWhole) {
   EXPECT_NE(second, id);
 }
 
+TEST_F(ServiceTest, SaltAndClientReachTheEngineAndCachedTokensComeBack) {
+  start();
+  auto connection = connect();
+  const char* body = R"({"prompt": "x", "n": 2, "cache_salt": "mine"})";
+  const auto id = submit(connection, post("/v1/completions", body));
+  EXPECT_EQ(parts.engine->live[id].request.cache_salt, "mine");
+  const std::uint64_t mine = parts.engine->live[id].request.client;
+  EXPECT_NE(mine, 0u) << "without keys the salt is the client";
+  parts.engine->cached_tokens = 7;  // a sample that shares the prompt of the other one
+  parts.engine->say(id, 1, "b");
+  parts.engine->cached_tokens = 3;
+  parts.engine->say(id, 0, "a");
+  parts.engine->cached_tokens = 0;
+  for (int i : {0, 1}) parts.engine->finish(id, i, FinishReason::kLength);
+  loop.turn();
+  EXPECT_EQ(body_of(connection->received)["usage"]["prompt_tokens_details"]["cached_tokens"], 3);
+  const auto plain = submit(connection, post("/v1/completions", R"({"prompt": "x"})"));
+  EXPECT_EQ(parts.engine->live[plain].request.client, 0u);
+}
+
+TEST_F(ServiceTest, TheKeyIsTheClient) {
+  service_options.api_keys = {"one", "two"};
+  start();
+  auto connection = connect();
+  const char* body = R"({"prompt": "x", "cache_salt": "mine"})";
+  const auto id = submit(connection, post("/v1/completions", body, "Authorization: Bearer two\r\n"));
+  EXPECT_EQ(parts.engine->live[id].request.client, 2u);
+}
+
 TEST_F(ServiceTest, StreamHasOneTerminal) {
   start();
   auto connection = connect();
@@ -383,6 +412,9 @@ TEST(Auth, ComparesWholeKeys) {
     EXPECT_FALSE(auth.allows(bad)) << bad;
   }
   EXPECT_TRUE(Auth({}).allows(""));
+  EXPECT_EQ(auth.which("Bearer beta"), 2u);
+  EXPECT_EQ(auth.which("Bearer gamma"), 0u);
+  EXPECT_EQ(Auth({}).which("Bearer alpha"), 0u);
 }
 
 TEST(Router, DecodesIds) {

@@ -31,6 +31,7 @@ BootOptions boot_options(const RecordOptions& options, ProgressBar& bar) {
   boot.max_num_seqs = options.parallel;
   boot.max_num_batched_tokens = options.chunk;
   boot.max_num_queued_reqs = 1 << 20;
+  boot.prefix_caching = false;  // what a prompt routes should not depend on those before it
   boot.seed = static_cast<std::uint64_t>(options.seed);
   boot.progress = [&bar](std::string_view stage, double fraction) { bar.show(stage, fraction); };
   return boot;

@@ -128,6 +128,34 @@ TEST_P(GoldenModel, Preemption) {
   EXPECT_GT(result.stats.preemptions, 0u);
 }
 
+// Prompts that begin the same, at lengths around a block, asked together and again.
+TEST_P(GoldenModel, PrefixHits) {
+  std::vector<Request> family;
+  for (std::int32_t length : {3, 4, 5, 15, 16, 17, 31, 32, 33, 32, 16, 4, 40, 40}) {
+    Request request = requests_[family.size()];
+    const std::vector<Token> own = random_prompt(request.id.value, 9, model_->info().vocab_size);
+    request.prompt = random_prompt(99, length, model_->info().vocab_size);
+    if (length % 2 == 1) request.prompt.insert(request.prompt.end(), own.begin(), own.end());
+    request.prompt_logprobs.reset();
+    family.push_back(request);
+  }
+  requests_ = family;
+  for (int block : {1, 4, 16}) {
+    setup_.block_size = block;
+    setup_.num_blocks = 4096 / block;
+    setup_.options.prefix_caching = false;
+    alone_ = run(setup_, *model_, Arrival::kOneByOne);
+    EXPECT_EQ(alone_.stats.prefix_hits, 0u);
+    setup_.options.prefix_caching = true;
+    for (Arrival arrival : {Arrival::kOneByOne, Arrival::kTogether, Arrival::kRandom}) {
+      const RunResult result = run(setup_, *model_, arrival);
+      expect_same(result);
+      EXPECT_GT(result.stats.prefix_hits, 0u);
+      EXPECT_EQ(result.stats.prefix_copies > 0, block > 1);
+    }
+  }
+}
+
 TEST_P(GoldenModel, TwoThreads) {
   const auto other = load(GetParam(), 2);
   ASSERT_EQ(other->report().threads, 2);

@@ -19,6 +19,7 @@ void CollectSink::on_event(TokenEvent event) {
   std::lock_guard lock(mutex_);
   SampleLog& log = logs_[event.index];
   if (log.finishes > 0) ++log.events_after_finish;
+  if (log.cached_tokens < 0 && !event.tokens.empty()) log.cached_tokens = event.cached_tokens;
   log.tokens.insert(log.tokens.end(), event.tokens.begin(), event.tokens.end());
   log.logprobs.insert(log.logprobs.end(), event.logprobs.begin(), event.logprobs.end());
   if (!event.prompt_logprobs.empty()) log.prompt_logprobs = event.prompt_logprobs;

@@ -24,6 +24,7 @@ struct SampleLog {
   std::optional<FinishReason> finish;
   Token stop_token = -1;
   Status error;
+  std::int32_t cached_tokens = -1;  // of the first event with tokens
   int finishes = 0;
   int events_after_finish = 0;
 };

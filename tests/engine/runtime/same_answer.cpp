@@ -26,7 +26,7 @@ bool same_logprobs(const std::vector<PositionLogprobs>& a, const std::vector<Pos
 RunResult run_requests(const EngineSetup& setup, const ModelMaker& maker, const std::vector<Request>& requests,
                        Arrival arrival, std::uint64_t seed) {
   RunResult result;
-  auto engine = engine_of(setup, std::make_unique<RecordingModel>(maker(), result.record));
+  auto engine = engine_of(setup, std::make_unique<RecordingModel>(maker(), result.record, requests));
   std::vector<std::shared_ptr<CollectSink>> sinks;
   result.ended = true;
   for (std::size_t i = 0; i < requests.size(); ++i) {

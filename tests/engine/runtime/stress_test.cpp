@@ -1,6 +1,6 @@
 // Hundreds of random scenarios, each from one seed: tiny pools, chunk sizes, cancels, pauses,
-// parallel samples, full queues, steps that fail and logits that are not numbers. After each: one
-// finish per accepted sample, streamed tokens are a prefix of the stub's answer, all blocks free.
+// parallel samples, prompts that begin the same, full queues, steps that fail and logits that are not numbers. After
+// each: one finish per accepted sample, streamed tokens are a prefix of the stub's answer, all blocks free.
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -36,6 +36,8 @@ struct Totals {
   std::uint64_t batched = 0;
   std::uint64_t chunked = 0;
   std::uint64_t complete = 0;
+  std::uint64_t prefix_hits = 0;
+  std::uint64_t prefix_copies = 0;
 };
 
 struct Sent {
@@ -53,11 +55,14 @@ EngineSetup random_setup(Dice& dice) {
   setup.options.max_num_queued_reqs = dice.range(0, 12);
   setup.options.max_prefill_chunk = dice.chance(0.3) ? dice.range(1, 9) : 0;
   setup.options.max_logit_rows = dice.range(1, 9);
+  setup.options.prefix_caching = dice.chance(0.8);
   return setup;
 }
 
 Request random_request(Dice& dice, std::uint64_t id) {
-  Request request = make_request(id, random_prompt(id * 31, dice.range(1, 24)), dice.range(1, 24));
+  Request request = make_request(id, random_prompt(id % 4 * 31, dice.range(1, 24)), dice.range(1, 24));
+  request.cache_salt = dice.chance(0.2) ? "salt" : "";
+  request.client = id % 3;
   request.n = dice.chance(0.2) ? dice.range(2, 3) : 1;
   request.sampling.seed = id;
   if (dice.chance(0.5)) request.sampling.temperature = 0.9f;
@@ -136,6 +141,8 @@ void run_scenario(std::uint64_t seed, Totals& totals) {
   totals.preemptions += stats.preemptions;
   totals.batched += stats.batched_steps;
   totals.chunked += stats.chunked_prefills;
+  totals.prefix_hits += stats.prefix_hits;
+  totals.prefix_copies += stats.prefix_copies;
 }
 
 TEST(Stress, LedgerHoldsOverRandomScenarios) {
@@ -159,6 +166,8 @@ TEST(Stress, LedgerHoldsOverRandomScenarios) {
   EXPECT_GT(totals.preemptions, 0u);
   EXPECT_GT(totals.batched, 0u);
   EXPECT_GT(totals.chunked, 0u);
+  EXPECT_GT(totals.prefix_hits, 0u);
+  EXPECT_GT(totals.prefix_copies, 0u);
 }
 
 TEST(Stress, ManyThreadsSubmitCancelAndWatch) {

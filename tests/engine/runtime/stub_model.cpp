@@ -95,17 +95,25 @@ Status StubModel::forward(const ForwardInput& input, KvCache& cache, View2<float
   return {};
 }
 
+RecordingModel::RecordingModel(std::unique_ptr<Model> inner, std::shared_ptr<LogitRecord> record,
+                               const std::vector<Request>& requests)
+    : inner_(std::move(inner)), record_(std::move(record)) {
+  for (const Request& request : requests) tokens_[request.id.value] = request.prompt;
+}
+
 Status RecordingModel::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
   RETURN_IF_ERROR(inner_->forward(input, cache, logits));
-  const std::int32_t block_size = cache.layout().block_size;
   std::vector<std::uint64_t> hashes(input.tokens.size());
-  for (const SeqSpan& seq : input.seqs) {
-    std::uint64_t hash = 1;
-    if (seq.first_position > 0) hash = slots_[slot_of(seq, seq.first_position - 1, block_size)];
+  for (std::size_t s = 0; s < input.seqs.size(); ++s) {
+    const SeqSpan& seq = input.seqs[s];
+    std::vector<Token>& tokens = tokens_.at(input.requests[s]);
+    std::uint64_t hash = history_hash(std::span(tokens).first(static_cast<std::size_t>(seq.first_position)));
     for (std::int32_t i = 0; i < seq.rows; ++i) {
       const auto row = static_cast<std::size_t>(seq.first_row + i);
-      hash = mix_hash(hash, static_cast<std::uint64_t>(input.tokens[row]));
-      hashes[row] = slots_[input.slot_mapping[row]] = hash;
+      const auto position = static_cast<std::size_t>(seq.first_position + i);
+      if (position >= tokens.size()) tokens.resize(position + 1);
+      tokens[position] = input.tokens[row];
+      hashes[row] = hash = mix_hash(hash, static_cast<std::uint64_t>(input.tokens[row]));
     }
   }
   std::lock_guard lock(record_->mutex);

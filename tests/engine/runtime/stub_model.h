@@ -48,11 +48,12 @@ struct LogitRecord {
   std::int64_t mismatches = 0;  // of these, with other bytes
 };
 
-// Follows what each KV slot holds and files every row of logits under its history.
+// Files every row of logits under the history it should have seen: the tokens of its request up to it. `requests` have
+// one sample each; what a prompt holds is known from there, since a shared prefix is never computed.
 class RecordingModel final : public Model {
  public:
-  RecordingModel(std::unique_ptr<Model> inner, std::shared_ptr<LogitRecord> record)
-      : inner_(std::move(inner)), record_(std::move(record)) {}
+  RecordingModel(std::unique_ptr<Model> inner, std::shared_ptr<LogitRecord> record,
+                 const std::vector<Request>& requests);
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
   std::int32_t vocab_size() const override { return inner_->vocab_size(); }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override { return inner_->kv_layout(type, block_size); }
@@ -60,7 +61,7 @@ class RecordingModel final : public Model {
  private:
   std::unique_ptr<Model> inner_;
   std::shared_ptr<LogitRecord> record_;
-  std::map<std::int64_t, std::uint64_t> slots_;  // slot -> hash of the history up to it
+  std::map<std::uint64_t, std::vector<Token>> tokens_;  // by request
 };
 
 // Runs `hook` around the inner model: to fail, to stall, or to change logits.

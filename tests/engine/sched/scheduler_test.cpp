@@ -137,6 +137,85 @@ TEST(Scheduler, PausedHoldersGiveWayWhenNothingElseCanRun) {
   EXPECT_TRUE(c.plan().preempted.empty());
 }
 
+// Eight blocks: sequence 1 holds 0 to 2, sequence 2 holds 0, 1 and 3, nobody holds 4 to 7, of which 4 and 5 are known.
+struct Shared : Case {
+  std::vector<std::int32_t> refs = {2, 2, 1, 1, 0, 0, 0, 0};
+  std::vector<BlockId> first = {{0}, {1}, {2}};
+  std::vector<BlockId> second = {{0}, {1}, {3}};
+  std::vector<BlockId> known = {{4}, {5}};
+  Shared() {
+    running = {seq(1, 12, 11, 3), seq(2, 12, 11, 3)};
+    running[0].table = first;
+    running[1].table = second;
+    free_blocks = 4;
+  }
+  std::string text() const {
+    PlanInput input;
+    input.running = running;
+    input.waiting = waiting;
+    input.free_blocks = free_blocks;
+    input.block_size = block_size;
+    input.refs = refs;
+    return plan_step(input, limits).to_string();
+  }
+};
+
+TEST(Scheduler, BlocksThatSomebodyHoldsCostNothing) {
+  Shared c;
+  c.waiting = {seq(3, 22, 0, 0)};  // six blocks, four are free
+  EXPECT_EQ(c.text(), "rows=2 seq1[11+1]s seq2[11+1]s");
+  const std::vector<BlockId> prefix = {{0}, {1}};
+  c.waiting[0].prefix.blocks = prefix;
+  EXPECT_EQ(c.text(), "rows=16 seq1[11+1]s seq2[11+1]s seq3[8+14]p2b4as");
+  c.waiting[0].prefix.blocks = c.known;  // nobody holds them: they come out of the free ones
+  EXPECT_EQ(c.text(), "rows=2 seq1[11+1]s seq2[11+1]s");
+  c.waiting = {seq(3, 13, 0, 0), seq(4, 13, 0, 0)};
+  for (SeqView& view : c.waiting) view.prefix.blocks = c.known;
+  EXPECT_EQ(c.text(), "rows=7 seq1[11+1]s seq2[11+1]s seq3[8+5]p2b2as") << "4 needs two more blocks of its own";
+  c.waiting[1].tokens = 12;
+  c.waiting[0].tokens = 12;
+  EXPECT_EQ(c.text(), "rows=10 seq1[11+1]s seq2[11+1]s seq3[8+4]p2b1as seq4[8+4]p2b1as") << "taken once";
+}
+
+TEST(Scheduler, ATailIsCopiedWhereThereIsRoomForBoth) {
+  Shared c;
+  c.waiting = {seq(3, 8, 0, 0)};
+  c.waiting[0].prefix.tail = BlockId{4};
+  c.waiting[0].prefix.tail_tokens = 3;
+  EXPECT_EQ(c.text(), "rows=7 seq1[11+1]s seq2[11+1]s seq3[3+5]cb2as");
+  c.free_blocks = 2;  // the copy would be in the way of its source
+  EXPECT_EQ(c.text(), "rows=10 seq1[11+1]s seq2[11+1]s seq3[0+8]b2as");
+  c.waiting[0].prefix.tail = BlockId{3};  // held by another: it costs nothing
+  EXPECT_EQ(c.text(), "rows=7 seq1[11+1]s seq2[11+1]s seq3[3+5]cb2as");
+}
+
+TEST(Scheduler, ATailGoesWithItsHolder) {
+  Shared c;
+  c.running = {paused(c.running[0]), paused(c.running[1])};
+  c.waiting = {seq(3, 20, 0, 0)};
+  c.waiting[0].prefix.tail = BlockId{3};
+  c.waiting[0].prefix.tail_tokens = 3;
+  EXPECT_EQ(c.text(), "rows=20 seq3[0+20]b5as preempt2") << "what 2 held is nobody's now";
+}
+
+TEST(Scheduler, AVictimFreesOnlyWhatNobodyElseHolds) {
+  Shared c;
+  c.free_blocks = 0;
+  c.running[0].tokens = 13;  // needs one
+  c.running[0].computed = 12;
+  EXPECT_EQ(c.text(), "rows=1 seq1[12+1]b1s preempt2");
+  c.running[0].tokens = 17;  // needs two: 2 gives one
+  c.running[0].computed = 16;
+  EXPECT_EQ(c.text(), "rows=0 preempt2 preempt1");
+}
+
+TEST(Scheduler, WhoWaitsForAPrefixIsPassedOver) {
+  Case c;
+  c.waiting = {seq(1, 4, 0, 0), seq(2, 4, 0, 0)};
+  c.waiting[0].pending = true;
+  EXPECT_EQ(c.text(), "rows=4 seq2[0+4]b1as");
+}
+
 TEST(Scheduler, APlanIsAFunctionOfItsInput) {
   Case c;
   c.running = {seq(1, 30, 10, 8), seq(2, 9, 8, 2)};

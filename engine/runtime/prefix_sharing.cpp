@@ -1,0 +1,129 @@
+#include "engine/runtime/prefix_sharing.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace foregate {
+namespace {
+
+// Scores of prompt tokens come from rows that are computed.
+bool may_share(const Sequence& seq) {
+  return !seq.wants_prompt_logprobs();
+}
+
+}  // namespace
+
+PrefixSharing::PrefixSharing(BlockPool& pool, bool enabled, std::string_view model) : pool_(pool) {
+  if (enabled) cache_ = std::make_unique<PrefixCache>(pool, BlockNamer(draw_secret(), model));
+}
+
+void PrefixSharing::fill(SequenceTable& sequences, SeqViews& views, std::int32_t most, EngineStats& stats) {
+  if (!enabled()) return;
+  std::vector<const Sequence*> ahead;  // those that compute a prompt, or will before the one looked at
+  for (const SeqView& view : views.running) {
+    const Sequence& seq = sequences.at(view.id);
+    const bool all_known = seq.published >= seq.computed / pool_.block_size();
+    if (!view.paused && (seq.total_tokens() - seq.computed > 1 || !all_known)) ahead.push_back(&seq);
+  }
+  for (SeqView& view : views.waiting) {
+    if (view.paused) continue;
+    if (most <= 0) return;
+    Sequence& seq = sequences.at(view.id);
+    match(sequences, seq);
+    const bool pending = may_share(seq) && std::ranges::any_of(ahead, [&](const Sequence* other) {
+                           return computes_next_of(*other, seq);
+                         });
+    stats.prefix_waits += pending && !seq.pending ? 1 : 0;
+    view.pending = seq.pending = pending;
+    view.prefix = {seq.match.blocks, seq.match.tail, seq.match.tail_tokens};
+    if (pending) continue;
+    ahead.push_back(&seq);
+    --most;
+  }
+}
+
+void PrefixSharing::match(SequenceTable& sequences, Sequence& seq) {
+  seq.match = {};
+  if (!may_share(seq)) return;
+  const Request& request = *seq.request;
+  cache_->extend_keys(request.cache_salt, seq.tokens, seq.keys);
+  // The newest token is always computed: its logits are what the step is for.
+  const std::int32_t full = (seq.total_tokens() - 1) / pool_.block_size();
+  seq.match.blocks = cache_->match(request.cache_salt, seq.tokens, seq.keys, full + 1);
+  if (static_cast<std::int32_t>(seq.match.blocks.size()) > full) {
+    seq.match.tail = seq.match.blocks.back();
+    seq.match.tail_tokens = seq.total_tokens() - 1 - full * pool_.block_size();
+    seq.match.blocks.pop_back();
+    if (seq.match.tail_tokens == 0) seq.match.tail.reset();
+  } else if (static_cast<std::int32_t>(seq.match.blocks.size()) == full) {
+    match_tail(sequences, seq, full);
+  }
+}
+
+// Samples of one request have the prompt in common to its last token, which no full block holds.
+void PrefixSharing::match_tail(SequenceTable& sequences, Sequence& seq, std::int32_t full) const {
+  const std::int32_t first = full * pool_.block_size();
+  for (const Sequence* other : sequences.of_request(seq.request->id)) {
+    if (other == &seq || !other->running || other->published < full || other->blocks.size() <= full) continue;
+    const std::int32_t common = std::min({seq.total_tokens() - 1, seq.prompt_tokens(), other->computed}) - first;
+    if (common <= seq.match.tail_tokens) continue;
+    seq.match.tail = other->blocks.blocks()[static_cast<std::size_t>(full)];
+    seq.match.tail_tokens = common;
+  }
+}
+
+// Whether what `seq` would have to compute first is what `other` is about to compute.
+bool PrefixSharing::computes_next_of(const Sequence& other, const Sequence& seq) const {
+  const std::size_t next = seq.match.blocks.size();
+  return next < seq.keys.size() && next < other.keys.size() && seq.keys[next] == other.keys[next] &&
+         (next + 1) * static_cast<std::size_t>(pool_.block_size()) < seq.tokens.size();
+}
+
+void PrefixSharing::share(const BatchPlan& plan, SequenceTable& sequences, KvTxn& txn) {
+  for (const PlanEntry& entry : plan.entries) {
+    if (entry.shared_blocks == 0 && !entry.copies_tail) continue;
+    Sequence& seq = sequences.at(entry.seq);
+    txn.share(seq.blocks, seq.match.blocks, entry.copies_tail ? seq.match.tail : std::nullopt, seq.request->client);
+  }
+}
+
+void PrefixSharing::note_admitted(const PlanEntry& entry, Sequence& seq, EngineStats& stats) const {
+  if (!entry.admitted || !enabled()) return;
+  seq.published = entry.shared_blocks;
+  seq.pending = false;
+  stats.prefix_copies += entry.copies_tail ? 1 : 0;
+  const auto found = static_cast<std::uint64_t>(entry.first_position);
+  if (seq.cached_tokens >= 0) {
+    stats.resume_hits += found;
+    return;
+  }
+  seq.cached_tokens = entry.first_position;
+  stats.prefix_queries += may_share(seq) ? static_cast<std::uint64_t>(seq.prompt_tokens()) : 0;
+  stats.prefix_hits += found;
+}
+
+// Only blocks whose rows were seen to lead to finite logits become known.
+void PrefixSharing::publish(Sequence& seq, EngineStats& stats) {
+  if (!enabled()) return;
+  const std::int32_t full = seq.computed / pool_.block_size();
+  if (seq.published >= full) return;
+  const std::string& salt = seq.request->cache_salt;
+  cache_->extend_keys(salt, seq.tokens, seq.keys);
+  for (; seq.published < full; ++seq.published) {
+    const std::int32_t i = seq.published;
+    const BlockId before = i > 0 ? seq.blocks.blocks()[static_cast<std::size_t>(i) - 1] : BlockId{-1};
+    const BlockId mine = seq.blocks.blocks()[static_cast<std::size_t>(i)];
+    const auto known = cache_->publish(salt, seq.tokens, seq.keys, i, before, mine);
+    if (!known) return;
+    if (*known == mine) continue;
+    KvTxn::replace(pool_, seq.blocks, i, *known);
+    ++stats.prefix_merges;
+  }
+}
+
+void PrefixSharing::figures(EngineStats& stats) const {
+  stats.kv_blocks_kept = pool_.kept_blocks();
+  if (enabled()) stats.prefix_evictions = static_cast<std::uint64_t>(cache_->evicted());
+}
+
+}  // namespace foregate

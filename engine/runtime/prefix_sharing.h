@@ -1,0 +1,41 @@
+// Between sequences and the prefix cache: what a waiting sequence may start with, for whom it should wait, and which
+// blocks of a running one become known. Without a cache all of it does nothing. Owned by the loop, engine thread only.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "engine/api/engine.h"
+#include "engine/kv/kv_txn.h"
+#include "engine/kv/prefix_cache.h"
+#include "engine/runtime/sequence_table.h"
+#include "engine/sched/batch_plan.h"
+
+namespace foregate {
+
+class PrefixSharing {
+ public:
+  // `pool` must outlive this. `enabled` false: nothing is shared.
+  PrefixSharing(BlockPool& pool, bool enabled, std::string_view model);
+  bool enabled() const { return cache_ != nullptr; }
+
+  // Plan: fills prefix and pending of the waiting views that could be admitted, `most` at most.
+  void fill(SequenceTable& sequences, SeqViews& views, std::int32_t most, EngineStats& stats);
+  // Stage: takes over what the plan says. All entries before any block is reserved.
+  static void share(const BatchPlan& plan, SequenceTable& sequences, KvTxn& txn);
+  // Commit, for an entry whose logits were good.
+  void note_admitted(const PlanEntry& entry, Sequence& seq, EngineStats& stats) const;
+  void publish(Sequence& seq, EngineStats& stats);
+
+  void figures(EngineStats& stats) const;
+  Status audit() const { return enabled() ? cache_->audit() : Status(); }
+
+ private:
+  void match(SequenceTable& sequences, Sequence& seq);
+  void match_tail(SequenceTable& sequences, Sequence& seq, std::int32_t full) const;
+  bool computes_next_of(const Sequence& other, const Sequence& seq) const;
+  BlockPool& pool_;
+  std::unique_ptr<PrefixCache> cache_;
+};
+
+}  // namespace foregate
