@@ -15,6 +15,17 @@ class Stream {
  public:
   virtual ~Stream() = default;
   virtual void synchronize() = 0;
+  // Copies in the order of the stream's ops. The source of an upload is free again once the call returns; what is
+  // downloaded is there after synchronize().
+  virtual void upload(void* to_device, const void* from_host, std::size_t bytes) {
+    __builtin_memcpy(to_device, from_host, bytes);
+  }
+  virtual void download(void* to_host, const void* from_device, std::size_t bytes) {
+    __builtin_memcpy(to_host, from_device, bytes);
+  }
+  // Null while all is well. Otherwise why the device no longer computes: results since then are worth nothing, and
+  // it stays so. Asked after synchronize().
+  virtual const char* failure() const { return nullptr; }
 };
 
 // Owning, move-only device buffer. data() is null for an empty or failed allocation.
@@ -64,6 +75,10 @@ class Device {
   // Between memory of this device and of the host, in any direction; after the ops already given to its streams,
   // and done on return. The ranges must not overlap.
   virtual void copy(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+  // Whether the host reads and writes what allocate() gives; otherwise bytes pass through Stream::upload and download.
+  virtual bool host_visible() const { return true; }
+  // Bytes of memory that allocate() may still give; 0 when that is for the host to know.
+  virtual std::int64_t free_bytes() const { return 0; }
   virtual std::unique_ptr<Stream> create_stream() = 0;
 };
 

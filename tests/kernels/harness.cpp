@@ -6,6 +6,8 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <tuple>
 
 #include "kernels/ref/element.h"
 #include "kernels/ref/ref_table.h"
@@ -61,7 +63,20 @@ Packed packed(const Floats& values, std::int64_t rows, std::int64_t cols, Weight
   return result;
 }
 Packed random_packed(Random& random, std::int64_t rows, std::int64_t cols, WeightFormat format) {
-  return packed(random.floats(rows * cols), rows, cols, format);
+  struct Drawn {
+    Packed weight;
+    std::uint64_t state;
+  };
+  using Key = std::tuple<std::uint64_t, std::int64_t, std::int64_t, WeightFormat>;
+  static std::map<Key, Drawn> drawn;
+  const Key key{random.state(), rows, cols, format};
+  auto found = drawn.find(key);
+  if (found == drawn.end()) {
+    Packed weight = packed(random.floats(rows * cols), rows, cols, format);
+    found = drawn.emplace(key, Drawn{std::move(weight), random.state()}).first;
+  }
+  random.state() = found->second.state;
+  return found->second.weight;
 }
 
 namespace {

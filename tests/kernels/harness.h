@@ -22,6 +22,7 @@ class Random {
   std::int32_t between(std::int32_t low, std::int32_t high);  // [low, high]
   float uniform();                                            // [-1, 1)
   Floats floats(std::int64_t count, float scale = 1.0f);
+  std::uint64_t& state() { return state_; }  // all there is of it
   template <class T>
   T pick(const std::vector<T>& options) {
     return options[static_cast<std::size_t>(below(static_cast<std::int32_t>(options.size())))];
@@ -52,6 +53,7 @@ struct Packed {
   PackedWeight weight() const { return {bytes.data(), format, rows, cols}; }
 };
 Packed packed(const Floats& values, std::int64_t rows, std::int64_t cols, WeightFormat format);
+// Weights drawn once are kept: cases draw the same ones for every table, and quantizing them is what takes time.
 Packed random_packed(Random& random, std::int64_t rows, std::int64_t cols, WeightFormat format);
 
 // Sequences whose keys and values depend on (seed, sequence, position) only, laid out in shuffled

@@ -1,0 +1,74 @@
+#include "kernels/cuda/cuda_device.h"
+
+#include <cuda_runtime.h>
+
+#include <cstdio>
+#include <memory>
+#include <utility>
+
+#include "kernels/cuda/cuda_stream.h"
+
+namespace foregate {
+namespace {
+
+constexpr int kLeastMajor = 8;  // bf16 matrix instructions, cp.async
+
+std::string failed(const char* what, cudaError_t error) {
+  return std::string(what) + ": " + cudaGetErrorString(error);
+}
+
+}  // namespace
+
+bool CudaDevice::open(int ordinal, std::string* error) {
+  int count = 0;
+  if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess) {
+    *error = failed("no GPU", status);
+    return false;
+  }
+  if (ordinal < 0 || ordinal >= count) {
+    *error = "GPU " + std::to_string(ordinal) + " is asked for, there are " + std::to_string(count);
+    return false;
+  }
+  cudaDeviceProp prop;
+  cudaError_t status = cudaSetDevice(ordinal);
+  if (status == cudaSuccess) status = cudaGetDeviceProperties(&prop, ordinal);
+  if (status != cudaSuccess) {
+    *error = failed("opening the GPU", status);
+    return false;
+  }
+  if (prop.major < kLeastMajor) {
+    *error = std::string(prop.name) + " has compute capability " + std::to_string(prop.major) + "." +
+             std::to_string(prop.minor) + ", 8.0 is the least";
+    return false;
+  }
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  char text[400];
+  std::snprintf(text, sizeof text, "cuda %s, %.1f GB, sm_%d%d, driver %d.%d", prop.name,
+                static_cast<double>(prop.totalGlobalMem) * 1e-9, prop.major, prop.minor, driver / 1000,
+                driver % 1000 / 10);
+  name_ = text;
+  return true;
+}
+
+Memory CudaDevice::allocate(std::size_t bytes) {
+  void* data = nullptr;
+  if (bytes == 0 || cudaMalloc(&data, bytes) != cudaSuccess) {
+    cudaGetLastError();  // being out of memory is an answer, not a state
+    return {};
+  }
+  Memory memory(data, bytes, [](void* at, std::size_t) { cudaFree(at); });
+  const bool zero = cudaMemsetAsync(data, 0, bytes, nullptr) == cudaSuccess;
+  return zero && cudaStreamSynchronize(nullptr) == cudaSuccess ? std::move(memory) : Memory();
+}
+
+std::unique_ptr<Stream> CudaDevice::create_stream() {
+  return std::make_unique<CudaStream>();
+}
+
+std::int64_t CudaDevice::free_bytes() const {
+  std::size_t free_bytes = 0, total_bytes = 0;
+  return cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess ? static_cast<std::int64_t>(free_bytes) : 0;
+}
+
+}  // namespace foregate

@@ -1,0 +1,26 @@
+// One GPU as the engine's Device. Owned by the Backend that the loader made; allocate and create_stream are safe from
+// any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "kernels/api/device.h"
+
+namespace foregate {
+
+class CudaDevice final : public Device {
+ public:
+  // False, with *error, when there is no GPU `ordinal` that the kernels can run on.
+  bool open(int ordinal, std::string* error);
+  std::string describe() const override { return name_; }
+  Memory allocate(std::size_t bytes) override;
+  std::unique_ptr<Stream> create_stream() override;
+  bool host_visible() const override { return false; }
+  std::int64_t free_bytes() const override;
+
+ private:
+  std::string name_;
+};
+
+}  // namespace foregate

@@ -1,0 +1,86 @@
+// A CUDA stream as the engine's Stream: launches, copies, and the staging of the small host arrays that ops take (row
+// lists, block tables). Every call of the runtime is checked; the first failure stays (failure()), and nothing is
+// launched after it. One calling thread.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/api/device.h"
+
+namespace foregate {
+
+// The lists that the host writes and kernels read.
+enum class ControlList { kTokens, kRows, kSlots, kSequences, kFfnWork, kFfnRows, kCount };
+
+class CudaStream final : public Stream {
+ public:
+  CudaStream();
+  ~CudaStream() override;
+  void synchronize() override;
+  void upload(void* to_device, const void* from_host, std::size_t bytes) override;
+  void download(void* to_host, const void* from_device, std::size_t bytes) override;
+  const char* failure() const override { return failure_.empty() ? nullptr : failure_.c_str(); }
+
+  // The device's copy of a host array, which may change once this returns. Each list has one place; what is there
+  // already is not copied again. Valid for ops of this stream until the list is staged with other contents. Null when
+  // empty or after a failure.
+  template <class T>
+  const T* stage(ControlList list, const T* host, std::int64_t count) {
+    return static_cast<const T*>(stage_bytes(list, host, static_cast<std::size_t>(count) * sizeof(T)));
+  }
+
+  // Device memory for the op in progress, 256-byte aligned, valid until the next reserve(). Null after a failure.
+  std::byte* reserve(std::size_t bytes);
+
+  // kernel<<<grid, block, shared>>>(args...) on this stream.
+  template <class... Params, class... Args>
+  void launch(void (*kernel)(Params...), dim3 grid, unsigned block, std::size_t shared_bytes, Args&&... args) {
+    if (failure() != nullptr || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (shared_bytes > kDefaultShared) {
+      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
+            "shared memory of a kernel");
+    }
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = dim3(block);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream_;
+    check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), "launch");
+    ++launches_;
+  }
+
+  std::uint64_t launches() const { return launches_; }
+  std::uint64_t staged_bytes() const { return staged_bytes_; }  // copied, not those that were there
+
+ private:
+  static constexpr std::size_t kDefaultShared = 48 * 1024;
+  struct Pinned;
+  struct Staged {
+    std::vector<std::byte> contents;
+    void* device = nullptr;
+    std::size_t capacity = 0;
+  };
+
+  const void* stage_bytes(ControlList list, const void* host, std::size_t bytes);
+  Pinned* pinned_for(std::size_t bytes);
+  void copy_through_pinned(void* to_device, const void* from_host, std::size_t bytes);
+  bool check(cudaError_t error, const char* what);
+
+  cudaStream_t stream_ = nullptr;
+  std::string failure_;
+  std::vector<Pinned> pinned_;
+  std::array<Staged, static_cast<std::size_t>(ControlList::kCount)> staged_;
+  void* workspace_ = nullptr;
+  std::size_t workspace_bytes_ = 0;
+  std::uint64_t launches_ = 0;
+  std::uint64_t staged_bytes_ = 0;
+};
+
+}  // namespace foregate

@@ -1,0 +1,22 @@
+#include "kernels/cuda/module.h"
+
+#include "kernels/cuda/cuda_device.h"
+#include "kernels/cuda/cuda_table.h"
+
+namespace foregate {
+namespace {
+
+std::unique_ptr<Device> open_device(int ordinal, std::string* error) {
+  auto device = std::make_unique<CudaDevice>();
+  if (!device->open(ordinal, error)) return nullptr;
+  return device;
+}
+
+}  // namespace
+}  // namespace foregate
+
+extern "C" __attribute__((visibility("default"))) const foregate::CudaModule* foregate_cuda_module() {
+  static const foregate::CudaModule module = {foregate::kCudaModuleBuild, FOREGATE_CUDA_ARCHITECTURES,
+                                              &foregate::cuda_table(), foregate::open_device};
+  return &module;
+}

@@ -1,0 +1,25 @@
+// The boundary of the CUDA backend: a shared module with one C function, loaded by kernels/registry, so that the server
+// itself needs no CUDA library. Module and server come from one build; `build` says so when they do not.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/api/op_table.h"
+
+namespace foregate {
+
+struct CudaModule {
+  const char* build;          // kCudaModuleBuild of the module
+  const char* architectures;  // what it was compiled for, or "emulation"
+  const OpTable* ops;         // complete but for pack_weight, which is the host's
+  // The GPU, or null with *error.
+  std::unique_ptr<Device> (*open)(int ordinal, std::string* error);
+};
+
+// Changes with anything that crosses the boundary.
+inline constexpr const char* kCudaModuleBuild = "foregate-cuda-1";
+inline constexpr const char* kCudaModuleEntry = "foregate_cuda_module";
+using CudaModuleEntry = const CudaModule* (*)();
+
+}  // namespace foregate

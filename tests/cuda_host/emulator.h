@@ -1,0 +1,46 @@
+// The emulator's controls for tests: the seed that orders threads, blocks and copies, faults that a test plants, what
+// went wrong in a launch, and which barriers exist. State of the whole process; launches come one at a time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace foregate::emu {
+
+// Threads between barriers, blocks of a grid and asynchronous copies run in an order drawn from this.
+void set_seed(std::uint64_t seed);
+
+// A place in a kernel where threads meet, told by the address of the call.
+struct Site {
+  const void* kernel;
+  const void* address;
+  bool whole_block;  // __syncthreads; else __syncwarp
+};
+std::vector<Site> barriers_seen();  // since forget_barriers()
+void forget_barriers();
+
+// Planted faults, until clear_faults().
+void skip_barrier(const void* address);                   // as if that line were missing
+void turn_shuffles(int lanes);                            // every shuffle reads the lane `lanes` further on
+void skip_copy_waits();                                   // waits for asynchronous copies return at once
+void fail_calls(const char* name, int error, int after);  // cudaMalloc, launch or memcpy, after so many good ones
+void clear_faults();
+
+// What the last failed launch did: threads that wait for ones which never come, shared memory that was not asked for.
+// Such a launch also leaves a sticky error, as on a device; forget_errors() is a new process.
+std::string last_report();
+void forget_errors();
+
+// Device memory is out of the host's reach except while the device works (on by default).
+void protect_device_memory(bool on);
+
+struct Counters {
+  std::uint64_t launches = 0;
+  std::uint64_t copies = 0;
+  std::uint64_t live_allocations = 0;
+  std::uint64_t live_bytes = 0;
+};
+Counters counters();
+
+}  // namespace foregate::emu

@@ -1,0 +1,196 @@
+// Every op of the CUDA table against ref over the shared case list; equal bits across orders of threads and batch
+// widths; and planted faults: each barrier left out, wrong lanes, a wrong page.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <map>
+
+#include "kernels/cuda/cuda_stream.h"
+#include "kernels/ref/ref_table.h"
+#include "tests/cuda_host/emulator.h"
+#include "tests/cuda_host/host_table.h"
+#include "tests/kernels/cases.h"
+
+namespace foregate::testing {
+namespace {
+
+// The tolerance of Args is for f32 activations; tensor cores take them as two bf16 parts, 2^-18 of a value apart.
+constexpr double kPartsTolerance = 2e-5;
+
+class CudaOps : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    emu::clear_faults();
+    emu::forget_errors();
+    emu::set_seed(1);
+  }
+  void TearDown() override {
+    emu::clear_faults();
+    emu::forget_errors();
+  }
+};
+
+std::string op_of(const OpCase& c) {
+  return c.name.substr(0, c.name.find(' '));
+}
+
+bool has_op(const std::string& op) {
+  const OpTable& t = cuda_host_table();
+  const std::map<std::string, bool> slots = {{"attention", t.attention != nullptr},
+                                             {"router", t.router_topk != nullptr},
+                                             {"expert_ffn", t.expert_ffn != nullptr}};
+  const auto found = slots.find(op);
+  return found == slots.end() || found->second;
+}
+
+double tolerance_of(const OpCase& c) {
+  const std::string op = op_of(c);
+  const bool parts = op == "linear" || op == "expert_ffn" || op == "attention";
+  return parts ? std::max(c.tolerance, kPartsTolerance) : c.tolerance;
+}
+
+bool close(const Floats& got, const Floats& want, const OpCase& c) {
+  const auto width = static_cast<std::size_t>(c.row_width);
+  for (std::size_t row = 0; row < want.size(); row += width) {
+    double largest = 1e-30;
+    for (std::size_t i = 0; i < width; ++i) largest = std::max<double>(largest, std::fabs(want[row + i]));
+    for (std::size_t i = 0; i < width; ++i) {
+      if (!(std::fabs(static_cast<double>(got[row + i]) - want[row + i]) <= tolerance_of(c) * largest)) return false;
+    }
+  }
+  return true;
+}
+
+Floats run_ref(const OpCase& c) {
+  CudaStream unused;
+  return c.run(ref_table(), unused);
+}
+
+// A stream for each case: what a fault broke stays with it.
+Floats run_cuda(const OpCase& c) {
+  emu::forget_errors();
+  CudaStream stream;
+  return c.run(cuda_host_table(), stream);
+}
+
+TEST_F(CudaOps, AgreeWithRef) {
+  std::map<std::string, int> ran;
+  for (const OpCase& c : op_cases()) {
+    if (!has_op(op_of(c))) continue;
+    expect_close(run_cuda(c), run_ref(c), c.row_width, tolerance_of(c), c.name);
+    if (HasFailure()) return;
+    ++ran[op_of(c)];
+  }
+  for (const auto& [op, count] : ran) std::printf("%s: %d cases\n", op.c_str(), count);
+}
+
+// The order in which threads and blocks run changes no bit.
+TEST_F(CudaOps, OrderDoesNotChangeABit) {
+  int n = 0;
+  for (const OpCase& c : op_cases()) {
+    if (!has_op(op_of(c)) || n++ % 7 != 0) continue;
+    const Floats want = run_cuda(c);
+    emu::set_seed(static_cast<std::uint64_t>(n) * 31);
+    expect_same_bits(run_cuda(c), want, c.name);
+  }
+}
+
+// Rows of one product have the same bits alone and in any batch, for every format.
+TEST_F(CudaOps, RowsDoNotDependOnTheBatch) {
+  constexpr std::int64_t kRows = 45, kCols = 512, kOutputs = 40;
+  CudaStream stream;
+  for (int f = 0; f < kWeightFormats; ++f) {
+    Random random(static_cast<std::uint64_t>(f));
+    const Packed weight = random_packed(random, kOutputs, kCols, static_cast<WeightFormat>(f));
+    const Floats x = random.floats(kRows * kCols);
+    const auto product = [&](std::int64_t first, std::int64_t rows) {
+      const Floats part = rows_of(x, kCols, first, rows);
+      Floats y(static_cast<std::size_t>(rows * kOutputs));
+      cuda_host_table().linear(stream, {weight.weight(), nullptr, view(part, kCols), view(y, kOutputs), false});
+      return y;
+    };
+    const Floats all = product(0, kRows);
+    for (const auto& [first, rows] : {std::pair{0, 1}, {7, 3}, {3, 8}, {17, 9}, {44, 1}, {10, 32}}) {
+      expect_same_bits(product(first, rows), rows_of(all, kOutputs, first, rows), format_name(weight.format));
+    }
+  }
+}
+
+// Cases of an op that are quick and go through all of its code.
+std::vector<const OpCase*> some_cases(const std::string& op) {
+  std::vector<const OpCase*> all, some;
+  for (const OpCase& c : op_cases()) {
+    if (op_of(c) == op && c.name.find("linear 600") == std::string::npos &&
+        c.name.find("linear 530") == std::string::npos)
+      all.push_back(&c);
+  }
+  const std::size_t step = std::max<std::size_t>(1, all.size() / 12);
+  for (std::size_t i = 0; i < all.size(); i += step) some.push_back(all[i]);
+  return some;
+}
+
+// True when some case no longer agrees with ref. Runs in a process of its own, since a fault may read anywhere.
+bool fault_shows(const std::string& op, const std::vector<Floats>& want) {
+  const pid_t child = fork();
+  if (child == 0) {
+    std::freopen("/dev/null", "w", stderr);
+    std::freopen("/dev/null", "w", stdout);
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      emu::set_seed(seed);
+      const std::vector<const OpCase*> cases = some_cases(op);
+      for (std::size_t i = 0; i < cases.size(); ++i) {
+        if (!close(run_cuda(*cases[i]), want[i], *cases[i])) _exit(1);
+      }
+    }
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+std::vector<Floats> wanted(const std::string& op) {
+  std::vector<Floats> want;
+  for (const OpCase* c : some_cases(op)) want.push_back(run_ref(*c));
+  return want;
+}
+
+const char* const kFamilies[] = {"rms_norm", "head_norm", "linear", "router", "expert_ffn", "attention"};
+
+// Every barrier of every kernel is there because results are wrong without it.
+TEST_F(CudaOps, EachMissingBarrierShows) {
+  int barriers = 0;
+  for (const char* op : kFamilies) {
+    if (!has_op(op)) continue;
+    const std::vector<Floats> want = wanted(op);
+    emu::forget_barriers();
+    for (const OpCase* c : some_cases(op)) run_cuda(*c);
+    const std::vector<emu::Site> sites = emu::barriers_seen();
+    EXPECT_FALSE(fault_shows(op, want)) << op << " without a fault";
+    for (const emu::Site& site : sites) {
+      emu::skip_barrier(site.address);
+      EXPECT_TRUE(fault_shows(op, want)) << op << ": nothing shows that "
+                                         << (site.whole_block ? "__syncthreads" : "__syncwarp") << " number "
+                                         << &site - sites.data() << " at " << site.address << " is missing";
+      emu::clear_faults();
+      ++barriers;
+    }
+  }
+  std::printf("%d barriers left out\n", barriers);
+  EXPECT_GE(barriers, 4);
+}
+
+TEST_F(CudaOps, WrongLanesShow) {
+  for (const char* op : kFamilies) {
+    if (!has_op(op)) continue;
+    const std::vector<Floats> want = wanted(op);
+    emu::turn_shuffles(1);
+    EXPECT_TRUE(fault_shows(op, want)) << op;
+    emu::clear_faults();
+  }
+}
+
+}  // namespace
+}  // namespace foregate::testing
