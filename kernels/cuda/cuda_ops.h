@@ -29,7 +29,7 @@ void router_topk(Stream& stream, const RouterTopkArgs& args);
 // linear.cu, expert_ffn.cu
 void linear(Stream& stream, const LinearArgs& args);
 void expert_ffn(Stream& stream, const ExpertFfnArgs& args);
-// attention.cu
+// attention_plan.cpp, attention.cu
 void attention(Stream& stream, const AttentionArgs& args);
 
 }  // namespace foregate::cuda

@@ -16,6 +16,7 @@ const OpTable& cuda_table() {
       .gather_rows = cuda::gather_rows,
       .rope = cuda::rope,
       .kv_write = cuda::kv_write,
+      .attention = cuda::attention,
       .router_topk = cuda::router_topk,
       .expert_ffn = cuda::expert_ffn,
       .moe_combine = cuda::moe_combine,

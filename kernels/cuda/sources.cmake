@@ -1,12 +1,14 @@
 # The sources of the CUDA backend, by paths from the root: compiled by nvcc into the module (kernels/cuda), and by the host
 # compiler over the emulator (tests/cuda_host).
 set(FOREGATE_CUDA_SOURCES
+  kernels/cuda/attention_plan.cpp
   kernels/cuda/cuda_device.cpp
   kernels/cuda/cuda_stream.cpp
   kernels/cuda/cuda_table.cpp
   kernels/cuda/module.cpp
   kernels/cuda/expert_ffn.cpp
   kernels/cuda/linear.cpp
+  kernels/cuda/attention.cu
   kernels/cuda/embed.cu
   kernels/cuda/gate_up.cu
   kernels/cuda/prepare.cu

@@ -11,17 +11,17 @@ namespace foregate::emu {
 // Threads between barriers, blocks of a grid and asynchronous copies run in an order drawn from this.
 void set_seed(std::uint64_t seed);
 
-// A place in a kernel where threads meet, told by the address of the call.
+// A line of a kernel where threads meet.
 struct Site {
-  const void* kernel;
-  const void* address;
-  bool whole_block;  // __syncthreads; else __syncwarp
+  std::string file;
+  int line;
+  bool operator<(const Site& other) const { return file != other.file ? file < other.file : line < other.line; }
 };
 std::vector<Site> barriers_seen();  // since forget_barriers()
 void forget_barriers();
 
 // Planted faults, until clear_faults().
-void skip_barrier(const void* address);                   // as if that line were missing
+void skip_barrier(const Site& site);                      // as if that line were missing
 void turn_shuffles(int lanes);                            // every shuffle reads the lane `lanes` further on
 void skip_copy_waits();                                   // waits for asynchronous copies return at once
 void fail_calls(const char* name, int error, int after);  // cudaMalloc, launch or memcpy, after so many good ones

@@ -76,7 +76,7 @@ TEST_F(Emulator, SeesAMissingBarrier) {
   reversed(2);
   const std::vector<emu::Site> sites = emu::barriers_seen();
   ASSERT_EQ(sites.size(), 1u);
-  emu::skip_barrier(sites[0].address);
+  emu::skip_barrier(sites[0]);
   EXPECT_FALSE(all_reversed(reversed(2)));
 }
 

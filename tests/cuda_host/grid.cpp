@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <vector>
 
 #include "tests/cuda_host/fiber.h"
@@ -46,17 +47,15 @@ struct Fiber : Lane {
 
 class Grid {
  public:
-  Grid(const Launch& launch, std::uint64_t seed, const Faults& faults, std::map<const void*, Site>& seen)
+  Grid(const Launch& launch, std::uint64_t seed, const Faults& faults, std::set<Site>& seen)
       : launch_(launch), faults_(faults), seen_(seen), draw_(seed) {}
   std::string run();
 
   Fiber& here() { return *running_; }
   void suspend(State state);
   void meet(unsigned mask, void* mine, WarpAct act);
-  void note_barrier(const void* address, bool whole_block) {
-    seen_.try_emplace(address, Site{launch_.kernel, address, whole_block});
-  }
-  bool skipped(const void* address) const { return faults_.skipped.count(address) != 0; }
+  // Whether the barrier of this line is left out; it is noted as seen.
+  bool skipped(const char* file, int line);
   const Faults& faults() const { return faults_; }
   Draw& draw() { return draw_; }
   std::byte* shared() { return shared_.data() + (16 - reinterpret_cast<std::uintptr_t>(shared_.data()) % 16) % 16; }
@@ -71,9 +70,10 @@ class Grid {
 
   const Launch& launch_;
   const Faults& faults_;
-  std::map<const void*, Site>& seen_;
+  std::set<Site>& seen_;
   Draw draw_;
   Context scheduler_;
+  std::map<std::pair<const char*, int>, bool> lines_;
   std::vector<Fiber> fibers_;
   std::vector<std::uint32_t> runnable_;
   std::vector<std::byte> shared_;
@@ -97,6 +97,15 @@ void Grid::fiber_main() {
   copy_wait(0);
   grid.suspend(State::kDone);
   std::abort();
+}
+
+bool Grid::skipped(const char* file, int line) {
+  const std::pair<const char*, int> here{file, line};  // a line's name is one object, or a few
+  const auto known = lines_.find(here);
+  if (known != lines_.end()) return known->second;
+  const Site site{file, line};
+  seen_.insert(site);
+  return lines_[here] = faults_.skipped.count(site) != 0;
 }
 
 void Grid::suspend(State state) {
@@ -215,16 +224,12 @@ void* shared_memory() {
   return g_grid->shared();
 }
 
-__attribute__((noinline)) void block_barrier() {
-  const void* site = __builtin_return_address(0);
-  g_grid->note_barrier(site, true);
-  if (!g_grid->skipped(site)) g_grid->suspend(State::kAtBarrier);
+void block_barrier(const char* file, int line) {
+  if (!g_grid->skipped(file, line)) g_grid->suspend(State::kAtBarrier);
 }
 
-__attribute__((noinline)) void warp_barrier(unsigned mask) {
-  const void* site = __builtin_return_address(0);
-  g_grid->note_barrier(site, false);
-  if (!g_grid->skipped(site)) warp_meet(mask, nullptr, [](void* const*) {});
+void warp_barrier(unsigned mask, const char* file, int line) {
+  if (!g_grid->skipped(file, line)) warp_meet(mask, nullptr, [](void* const*) {});
 }
 
 void warp_meet(unsigned mask, void* mine, WarpAct act) {
@@ -277,8 +282,7 @@ void copy_wait(unsigned groups_left) {
   });
 }
 
-std::string run_grid(const Launch& launch, std::uint64_t seed, const Faults& faults,
-                     std::map<const void*, Site>& seen) {
+std::string run_grid(const Launch& launch, std::uint64_t seed, const Faults& faults, std::set<Site>& seen) {
   Grid grid(launch, seed, faults, seen);
   g_grid = &grid;
   std::string report = grid.run();

@@ -5,7 +5,6 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <map>
 #include <set>
 #include <string>
 
@@ -14,7 +13,7 @@
 namespace foregate::emu {
 
 struct Faults {
-  std::set<const void*> skipped;
+  std::set<Site> skipped;
   int turn = 0;
   bool no_copy_waits = false;
 };
@@ -31,6 +30,6 @@ class Draw {
 };
 
 // Empty when every thread came to its end, else what they were waiting for.
-std::string run_grid(const Launch& launch, std::uint64_t seed, const Faults& faults, std::map<const void*, Site>& seen);
+std::string run_grid(const Launch& launch, std::uint64_t seed, const Faults& faults, std::set<Site>& seen);
 
 }  // namespace foregate::emu

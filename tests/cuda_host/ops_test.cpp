@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -170,10 +171,9 @@ TEST_F(CudaOps, EachMissingBarrierShows) {
     const std::vector<emu::Site> sites = emu::barriers_seen();
     EXPECT_FALSE(fault_shows(op, want)) << op << " without a fault";
     for (const emu::Site& site : sites) {
-      emu::skip_barrier(site.address);
-      EXPECT_TRUE(fault_shows(op, want)) << op << ": nothing shows that "
-                                         << (site.whole_block ? "__syncthreads" : "__syncwarp") << " number "
-                                         << &site - sites.data() << " at " << site.address << " is missing";
+      emu::skip_barrier(site);
+      EXPECT_TRUE(fault_shows(op, want)) << op << ": nothing shows that the barrier of " << site.file << ":"
+                                         << site.line << " is missing";
       emu::clear_faults();
       ++barriers;
     }
@@ -189,6 +189,63 @@ TEST_F(CudaOps, WrongLanesShow) {
     emu::turn_shuffles(1);
     EXPECT_TRUE(fault_shows(op, want)) << op;
     emu::clear_faults();
+  }
+}
+
+// Attention that reads the page after the right one, and the values of the page after the right keys.
+TEST_F(CudaOps, AWrongPageShows) {
+  static bool late_table, late_values;
+  OpTable broken = cuda_host_table();
+  broken.attention = [](Stream& stream, const AttentionArgs& args) {
+    std::vector<SeqSpan> seqs(args.seqs, args.seqs + args.num_seqs);
+    std::vector<std::vector<std::int32_t>> tables;
+    for (SeqSpan& seq : seqs) {
+      const std::int32_t blocks = (seq.first_position + seq.rows - 1) / args.pages.block_size + 1;
+      tables.emplace_back(seq.block_table, seq.block_table + blocks);
+      if (late_table) std::rotate(tables.back().begin(), tables.back().begin() + 1, tables.back().end());
+      seq.block_table = tables.back().data();
+    }
+    AttentionArgs wrong = args;
+    wrong.seqs = seqs.data();
+    if (late_values) {
+      const std::int64_t elements = value_index(args.pages, 1, 0, 0);
+      wrong.pages.v = static_cast<std::byte*>(args.pages.v) + elements * dtype_bytes(args.pages.type);
+      wrong.pages.num_blocks -= 1;
+    }
+    cuda_host_table().attention(stream, wrong);
+  };
+  for (int fault = 0; fault < 3; ++fault) {
+    late_table = fault == 1;
+    late_values = fault == 2;
+    int shown = 0;
+    for (const OpCase* c : some_cases("attention")) {
+      if (c->name.find("attention 4 4 64") == std::string::npos &&
+          c->name.find("attention 8 2 64") == std::string::npos)
+        continue;
+      CudaStream stream;
+      shown += close(c->run(broken, stream), run_ref(*c), *c) ? 0 : 1;
+    }
+    EXPECT_EQ(shown > 0, fault > 0) << fault;
+  }
+}
+
+// Rows of attention have the same bits alone, in chunks, in a batch, and split into segments or not.
+TEST_F(CudaOps, AttentionRowsDependOnTheirPositionsAlone) {
+  for (const DType type : {DType::kF16, DType::kBF16, DType::kF32}) {
+    const PagedSetup setup{4, 2, 64, 16, 0, type, 3};
+    const PagedSetup small_pages{4, 2, 64, 5, 0, type, 3};
+    constexpr std::int32_t kWidth = 4 * 64, kLong = 1100;
+    CudaStream stream;
+    const auto rows = [&](const PagedSetup& s, const std::vector<SpanSpec>& spans) {
+      return attend(cuda_host_table(), stream, s, spans);
+    };
+    const Floats alone = rows(setup, {{0, kLong - 1, 1}});
+    const Floats chunk = rows(setup, {{0, kLong - 21, 21}});
+    expect_same_bits(rows_of(chunk, kWidth, 20, 1), alone, "the last row of a chunk");
+    expect_same_bits(rows(small_pages, {{0, kLong - 1, 1}}), alone, "pages of another size");
+    std::vector<SpanSpec> batch = {{0, kLong - 1, 1}};
+    for (std::int32_t s = 1; s < 300; ++s) batch.push_back({s, 3, 1});  // enough blocks: nothing is split
+    expect_same_bits(rows_of(rows(setup, batch), kWidth, 0, 1), alone, "in a large batch");
   }
 }
 

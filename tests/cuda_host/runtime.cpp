@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -43,7 +44,7 @@ struct World {
   Draw draw{1};
   Faults faults;
   std::map<std::string, Failure> failures;
-  std::map<const void*, Site> seen;
+  std::set<Site> seen;
   std::map<const void*, int> shared_limits;
   std::map<std::byte*, Allocation> device;
   std::map<std::byte*, std::size_t> pinned;
@@ -131,15 +132,13 @@ void set_seed(std::uint64_t seed) {
   world().draw = Draw(seed);
 }
 std::vector<Site> barriers_seen() {
-  std::vector<Site> sites;
-  for (const auto& [address, site] : world().seen) sites.push_back(site);
-  return sites;
+  return {world().seen.begin(), world().seen.end()};
 }
 void forget_barriers() {
   world().seen.clear();
 }
-void skip_barrier(const void* address) {
-  world().faults.skipped.insert(address);
+void skip_barrier(const Site& site) {
+  world().faults.skipped.insert(site);
 }
 void turn_shuffles(int lanes) {
   world().faults.turn = lanes;

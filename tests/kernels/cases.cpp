@@ -196,7 +196,7 @@ void add_attention(std::vector<OpCase>& cases) {
     std::int32_t heads, kv_heads, head_dim, block_size, window;
     std::vector<SpanSpec> spans;
   };
-  const std::vector<Shape> shapes = {
+  std::vector<Shape> shapes = {
       {1, 1, 16, 16, 0, {{0, 0, 1}}},
       {4, 4, 64, 16, 0, {{0, 0, 33}, {1, 70, 1}}},
       {8, 2, 64, 5, 0, {{0, 129, 7}, {1, 0, 1}, {2, 63, 2}}},
@@ -211,7 +211,9 @@ void add_attention(std::vector<OpCase>& cases) {
       {4, 2, 32, 5, 0, {{0, 1023, 2}, {1, 0, 1}}},   // split, groups copied, at the edge of a segment
       {4, 2, 24, 16, 600, {{0, 1500, 1}}},           // a window over three segments
       {2, 1, 32, 32, 0, {{0, 490, 60}, {1, 5, 3}}},  // many rows over an edge
+      {8, 8, 16, 16, 0, {{0, 1023, 1}}},             // with the many below: enough work that nothing is split
   };
+  for (std::int32_t s = 1; s < 70; ++s) shapes.back().spans.push_back({s, 3, 1});
   for (const Shape& s : shapes) {
     for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
       const PagedSetup setup{s.heads, s.kv_heads, s.head_dim, s.block_size, s.window, type, 5};

@@ -19,8 +19,9 @@ extern Lane* g_here;  // the thread that runs now
 // Shared memory of the block that runs, as large as its launch asked for; filled with a pattern of NaNs.
 void* shared_memory();
 
-void block_barrier();
-void warp_barrier(unsigned mask);
+// `file` and `line` tell a barrier from the others.
+void block_barrier(const char* file, int line);
+void warp_barrier(unsigned mask, const char* file, int line);
 
 // Every lane of `mask` brings a pointer; the last one to come runs `act` over all of them (null for absent lanes).
 using WarpAct = void (*)(void* const* lanes);
@@ -60,12 +61,11 @@ T shuffled(unsigned mask, T value, int from) {
 // Of the thread that runs now: set by the scheduler.
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-// Always inline: a barrier is told from the others by the address it returns to.
-__forceinline__ void __syncthreads() {
-  foregate::emu::block_barrier();
+inline void __syncthreads(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  foregate::emu::block_barrier(file, line);
 }
-__forceinline__ void __syncwarp(unsigned mask = 0xffffffffu) {
-  foregate::emu::warp_barrier(mask);
+inline void __syncwarp(unsigned mask = 0xffffffffu, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  foregate::emu::warp_barrier(mask, file, line);
 }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int from) {

@@ -20,6 +20,9 @@ inline std::uint16_t f32_to_bf16(float value) {
 inline std::uint32_t pack_bf16(float low, float high) {
   return narrow_bf16(low) | static_cast<std::uint32_t>(narrow_bf16(high)) << 16;
 }
+inline std::uint32_t pack_f16(float low, float high) {
+  return narrow_f16(low) | static_cast<std::uint32_t>(narrow_f16(high)) << 16;
+}
 inline std::uint32_t byte_perm(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {
   const std::uint64_t bytes = a | static_cast<std::uint64_t>(b) << 32;
   std::uint32_t out = 0;
@@ -115,6 +118,21 @@ void ldmatrix_x4(std::uint32_t (&out)[4], const void* row) {
       }
     }
   });
+}
+
+inline std::uint32_t transposed(std::uint32_t pair) {
+  struct Mine {
+    std::uint32_t in, out;
+  } mine{pair, 0};
+  emu::warp_meet(0xffffffffu, &mine, [](void* const* lanes) {
+    const auto element = [&](int r, int c) {
+      return static_cast<const Mine*>(lanes[4 * r + c / 2])->in >> 16 * (c % 2) & 0xffffu;
+    };
+    for (int i = 0; i < 32; ++i) {
+      static_cast<Mine*>(lanes[i])->out = element(i % 4 * 2, i / 4) | element(i % 4 * 2 + 1, i / 4) << 16;
+    }
+  });
+  return mine.out;
 }
 
 inline void copy_async_16(void* shared, const void* global) {
