@@ -90,8 +90,12 @@ FOREGATE_INLINE void store(F16* p, V v) {
   float wide[kLanes];
   store(wide, v);
   for (int i = 0; i < kLanes; ++i) {
+#if defined(__clang__) && __clang_major__ < 15  // has no _Float16 for every x86-64
+    p[i].bits = narrow_f16(wide[i]);
+#else
     const _Float16 half = static_cast<_Float16>(wide[i]);
     __builtin_memcpy(&p[i], &half, sizeof half);
+#endif
   }
 }
 

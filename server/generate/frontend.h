@@ -22,16 +22,17 @@ struct FrontendOptions {
   std::size_t worker_queue = 256;
 };
 
+struct Caller {
+  std::uint64_t client = 0;  // number of its key; 0: no key is needed, and its salt says who it is
+  TimeNs deadline = 0;       // by the loop's clock; 0 = none
+};
+
 class Frontend {
  public:
   using Parse = std::function<Result<ApiRequest>(const ApiContext&)>;  // on a worker
   using MakeAnswer =
       std::function<std::unique_ptr<Answer>(std::shared_ptr<const ServedModel>, std::shared_ptr<const ApiRequest>)>;
   using Refuse = std::function<void(const Status&)>;
-  struct Caller {
-    std::uint64_t client = 0;  // number of its key; 0: no key is needed, and its salt says who it is
-    TimeNs deadline = 0;       // by the loop's clock; 0 = none
-  };
   using Work = std::function<Status(const ApiContext&)>;  // on a worker
   using Done = std::function<void(const Status&)>;
   // Told of a generation just before it starts, e.g. to find it again by a client's own id.

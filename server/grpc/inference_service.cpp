@@ -146,7 +146,7 @@ void InferenceService::begin(const std::shared_ptr<GenerateCall>& call,
     const auto found = *alive ? running_.find(id) : running_.end();
     if (*alive && found != running_.end()) found->second.generation = generation;
   };
-  const Frontend::Caller caller{client_of(call->context()), deadline_of(call->context(), loop_.clock().now())};
+  const Caller caller{client_of(call->context()), deadline_of(call->context(), loop_.clock().now())};
   frontend_.generate(parse, answer, refuse, caller, started);
 }
 

@@ -152,7 +152,7 @@ void Service::generate(std::shared_ptr<Exchange> exchange, ApiKind kind) {
                                         loop_.clock().wall_seconds());
   };
   const auto refuse = [exchange](const Status& status) { exchange->respond(api_error_response(status)); };
-  Frontend::Caller caller;
+  Caller caller;
   if (auth_.needed()) caller.client = auth_.which(exchange->request().header("authorization"));
   frontend_.generate(parse, answer, refuse, caller);
 }
