@@ -22,13 +22,13 @@ class SlowDisk : public ::testing::Test {
     options.experts->warm = false;
     options.experts->store.budget_bytes = expert_bytes() / 2;
     options.lookahead = {.mode = *lookahead_mode_named(lookahead), .distance = 1};
-    loaded_ = packing::load(faults_, "m", options);
-    ASSERT_TRUE(loaded_.model.ok()) << loaded_.model.status().to_string();
+    loaded_.reset(new packing::Loaded(packing::load(faults_, "m", options)));  // in place: the model refers to its ops
+    ASSERT_TRUE(loaded_->model.ok()) << loaded_->model.status().to_string();
     EngineSetup setup;
     setup.options.max_num_batched_tokens = options.max_batched_tokens;
-    setup.limits.vocab_size = (*loaded_.model)->vocab_size();
+    setup.limits.vocab_size = (*loaded_->model)->vocab_size();
     setup.limits.max_model_len = 512;
-    engine_ = engine_of(setup, std::move(*loaded_.model));
+    engine_ = engine_of(setup, std::move(*loaded_->model));
   }
   std::uint64_t expert_bytes() const {
     std::uint64_t bytes = 0;
@@ -47,7 +47,7 @@ class SlowDisk : public ::testing::Test {
   MemoryFiles disk_ = packing::packed(std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/qwen3-moe-top4-norm",
                                       packing::pack_options("none"));
   FaultFiles faults_{disk_};
-  packing::Loaded loaded_;
+  std::unique_ptr<packing::Loaded> loaded_;
   std::unique_ptr<Engine> engine_;
   std::uint64_t requests_ = 0;
 };
