@@ -50,6 +50,10 @@ struct ExpertFigures {
   std::uint64_t certain_late = 0;    // that had not
   HintBytes hint_bytes;              // of guesses
   HintBytes certain_bytes;           // of routes known before their layer ran
+  std::uint64_t ahead = 0;           // of prompts: loads begun for the layer after the one that ran
+  std::uint64_t ahead_useful = 0;    // that it used
+  std::uint64_t ahead_late = 0;      // of them: on their way when it began
+  std::uint64_t ahead_wasted = 0;    // that it did not use
   std::uint64_t guesses = 0;         // experts that the lookahead guessed for rows
   std::uint64_t guesses_right = 0;   // that the rows were routed to
   double stall_seconds = 0.0;        // steps waited with no expert ready

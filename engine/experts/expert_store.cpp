@@ -35,7 +35,11 @@ ExpertWeights Lease::weights() const {
 }
 
 ExpertStore::ExpertStore(ExpertTable table, const StoreOptions& options)
-    : table_(std::move(table)), options_(options), numbers_(table_.experts), places_(numbers_.size()) {}
+    : table_(std::move(table)),
+      options_(options),
+      numbers_(table_.experts),
+      places_(numbers_.size()),
+      forecast_(table_.experts, table_.top_k, options_.counters) {}
 
 ExpertStore::~ExpertStore() {
   if (options_.save && policy_ != nullptr) options_.save(policy_->counters());
@@ -73,6 +77,7 @@ Status ExpertStore::make_pools(Device& device) {
     stats_.slot_bytes += group.slots * group.bytes;
     max_hints_ += group.slots / kHintShare;
   }
+  window_ = prompt_window(stats_.slots);
   for (std::size_t i = 0; i < places_.size(); ++i) places_[i].pool = pool_of[table_.extents[i].bytes];
   return {};
 }
@@ -107,12 +112,11 @@ void ExpertStore::begin(const LayerUse& use) {
   for (SlotPool& pool : pools_) pool.values_changed();
   settle_hints(use);
   settle_certain(use);
-  in_order_ = use.phase == UsePhase::kPrefill;
-  order_.clear();
-  handed_out_ = given_back_ = 0;
+  begin_prompt(use);
   for (auto expert = use.experts.rbegin(); expert != use.experts.rend(); ++expert) {
     const ExpertKey key{use.layer, ExpertId{*expert}};
     const Place& place = places_[numbers_.at(key)];
+    if (in_order(key)) continue;
     if (place.slot < 0) {
       ++stats_.misses;
       pending_.push_back(key);
@@ -180,7 +184,7 @@ void ExpertStore::start_pending() {
   std::vector<bool> full(pools_.size());
   for (auto key = pending_.rbegin(); key != pending_.rend(); ++key) {
     const Place& place = places_[numbers_.at(*key)];
-    const bool wait = in_order_ && order_.size() - given_back_ >= kPromptWindow;
+    const bool wait = in_order_ && in_window() >= window_;
     if (full[place.pool] || wait || !start_load(*key, false)) {
       full[place.pool] = true;
       left.push_back(*key);
@@ -192,6 +196,7 @@ void ExpertStore::start_pending() {
   }
   std::reverse(left.begin(), left.end());
   pending_ = std::move(left);
+  if (pending_.empty()) read_ahead();
   if (!jobs_.empty()) transfer_->submit(jobs_);
 }
 
@@ -243,21 +248,15 @@ void ExpertStore::arrived(const LoadEnd& end) {
   if (awaited && awaited_.empty() && pending_.empty()) last_end_ = std::chrono::steady_clock::now();
   pool.ready(number);
   if (end.status.ok()) {
-    if (awaited && !(in_order_ && !joined)) ready_.push_back(key);
+    if (awaited && !in_order(key)) ready_.push_back(key);
     return;
   }
+  if (!awaited && ahead_failed(key)) return;
   if (awaited) pool.unpin(number);
   if (awaited && fault_.ok()) fault_ = end.status;
   stats_.hints_wasted += std::erase(hinted_, key);
   places_[end.tag].slot = -1;
   pool.clear(number);
-}
-
-// Those of a prompt that arrived, up to the first that did not.
-void ExpertStore::hand_over_in_order() {
-  for (; in_order_ && handed_out_ < order_.size() && resident(order_[handed_out_]); ++handed_out_) {
-    ready_.push_back(order_[handed_out_]);
-  }
 }
 
 Result<std::vector<Lease>> ExpertStore::next() {
@@ -277,6 +276,7 @@ Result<std::vector<Lease>> ExpertStore::next() {
     hand_over_in_order();
     if (!pending_.empty()) start_pending();
   }
+  if (ready_.empty() && fault_.ok()) end_prompt();
   if (stalled) stats_.stall_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!fault_.ok()) {
     drop_layer();
@@ -313,6 +313,7 @@ void ExpertStore::drop_layer() {
   pending_.clear();
   order_.clear();
   handed_out_ = given_back_ = 0;
+  forget_ahead();
   forget_hints();
   forget_certain();
 }
@@ -332,7 +333,7 @@ void ExpertStore::release(const Lease& lease) {
   }
   const auto handed_out = order_.begin() + static_cast<std::ptrdiff_t>(handed_out_);
   if (std::find(order_.begin(), handed_out, lease.key_) != handed_out) ++given_back_;
-  if (!pending_.empty()) start_pending();
+  if (!pending_.empty() || wanted_next_ < wanted_.size()) start_pending();
   start_certain();
 }
 

@@ -19,6 +19,7 @@
 #include "engine/experts/eviction.h"
 #include "engine/experts/expert_table.h"
 #include "engine/experts/lookahead_gate.h"
+#include "engine/experts/prompt_forecast.h"
 #include "engine/experts/slot_plan.h"
 #include "engine/experts/slot_pool.h"
 #include "engine/experts/transfer.h"
@@ -37,6 +38,7 @@ struct StoreOptions {
   std::uint64_t budget_bytes = 0;  // of slots
   std::string policy = "score";    // as make_eviction_policy() takes it
   TransferOptions transfer = {};
+  bool read_prompts_ahead = true;                     // while a layer of a prompt runs, experts of the next one
   bool evict_at_release = false;                      // nothing stays, and is spoiled: finds every use after release
   UseCounters counters = {};                          // of an earlier run
   LinkTimes expected = {};                            // what link_times() says until it has measured them
@@ -58,6 +60,10 @@ struct StoreStats {
   std::uint64_t certain_late = 0;    // on their way then
   HintBytes hint_bytes;              // of hints
   HintBytes certain_bytes;           // of loads for what was announced
+  std::uint64_t ahead = 0;           // of prompts: loads begun for the layer after the one that ran
+  std::uint64_t ahead_useful = 0;    // that it used; they count as misses, whether they had arrived or not
+  std::uint64_t ahead_late = 0;      // of them: on their way when it began
+  std::uint64_t ahead_wasted = 0;    // it did not use them, or the load failed, or the step was given up
   double stall_seconds = 0.0;        // the engine thread waited with nothing ready
   std::uint64_t slots = 0;
   std::uint64_t slots_used = 0;  // not empty
@@ -107,8 +113,8 @@ class ExpertStore {
   Status warm(const std::function<void(std::uint64_t, std::uint64_t)>& progress);
 
   // Begins a layer of a step: pins the experts that are there, starts to load the others, as many as find a slot, of a
-  // prompt kPromptWindow; the rest follow as leases are released: before next() is asked again, leases must be given
-  // back. One layer at a time.
+  // prompt prompt_window(); the rest follow as leases are released, and of a prompt those of the next layer that it will
+  // use by PromptForecast. Before next() is asked again, leases must be given back. One layer at a time.
   void begin(const LayerUse& use);
   // Leases of experts of the layer that are ready and were not handed out yet, in falling order of arrival; waits when
   // none is. Empty when all were handed out. An error is the first failed load; what is left of the layer is dropped.
@@ -122,6 +128,9 @@ class ExpertStore {
   // announced for another layer is forgotten.
   void announce(LayerId layer, std::span<const std::int32_t> experts, bool load);
   bool resident(ExpertKey key) const;
+  // Whether the running layer's begin() counted the expert as a hit, before the first lease is asked for.
+  bool found(ExpertKey key) const;
+  bool reads_prompts_ahead() const { return options_.read_prompts_ahead; }
   bool held(ExpertKey key) const { return places_[numbers_.at(key)].slot >= 0; }  // resident or on its way
   // keep_value() of what a load of `key` would evict; 0 when a slot is empty, 1 when none may be evicted.
   double victim_value(ExpertKey key);
@@ -156,7 +165,21 @@ class ExpertStore {
   void start_certain();
   void settle_certain(const LayerUse& use);
   void forget_certain();
+  void begin_prompt(const LayerUse& use);
+  void settle_ahead(const LayerUse& use);
+  void read_ahead();
+  bool may_read_ahead(const SlotPool& pool) const;
+  std::size_t in_window() const { return order_.size() - given_back_ + ahead_.size(); }
+  bool in_order(ExpertKey key) const;
   void hand_over_in_order();
+  bool ahead_failed(ExpertKey key);
+  void end_prompt();
+  void drop_in_vain();
+  void drop_slot(ExpertKey key);
+  void unpin(std::vector<ExpertKey>& keys);
+  void forget_ahead();
+  SlotPool& pool_of(ExpertKey key) { return pools_[places_[numbers_.at(key)].pool]; }
+  std::size_t slot_of(ExpertKey key) const { return static_cast<std::size_t>(places_[numbers_.at(key)].slot); }
   void drop_layer();
   Lease lease(ExpertKey key);
   void release(const Lease& lease);
@@ -204,6 +227,15 @@ class ExpertStore {
   std::vector<ExpertKey> order_;
   std::size_t handed_out_ = 0;
   std::size_t given_back_ = 0;
+  std::vector<ExpertKey> in_vain_;  // read ahead for it and not used: pinned until it ends
+  // Of the layer after it: what a prompt will use, ascending; those that are there are pinned, the others are loaded.
+  std::size_t window_ = 0;  // prompt_window()
+  PromptForecast forecast_;
+  std::vector<ExpertKey> wanted_;
+  std::size_t wanted_next_ = 0;
+  bool kept_all_ = false;
+  std::vector<ExpertKey> kept_;
+  std::vector<ExpertKey> ahead_;   // loading or loaded, in the order in which they began
   std::vector<ExpertKey> joined_;  // of the awaited: their loads were under way when the layer began
   Status fault_;
   std::vector<LoadEnd> ends_;

@@ -35,7 +35,8 @@ Replay::Replay(const TraceInfo& info, const ReplayOptions& options)
       numbers_(info.experts),
       expert_bytes_(info.expert_bytes),
       resident_(numbers_.size()),
-      needed_(numbers_.size()) {}
+      pinned_(numbers_.size()),
+      forecast_(info.experts, info.top_k, options.start == ReplayStart::kCold ? UseCounters{} : info.counters) {}
 
 Result<Replay> Replay::create(const TraceInfo& info, const ReplayOptions& options) {
   const ExpertSizes sizes = sizes_of(info);
@@ -60,11 +61,13 @@ Result<Replay> Replay::create(const TraceInfo& info, const ReplayOptions& option
     const auto pool = std::find_if(replay.pools_.begin(), replay.pools_.end(), has);
     replay.pool_of_.push_back(static_cast<std::size_t>(pool - replay.pools_.begin()));
   }
-  replay.fill(info);
+  replay.window_ = prompt_window(replay.figures_.slots);
+  replay.may_go_.resize(replay.pools_.size());
+  replay.begin_with(info);
   return replay;
 }
 
-void Replay::fill(const TraceInfo& info) {
+void Replay::begin_with(const TraceInfo& info) {
   std::vector<ExpertKey> keys;
   if (options_.start == ReplayStart::kWarm) keys = warm_order(numbers_, info.counters);
   if (options_.start == ReplayStart::kTrace && !info.resident.empty()) {
@@ -86,58 +89,22 @@ void Replay::run(const TraceStep& step) {
 
 void Replay::run_layer(const TraceStep& step, const TraceLayer& layer) {
   find_distinct(step, layer, distinct_);
-  policy_->used({.step = step.step,
-                 .layer = layer.layer,
-                 .phase = step.phase,
-                 .experts = distinct_.experts,
-                 .rows = distinct_.rows,
-                 .decode_rows = distinct_.decode_rows});
-  Pool& pool = pools_[pool_of_[static_cast<std::size_t>(layer.layer.value)]];
-  found_.clear();
-  missing_.clear();
-  for (const std::int32_t expert : distinct_.experts) {
-    const ExpertKey key{layer.layer, ExpertId{expert}};
-    needed_[numbers_.at(key)] = true;
-    (resident_[numbers_.at(key)] ? found_ : missing_).push_back(key);
-  }
+  const LayerUse use{.step = step.step,
+                     .layer = layer.layer,
+                     .phase = step.phase,
+                     .experts = distinct_.experts,
+                     .rows = distinct_.rows,
+                     .decode_rows = distinct_.decode_rows};
+  policy_->used(use);
+  begin_layer(use, layer.reads_ahead);
+  const std::size_t missed = missing_.size() + order_.size();
   figures_.hits += found_.size();
-  figures_.misses += missing_.size();
-  figures_.missed_bytes += missing_.size() * pool.bytes;
-  if (options_.costs != nullptr) add_stall(layer, missing_.size());
-  if (!layer.streamed && !missing_.empty()) load(pool, step, layer.layer);
-  for (const std::int32_t expert : distinct_.experts) needed_[numbers_.at({layer.layer, ExpertId{expert}})] = false;
-}
-
-// In the order of the store: what was found is used first, the last expert before the others; loads begin in the order
-// of the experts, of a prompt kPromptWindow at most before the first of them was used; what was used may give way.
-void Replay::load(Pool& pool, const TraceStep& step, LayerId layer) {
-  std::set<std::pair<double, ExpertKey>> may_go;
-  for (const ExpertKey key : pool.held) {
-    if (key.layer != layer || !needed_[numbers_.at(key)]) may_go.insert({policy_->keep_value(key), key});
-  }
-  const std::size_t window = step.phase == UsePhase::kPrefill ? kPromptWindow : missing_.size();
-  std::size_t begun = 0;
-  const auto begin = [&](std::size_t used) {
-    for (; begun < missing_.size() && begun - used < window; ++begun) {
-      if (pool.held.size() == pool.slots) {
-        if (may_go.empty()) return;
-        const ExpertKey victim = may_go.begin()->second;
-        may_go.erase(may_go.begin());
-        resident_[numbers_.at(victim)] = false;
-        pool.held.erase(std::find(pool.held.begin(), pool.held.end(), victim));
-        ++figures_.evictions;
-      }
-      pool.held.push_back(missing_[begun]);
-      resident_[numbers_.at(missing_[begun])] = true;
-    }
-  };
-  const auto use = [&](ExpertKey key, std::size_t used) {
-    may_go.insert({policy_->keep_value(key), key});
-    begin(used);
-  };
-  begin(0);
-  for (auto key = found_.rbegin(); key != found_.rend() && begun < missing_.size(); ++key) use(*key, 0);
-  for (std::size_t i = 0; begun < missing_.size(); ++i) use(missing_[i], i + 1);
+  figures_.misses += missed;
+  figures_.missed_bytes += missed * pools_[pool_of(layer.layer)].bytes;
+  if (options_.costs != nullptr) add_stall(layer, missed);
+  if (!layer.streamed && (missed > 0 || !wanted_.empty())) load(use);
+  for (const ExpertKey key : in_vain_) drop(key);
+  std::fill(pinned_.begin(), pinned_.end(), false);
 }
 
 // Loads begin together; what is there is computed meanwhile, and each late one when it arrives. What is not covered is

@@ -1,13 +1,16 @@
 // What a tier of another size or policy would have hit, from a trace (trace.h): drives an eviction policy over slots as
 // ExpertStore does, without the bytes. Pure simulation, one thread; equal traces, equal counts. With the budget and
-// policy that recorded the trace the counts are the engine's own, as long as no loads ahead were issued and the experts
-// of a decode step's layer fit into the slots; wider ones come in waves, whose order a disk decides, and are counted as
-// if loads ended in the order in which they began.
+// policy that recorded the trace the counts are the engine's own, prompts that read ahead of their layers included. Not
+// exact are: steps with loads ahead by guess or for certain routes; decode steps whose layer needs more experts than
+// there are slots (they come in waves, whose order a disk decides, and are counted as if loads ended in the order in
+// which they began); layers with experts of two sizes; steps after one that failed.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/base/status.h"
@@ -15,6 +18,7 @@
 #include "engine/experts/eviction.h"
 #include "engine/experts/expert_numbers.h"
 #include "engine/experts/future_uses.h"
+#include "engine/experts/prompt_forecast.h"
 #include "engine/experts/slot_plan.h"
 #include "engine/experts/trace.h"
 
@@ -37,6 +41,8 @@ struct ReplayFigures {
   std::uint64_t misses = 0;
   std::uint64_t evictions = 0;
   std::uint64_t missed_bytes = 0;  // read for them
+  std::uint64_t ahead = 0;         // of prompts: loads begun for the layer after the one that ran
+  std::uint64_t ahead_wasted = 0;  // that it did not use
   std::uint64_t slots = 0;
   std::uint64_t slot_bytes = 0;
   std::uint64_t first_experts = 0;  // in memory before the first step
@@ -65,9 +71,18 @@ class Replay {
     std::vector<ExpertKey> held;
   };
   Replay(const TraceInfo& info, const ReplayOptions& options);
-  void fill(const TraceInfo& info);
+  void begin_with(const TraceInfo& info);
   void run_layer(const TraceStep& step, const TraceLayer& layer);
-  void load(Pool& pool, const TraceStep& step, LayerId layer);
+  void begin_layer(const LayerUse& use, bool reads_ahead);
+  void settle_ahead(const LayerUse& use);
+  void load(const LayerUse& use);
+  void fill(const LayerUse& use);
+  void read_ahead();
+  void note_held(LayerId layer);
+  bool take(LayerId layer);
+  void hold(ExpertKey key);
+  void drop(ExpertKey key);
+  std::size_t pool_of(LayerId layer) const { return pool_of_[static_cast<std::size_t>(layer.value)]; }
   void add_stall(const TraceLayer& layer, std::uint64_t missed);
 
   ReplayOptions options_;
@@ -77,10 +92,23 @@ class Replay {
   std::vector<Pool> pools_;
   std::vector<std::size_t> pool_of_;  // by layer
   std::vector<bool> resident_;        // by expert number
-  std::vector<bool> needed_;          // likewise: by the layer that runs
+  std::vector<bool> pinned_;          // likewise
   DistinctExperts distinct_;
-  std::vector<ExpertKey> found_;    // by the layer that runs, ascending
-  std::vector<ExpertKey> missing_;  // likewise
+  // Of the layer that runs.
+  std::vector<ExpertKey> found_;    // ascending
+  std::vector<ExpertKey> missing_;  // likewise, without those read ahead
+  std::vector<ExpertKey> order_;    // loaded for it, in the order in which they began and are used
+  std::vector<ExpertKey> in_vain_;  // read ahead for it and not used
+  std::size_t begun_ = 0;           // of the missing
+  std::size_t given_back_ = 0;      // of the order
+  std::vector<std::set<std::pair<double, ExpertKey>>> may_go_;  // by pool
+  // Of the layer after it, in a prompt.
+  std::size_t window_ = 0;
+  PromptForecast forecast_;
+  std::vector<ExpertKey> wanted_;
+  std::size_t wanted_next_ = 0;
+  bool kept_all_ = false;
+  std::vector<ExpertKey> ahead_;
   ReplayFigures figures_;
 };
 

@@ -52,6 +52,10 @@ std::uint64_t budget_for_slots(const ExpertSizes& sizes, std::uint64_t slots) {
   return sum.experts == 0 ? 0 : least_budget(std::min(slots, sum.experts), sum.experts, sum.bytes);
 }
 
+std::size_t prompt_window(std::size_t slots) {
+  return std::clamp<std::size_t>(slots / 16, 8, 64);
+}
+
 std::vector<ExpertKey> warm_order(const ExpertNumbers& numbers, const UseCounters& counters) {
   const auto rate = [&counters](ExpertKey key) {
     if (counters.empty()) return 0.0f;

@@ -14,10 +14,15 @@
 
 namespace foregate {
 
-// A layer of a prompt needs most experts. It loads so many at a time, and hands them out in that order: what was used
-// is judged by the policy beside the rest before the next load takes a slot. So a prompt passes through few slots
-// instead of emptying all, and what it leaves there does not depend on the timing of its reads.
-inline constexpr std::size_t kPromptWindow = 8;
+// A layer of a prompt needs most experts. Of `slots` in all it loads so many at a time, its own and those of the next
+// layer, and hands them out in that order: what was used is judged by the policy beside the rest before the next load
+// takes a slot. So a prompt passes through few slots instead of emptying all, and what it leaves there does not depend
+// on the timing of its reads. Half are used while the others are read.
+std::size_t prompt_window(std::size_t slots);
+// Of `slots` of one size, those that may hold experts of a layer that has not begun.
+inline std::size_t most_ahead(std::size_t slots) {
+  return slots / 4;
+}
 
 using ExpertSizes = std::map<std::uint64_t, std::size_t>;  // bytes of an expert -> experts of that size
 

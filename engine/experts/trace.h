@@ -22,9 +22,9 @@
 //     i64 step, ascending       u32 phase: 0 decode, 1 prefill     u32 rows     u32 layers that follow
 //     per row: u64 request, i32 position
 //     (rows + 7) / 8 bytes, a bit per row: it is of a prompt; the phase is 1 when any is
-//     per layer, ascending: u32 layer, u32 flags (bit 0: streamed), rows * top_k times u16 expert, rows * top_k times
-//     f32
-//       weight, (rows * top_k + 7) / 8 bytes with a bit per expert: it was in memory when the step asked for it
+//     per layer, ascending: u32 layer, u32 flags (bit 0: streamed, bit 1: read ahead), rows * top_k times u16 expert,
+//       rows * top_k times f32 weight,
+//       (rows * top_k + 7) / 8 bytes with a bit per expert: it was in memory when the step asked for it
 //   payload of the end: u64 number of steps
 #pragma once
 
@@ -66,6 +66,7 @@ struct LayerRoutes {
   std::span<const std::uint8_t> resident;     // [rows, top_k] 1: in memory when the step asked for it; empty: all were
   bool streamed = false;                      // its missing experts passed by the slots of the tier
   std::span<const std::uint8_t> prompt = {};  // [rows] 1: of a prompt; empty: all are what `phase` says
+  bool reads_ahead = false;                   // of a prompt: while it ran, experts of the next layer could be read
 };
 
 // Where the MoE layers tell what they routed. Called on the thread that runs the step; layers ascend within a step.
@@ -80,6 +81,7 @@ class RouteSink {
 struct TraceLayer {
   LayerId layer;
   bool streamed = false;
+  bool reads_ahead = false;
   std::vector<std::int32_t> ids;
   std::vector<float> weights;
   std::vector<std::uint8_t> resident;

@@ -196,9 +196,10 @@ Status TraceReader::parse_layer(std::size_t at, std::size_t rows, TraceLayer& la
   const auto number = number_at<std::uint32_t>(payload_, at);
   const auto flags = number_at<std::uint32_t>(payload_, at + 4);
   if (number >= info_.experts.size()) return damaged(base + at, "layer " + std::to_string(number));
-  if (flags > 1) return damaged(base + at + 4, "flags " + std::to_string(flags));
+  if (flags > 3) return damaged(base + at + 4, "flags " + std::to_string(flags));
   layer.layer = LayerId{static_cast<std::int32_t>(number)};
-  layer.streamed = flags == 1;
+  layer.streamed = (flags & 1) != 0;
+  layer.reads_ahead = (flags & 2) != 0;
   const std::size_t count = rows * static_cast<std::size_t>(info_.top_k);
   const std::size_t ids = at + kTraceLayerHeader;
   const std::size_t weights = ids + count * 2;

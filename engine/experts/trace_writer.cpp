@@ -175,7 +175,7 @@ void TraceWriter::on_routes(const LayerRoutes& routes) {
   layer_ = routes.layer.value;
   ++layers_;
   append_number(payload_, static_cast<std::uint32_t>(routes.layer.value));
-  append_number(payload_, std::uint32_t{routes.streamed ? 1U : 0U});
+  append_number(payload_, std::uint32_t{(routes.streamed ? 1U : 0U) | (routes.reads_ahead ? 2U : 0U)});
   for (const std::int32_t id : routes.ids) append_number(payload_, static_cast<std::uint16_t>(id));
   for (const float weight : routes.weights) append_number(payload_, weight);
   std::vector<std::byte> bits(bytes_of_bits(routes.ids.size()));

@@ -76,12 +76,15 @@ void Transfer::promote(std::uint64_t tag) {
 
 void Transfer::cancel(std::uint64_t tag) {
   std::lock_guard lock(mutex_);
-  const auto at = std::find_if(hints_.begin(), hints_.end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
-  if (at == hints_.end() || loads_[*at].submitted > 0) return;
-  free_loads_.push_back(*at);
-  hints_.erase(at);
-  ends_.push_back({tag, Status(Code::kCancelled, "no longer wanted")});
-  ended_.notify_one();
+  for (std::deque<std::size_t>* from : {&certain_, &hints_}) {
+    const auto at = std::find_if(from->begin(), from->end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
+    if (at == from->end() || loads_[*at].submitted > 0) continue;
+    free_loads_.push_back(*at);
+    from->erase(at);
+    ends_.push_back({tag, Status(Code::kCancelled, "no longer wanted")});
+    ended_.notify_one();
+    return;
+  }
 }
 
 void Transfer::collect(std::vector<LoadEnd>& ends, bool wait) {

@@ -74,7 +74,7 @@ void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
   const std::span<const std::int32_t> ids{step.scratch.route.ids, assignments};
   resident_.clear();
   if (store != nullptr) {
-    for (const std::int32_t expert : ids) resident_.push_back(store->resident({id, ExpertId{expert}}) ? 1 : 0);
+    for (const std::int32_t expert : ids) resident_.push_back(store->found({id, ExpertId{expert}}) ? 1 : 0);
   }
   sink_.on_routes({.step = step.number,
                    .phase = phase_of(step),
@@ -84,7 +84,8 @@ void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
                    .ids = ids,
                    .weights = {step.scratch.route.weights, assignments},
                    .resident = resident_,
-                   .prompt = prompt_});
+                   .prompt = prompt_,
+                   .reads_ahead = store != nullptr && store->reads_prompts_ahead()});
 }
 
 }  // namespace foregate

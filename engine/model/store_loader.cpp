@@ -166,6 +166,7 @@ Status make_store(const ModelConfig& config, const TensorIndex& index, const std
                             "expert_memory");
   }
   StoreOptions options = loading.store;
+  options.read_prompts_ahead &= config.arch->router_source == RouterSource::kFfnInput;  // else routes are announced
   if (loading.warm && !loading.counters_dir.empty() && table.weights_id != 0) {
     options.counters = load_counters(loading.counters_dir, table);
     options.save = [dir = loading.counters_dir, id = table.weights_id](const UseCounters& counters) {

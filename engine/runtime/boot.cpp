@@ -199,6 +199,7 @@ Result<ExpertLoading> expert_loading(const BootOptions& options, std::uint64_t b
   loading.store.budget_bytes = budget_bytes;
   loading.store.policy = options.expert_policy;
   loading.store.transfer.verify = options.verify_weights;
+  loading.store.read_prompts_ahead = options.prompt_read_ahead;
   loading.store.evict_at_release = kEvictAtRelease;
   loading.warm = options.expert_warm;
   loading.counters_dir = options.model;

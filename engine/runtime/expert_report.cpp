@@ -45,6 +45,10 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   certain_late_.counter = &m.counter("moe_certain_hints_late", "Of them: on their way then.", labels);
   hint_bytes_ = hint_series(m, model_name, "guess");
   certain_bytes_ = hint_series(m, model_name, "certain");
+  ahead_.counter = &m.counter("moe_prompt_reads_ahead", "Loads of prompts begun a layer ahead.", labels);
+  ahead_useful_.counter = &m.counter("moe_prompt_reads_ahead_useful", "Of them: used by the layer.", labels);
+  ahead_late_.counter = &m.counter("moe_prompt_reads_ahead_late", "Of the used: on their way then.", labels);
+  ahead_wasted_.counter = &m.counter("moe_prompt_reads_ahead_wasted", "Of them: not used by it.", labels);
   guesses_.counter = &m.counter("moe_lookahead_guesses", "Experts guessed for rows by the routers ahead.", labels);
   guesses_right_.counter = &m.counter("moe_lookahead_guesses_right", "Of them: the row was routed there.", labels);
   slots_ = &m.gauge("moe_expert_slots", "Experts that memory can hold.", labels);
@@ -96,6 +100,10 @@ void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   certain_hints_.follow(real(now.certain_hints));
   certain_useful_.follow(real(now.certain_useful));
   certain_late_.follow(real(now.certain_late));
+  ahead_.follow(real(now.ahead));
+  ahead_useful_.follow(real(now.ahead_useful));
+  ahead_late_.follow(real(now.ahead_late));
+  ahead_wasted_.follow(real(now.ahead_wasted));
   guesses_.follow(real(now.guesses));
   guesses_right_.follow(real(now.guesses_right));
   slots_->set(real(now.slots));

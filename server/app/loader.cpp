@@ -29,6 +29,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.cost_calibration = options.cost_calibration;
   boot.lookahead = options.lookahead;
   boot.lookahead_distance = static_cast<std::int32_t>(options.lookahead_distance);
+  boot.prompt_read_ahead = options.prompt_read_ahead;
   boot.trace_routes = options.trace_routes;
   boot.isa = options.isa;
   boot.threads = static_cast<int>(options.threads);

@@ -33,6 +33,9 @@ void add_model_options(CLI::App& app, BenchOptions& options) {
   app.add_option("--lookahead", options.lookahead, "whether experts are loaded ahead of their layer")
       ->check(CLI::IsMember({"off", "shadow", "auto", "always"}))
       ->needs(memory);
+  app.add_flag("--prompt-read-ahead,!--no-prompt-read-ahead", options.prompt_read_ahead,
+               "while a layer of a prompt runs, read experts of the next one")
+      ->needs(memory);
   app.add_flag("--expert-warm", options.expert_warm,
                "begin with the experts used most in earlier runs, as `foregate serve` does, and remember this run")
       ->needs(memory);

@@ -55,6 +55,10 @@ ExpertFigures figures_between(const ExpertFigures& earlier, const ExpertFigures&
   between.hint_bytes = later.hint_bytes - earlier.hint_bytes;
   between.certain_bytes = later.certain_bytes - earlier.certain_bytes;
   between.certain -= earlier.certain;
+  between.ahead -= earlier.ahead;
+  between.ahead_useful -= earlier.ahead_useful;
+  between.ahead_late -= earlier.ahead_late;
+  between.ahead_wasted -= earlier.ahead_wasted;
   between.certain_right -= earlier.certain_right;
   between.certain_hints -= earlier.certain_hints;
   between.certain_useful -= earlier.certain_useful;

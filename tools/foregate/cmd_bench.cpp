@@ -57,6 +57,7 @@ Result<std::unique_ptr<BootedModel>> boot(const BenchOptions& options, int threa
   boot.expert_policy = options.expert_policy;
   boot.expert_warm = options.expert_warm;
   boot.lookahead = options.lookahead;
+  boot.prompt_read_ahead = options.prompt_read_ahead;
   if (options.expert_memory == "auto") {
     ASSIGN_OR_RETURN(const ModelSummary summary, summarize(local_files(), options.model, {}));
     boot.kv_cache_bytes = most_positions(options) * summary.kv_bytes_per_position;

@@ -240,7 +240,9 @@ TEST(ExpertStoreTest, HitsAreWhatAReplayGives) {
         SCOPED_TRACE(std::string(policy) + " " + std::to_string(slots) + " " + std::to_string(skew));
         const auto uses = made_uses(
             {.layers = 4, .experts = 16, .top_k = 3, .tokens = 60, .skew = skew, .sticky = 0.4, .seed = slots});
-        StoreDriver driver(disk, slots_of(disk, slots, policy));
+        StoreOptions options = slots_of(disk, slots, policy);
+        options.read_prompts_ahead = false;  // store_prompt_test.cpp
+        StoreDriver driver(disk, options);
         EvictionOptions plain;
         plain.experts = disk.table().experts;
         plain.top_k = 3;

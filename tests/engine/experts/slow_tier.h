@@ -52,7 +52,7 @@ struct SlowTier {
     std::set<ExpertKey> pinned(here.begin(), here.end());
     std::size_t begun = 0;
     const auto begin = [&](std::size_t used) {
-      for (; begun < missing.size() && begun - used < kPromptWindow; ++begun) {
+      for (; begun < missing.size() && begun - used < prompt_window(slots); ++begun) {
         if (resident.size() == slots && std::includes(pinned.begin(), pinned.end(), resident.begin(), resident.end()))
           return;
         if (resident.size() == slots) evict(pinned);

@@ -38,8 +38,9 @@ struct Told {
   TraceLayer layer;
   std::vector<std::uint8_t> prompt;
   LayerRoutes routes(std::int64_t step) const {
-    return {step,      phase_of(requests), layer.layer,    requests,       positions,
-            layer.ids, layer.weights,      layer.resident, layer.streamed, prompt};
+    return {step,          phase_of(requests), layer.layer,    requests,       positions,
+            layer.ids,     layer.weights,      layer.resident, layer.streamed, prompt,
+            layer.reads_ahead};
   }
 };
 
@@ -55,6 +56,7 @@ Told tell(std::uint64_t seed, std::int32_t layer, std::int32_t experts, std::siz
   }
   told.layer.layer = LayerId{layer};
   told.layer.streamed = draw(2) == 1;
+  told.layer.reads_ahead = draw(2) == 1;
   for (std::size_t i = 0; i < rows * 2; ++i) {
     told.layer.ids.push_back(draw(experts));
     told.layer.weights.push_back(static_cast<float>(draw(1000)) / 1000);
@@ -137,6 +139,7 @@ TEST(Trace, ComesBackAsItWasTold) {
     for (std::size_t l = 0; l < told.size(); ++l) {
       EXPECT_EQ(step.layers[l].layer, told[l].layer.layer);
       EXPECT_EQ(step.layers[l].streamed, told[l].layer.streamed);
+      EXPECT_EQ(step.layers[l].reads_ahead, told[l].layer.reads_ahead);
       EXPECT_EQ(step.layers[l].ids, told[l].layer.ids);
       EXPECT_EQ(step.layers[l].weights, told[l].layer.weights);
       EXPECT_EQ(step.layers[l].resident, told[l].layer.resident);

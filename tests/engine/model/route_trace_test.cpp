@@ -124,6 +124,7 @@ std::vector<Case> cases() {
 }
 
 TEST(RouteTrace, AReplayCountsWhatTheStoreCounted) {
+  std::uint64_t ahead = 0;
   for (const Case& one : cases()) {
     const MemoryFiles disk = packed(one.dir, pack_options("none"));
     Driver whole("m", {.isa = "auto", .files = &disk});
@@ -150,7 +151,12 @@ TEST(RouteTrace, AReplayCountsWhatTheStoreCounted) {
           EXPECT_EQ(figures.misses, stats.misses);
           EXPECT_EQ(figures.evictions, stats.evictions);
           EXPECT_EQ(figures.slots, stats.slots);
-          EXPECT_EQ(figures.missed_bytes, stats.transfer.bytes - (warm ? stats.slot_bytes : 0));
+          EXPECT_EQ(figures.ahead, stats.ahead);
+          EXPECT_EQ(figures.ahead_wasted, stats.ahead_wasted);
+          ahead += stats.ahead_useful;
+          const std::uint64_t read = stats.transfer.bytes - (warm ? stats.slot_bytes : 0);
+          EXPECT_GE(read, figures.missed_bytes) << "and what was read ahead in vain";
+          EXPECT_LE(read, figures.missed_bytes + stats.ahead_wasted * stats.slot_bytes / stats.slots);
           EXPECT_EQ(stats.hits > 0, share > 0.12 || warm || std::string(policy) != "lru");
           if (share < 1) {
             EXPECT_GT(stats.evictions, 0u);
@@ -163,6 +169,7 @@ TEST(RouteTrace, AReplayCountsWhatTheStoreCounted) {
       }
     }
   }
+  EXPECT_GT(ahead, 100u) << "prompts read ahead";
 }
 
 // What every replay of such a trace starts from: the same routing as with a store.
