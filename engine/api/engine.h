@@ -64,6 +64,20 @@ struct ExpertFigures {
   double costed_read_rate = 0.0;  // bytes/s of loads as the cost model averages them; 0: none yet
 };
 
+// Dense weights of layers that pass through a window of memory; counters never fall.
+struct DenseFigures {
+  std::uint64_t layers = 0;           // of the model
+  std::uint64_t layers_streamed = 0;  // of them
+  std::uint64_t ready = 0;            // streamed layers that were there when a step came to them
+  std::uint64_t late = 0;             // that were not
+  std::uint64_t loads = 0;
+  std::uint64_t loaded_bytes = 0;
+  std::uint64_t load_retries = 0;
+  std::uint64_t load_failures = 0;
+  double stall_seconds = 0.0;  // steps waited for them
+  std::uint64_t slot_bytes = 0;
+};
+
 // A snapshot; counters never fall.
 struct EngineStats {
   std::int64_t running = 0;
@@ -99,6 +113,7 @@ struct EngineStats {
   std::uint64_t nonfinite_rows = 0;
   TimeNs last_step_end = 0;
   std::optional<ExpertFigures> experts;  // none: all experts are in memory
+  std::optional<DenseFigures> dense;     // none: so are all dense weights
 };
 
 class Engine {

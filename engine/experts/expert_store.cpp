@@ -56,7 +56,7 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(ExpertTable table, cons
   RETURN_IF_ERROR(store->make_pools(device));
   TransferOptions transfer = options.transfer;
   transfer.fill = store->table_.fill;
-  store->transfer_ = std::make_unique<Transfer>(std::move(queue), transfer);
+  store->transfer_ = std::make_shared<Transfer>(std::move(queue), transfer);
   return store;
 }
 
@@ -145,7 +145,7 @@ void ExpertStore::note_times() {
   constexpr double kNew = 0.05;
   const TransferStats moved = transfer_->stats();
   if (moved.bytes > seen_.bytes) {
-    recent_bytes_ += static_cast<double>(moved.bytes - seen_.bytes) - kNew * recent_bytes_;
+    recent_bytes_ += static_cast<double>(moved.all_bytes - seen_.all_bytes) - kNew * recent_bytes_;
     recent_seconds_ += moved.busy_seconds - seen_.busy_seconds - kNew * recent_seconds_;
     seen_ = moved;
   }
@@ -214,7 +214,12 @@ bool ExpertStore::start_load(ExpertKey key, bool hint) {
   }
   pool.begin(*slot, key, hint);
   place.slot = static_cast<std::int64_t>(*slot);
-  jobs_.push_back({.extent = &table_.extents[number], .key = key, .to = pool.data(*slot), .tag = number, .hint = hint});
+  jobs_.push_back({.extent = &table_.extents[number],
+                   .key = key,
+                   .to = pool.data(*slot),
+                   .tag = number,
+                   .hint = hint,
+                   .stream = in_order_});
   return true;
 }
 
@@ -226,7 +231,7 @@ void ExpertStore::evict(std::size_t pool, std::size_t slot) {
 
 void ExpertStore::collect(bool wait) {
   ends_.clear();
-  transfer_->collect(ends_, wait);
+  transfer_->collect(LoadOwner::kExperts, ends_, wait);
   for (const LoadEnd& end : ends_) arrived(end);
 }
 

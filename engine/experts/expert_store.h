@@ -113,8 +113,8 @@ class ExpertStore {
   Status warm(const std::function<void(std::uint64_t, std::uint64_t)>& progress);
 
   // Begins a layer of a step: pins the experts that are there, starts to load the others, as many as find a slot, of a
-  // prompt prompt_window(); the rest follow as leases are released, and of a prompt those of the next layer that it will
-  // use by PromptForecast. Before next() is asked again, leases must be given back. One layer at a time.
+  // prompt prompt_window(); the rest follow as leases are released, and of a prompt those of the next layer that it
+  // will use by PromptForecast. Before next() is asked again, leases must be given back. One layer at a time.
   void begin(const LayerUse& use);
   // Leases of experts of the layer that are ready and were not handed out yet, in falling order of arrival; waits when
   // none is. Empty when all were handed out. An error is the first failed load; what is left of the layer is dropped.
@@ -140,6 +140,7 @@ class ExpertStore {
   const EvictionPolicy& policy() const { return *policy_; }
   const ExpertTable& table() const { return table_; }
   const UseCounters& first_counters() const { return options_.counters; }  // that it began with
+  std::shared_ptr<Transfer> transfer() { return transfer_; }               // for weights that are not experts
   std::string_view queue_name() const { return transfer_->queue_name(); }
 
  private:
@@ -190,7 +191,7 @@ class ExpertStore {
   std::unique_ptr<EvictionPolicy> policy_;
   std::vector<SlotPool> pools_;
   std::vector<Place> places_;  // by expert number
-  std::unique_ptr<Transfer> transfer_;
+  std::shared_ptr<Transfer> transfer_;
   std::size_t max_hints_ = 0;
   std::vector<ExpertKey> hinted_;  // loaded or loading ahead, their layer has not run since
   struct Dropped {

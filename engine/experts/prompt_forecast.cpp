@@ -23,9 +23,10 @@ PromptForecast::PromptForecast(const std::vector<std::int32_t>& experts, std::in
     layers_[static_cast<std::size_t>(layer)] = {.rows = kFirstRows, .expected = kFirstExperts, .came = kFirstExperts};
     for (std::int32_t e = 0; e < count; ++e) {
       const double even = top_k_ / count;
-      const double known = counters.empty() ? even
-                                            : static_cast<double>(counters.rates[static_cast<std::size_t>(layer)]
-                                                                                [static_cast<std::size_t>(e)]);
+      const double known =
+          counters.empty()
+              ? even
+              : static_cast<double>(counters.rates[static_cast<std::size_t>(layer)][static_cast<std::size_t>(e)]);
       uses_[numbers_.at({LayerId{layer}, ExpertId{e}})] = kFirstRows * std::min(1.0, (even + known) / 2);
     }
   }

@@ -15,7 +15,8 @@ constexpr auto kLongestWait = std::chrono::milliseconds(10);  // after it the th
 // demand is in flight: those of the layer that waits would get only their part of the disk.
 constexpr std::size_t kHintDepth = 2;
 
-std::string expert_text(ExpertKey key) {
+std::string unit_text(ExpertKey key) {
+  if (key.expert.value < 0) return "dense weights of layer " + std::to_string(key.layer.value);
   return "expert " + std::to_string(key.expert.value) + " of layer " + std::to_string(key.layer.value);
 }
 
@@ -79,24 +80,32 @@ void Transfer::cancel(std::uint64_t tag) {
   for (std::deque<std::size_t>* from : {&certain_, &hints_}) {
     const auto at = std::find_if(from->begin(), from->end(), [&](std::size_t i) { return loads_[i].job.tag == tag; });
     if (at == from->end() || loads_[*at].submitted > 0) continue;
+    end(loads_[*at].job, Status(Code::kCancelled, "no longer wanted"));
     free_loads_.push_back(*at);
     from->erase(at);
-    ends_.push_back({tag, Status(Code::kCancelled, "no longer wanted")});
-    ended_.notify_one();
     return;
   }
 }
 
-void Transfer::collect(std::vector<LoadEnd>& ends, bool wait) {
+void Transfer::collect(LoadOwner owner, std::vector<LoadEnd>& ends, bool wait) {
   std::unique_lock lock(mutex_);
-  if (wait) ended_.wait(lock, [this] { return !ends_.empty(); });
-  ends.insert(ends.end(), std::make_move_iterator(ends_.begin()), std::make_move_iterator(ends_.end()));
-  ends_.clear();
+  std::vector<LoadEnd>& own = ends_[static_cast<std::size_t>(owner)];
+  if (wait) ended_.wait(lock, [&own] { return !own.empty(); });
+  ends.insert(ends.end(), std::make_move_iterator(own.begin()), std::make_move_iterator(own.end()));
+  own.clear();
 }
 
-TransferStats Transfer::stats() const {
+TransferStats Transfer::stats(LoadOwner owner) const {
   std::lock_guard lock(mutex_);
-  return stats_;
+  TransferStats stats = stats_[static_cast<std::size_t>(owner)];
+  for (const TransferStats& each : stats_) stats.all_bytes += each.bytes;
+  stats.busy_seconds = busy_seconds_;
+  return stats;
+}
+
+void Transfer::end(const LoadJob& job, Status status) {
+  ends_[static_cast<std::size_t>(job.owner())].push_back({job.tag, std::move(status)});
+  ended_.notify_one();
 }
 
 void Transfer::run() {
@@ -145,13 +154,24 @@ std::deque<std::size_t>& Transfer::place_of(const LoadJob& job) {
 std::deque<std::size_t>* Transfer::next_place() {
   const std::size_t in_flight = queue_->in_flight() + ops_.size();
   if (!demands_.empty()) return &demands_;
-  if (!certain_.empty()) return in_flight == hint_chunks_ || in_flight < kHintDepth ? &certain_ : nullptr;
+  if (!certain_.empty()) {
+    const LoadJob& job = loads_[certain_.front()].job;
+    const bool beside = job.stream && job.owner() == LoadOwner::kExperts;  // a prompt's, behind its own demands
+    return beside || in_flight == hint_chunks_ || in_flight < kHintDepth ? &certain_ : nullptr;
+  }
   return !hints_.empty() && hint_chunks_ < kHintDepth ? &hints_ : nullptr;
+}
+
+bool Transfer::has_room() {
+  const std::deque<std::size_t>* from = next_place();
+  if (from == nullptr) return false;
+  const bool deep = options_.depth == 0 || loads_[from->front()].job.stream;
+  return queue_->in_flight() + ops_.size() < (deep ? queue_->depth() : std::min(options_.depth, queue_->depth()));
 }
 
 void Transfer::fill_queue() {
   ops_.clear();
-  while (queue_->in_flight() + ops_.size() < queue_->depth() && next_read()) {
+  while (has_room() && next_read()) {
   }
   if (ops_.empty()) return;
   queue_->submit(ops_);
@@ -200,8 +220,8 @@ bool Transfer::make_next(std::unique_lock<std::mutex>& lock) {
   const bool again = !status.ok();
   if (again) status = options_.fill(job.key, job.to);
   lock.lock();
-  stats_.retries += again ? 1 : 0;
-  stats_.busy_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+  stats_[static_cast<std::size_t>(job.owner())].retries += again ? 1 : 0;
+  busy_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
   finish(slot, std::move(status));
   return true;
 }
@@ -212,7 +232,7 @@ void Transfer::note_busy() {
   busy_ = busy;
   const Clock::time_point now = Clock::now();
   if (busy) busy_since_ = now;
-  if (!busy) stats_.busy_seconds += std::chrono::duration<double>(now - busy_since_).count();
+  if (!busy) busy_seconds_ += std::chrono::duration<double>(now - busy_since_).count();
 }
 
 // A load ends when all its chunks have: their memory may be given away only then.
@@ -260,7 +280,7 @@ void Transfer::all_read(std::size_t slot) {
   if (!load.status.ok() && !load.retried) {
     load = Load{.job = load.job, .retried = true};
     place_of(load.job).push_front(slot);
-    ++stats_.retries;
+    ++stats_[static_cast<std::size_t>(load.job.owner())].retries;
     return;
   }
   finish(slot, load.status);
@@ -279,13 +299,13 @@ void Transfer::finish(std::size_t slot, Status status) {
     const std::string where = job.extent->file != nullptr ? job.extent->file->path() + ": " : "";
     std::string why = status.message();
     if (!where.empty() && why.starts_with(where)) why.erase(0, where.size());
-    status = Status(status.code(), where + expert_text(job.key) + ": " + why, expert_text(job.key));
+    status = Status(status.code(), where + unit_text(job.key) + ": " + why, unit_text(job.key));
   }
   free_loads_.push_back(slot);
-  ++(status.ok() ? stats_.loads : stats_.failures);
-  if (status.ok()) stats_.bytes += job.extent->bytes;
-  ends_.push_back({job.tag, std::move(status)});
-  ended_.notify_one();
+  TransferStats& stats = stats_[static_cast<std::size_t>(job.owner())];
+  ++(status.ok() ? stats.loads : stats.failures);
+  if (status.ok()) stats.bytes += job.extent->bytes;
+  end(job, std::move(status));
 }
 
 }  // namespace foregate

@@ -58,8 +58,8 @@ void CostKeeper::observe(const TransferStats& moved, std::uint64_t layers) {
   const TransferStats before = std::exchange(last_, moved);
   const std::uint64_t loads = moved.loads - before.loads;
   if (loads == 0 || layers == 0) return;
-  const std::uint64_t bytes = moved.bytes - before.bytes;
-  const std::uint64_t expert = bytes / loads;
+  const std::uint64_t bytes = moved.all_bytes - before.all_bytes;
+  const std::uint64_t expert = (moved.bytes - before.bytes) / loads;
   const double together = static_cast<double>(loads) / static_cast<double>(layers);
   costs_.observe(bytes, moved.busy_seconds - before.busy_seconds,
                  static_cast<double>(std::min(expert, costs_.chunk_bytes)), costs_.depth_of(together, expert));

@@ -39,6 +39,8 @@ class Model {
   virtual std::uint64_t weight_bytes_read() const { return 0; }
   // None when all experts are in memory. Between steps only, on their thread.
   virtual std::optional<ExpertFigures> expert_figures() const { return std::nullopt; }
+  // Of dense weights that pass through a window; none: all are in memory.
+  virtual std::optional<DenseFigures> dense_figures() const { return std::nullopt; }
 };
 
 }  // namespace foregate

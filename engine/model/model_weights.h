@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/experts/dense_window.h"
 #include "engine/experts/expert_store.h"
 #include "engine/experts/resident_experts.h"
 #include "engine/model/cost_keeper.h"
@@ -49,6 +50,7 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   ResidentExperts experts;             // empty when `store` has them
   std::unique_ptr<ExpertStore> store;  // null: all experts are in `memory`
+  std::unique_ptr<DenseWindow> dense;  // null: all other weights are in `memory`
   std::unique_ptr<CostKeeper> costs;   // of the store's experts; null: not known
   std::vector<Memory> memory;
   std::string how_loaded;   // a few words for the status page

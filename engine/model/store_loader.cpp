@@ -151,7 +151,7 @@ Status make_store(const ModelConfig& config, const TensorIndex& index, const std
                   const WeightProgress& progress, ModelWeights& weights) {
   if (experts.empty()) return invalid_argument("the model has no experts", "expert_memory");
   std::string why_not;
-  std::unique_ptr<ReadQueue> queue = loading.queue ? loading.queue() : make_read_queue(kExpertReadDepth, why_not);
+  std::unique_ptr<ReadQueue> queue = loading.queue ? loading.queue() : make_read_queue(kStreamReadDepth, why_not);
   ExpertTable table;
   if (index.packed() != nullptr) {
     if (!why_not.empty()) log_warn("experts are read by threads: " + why_not);
@@ -166,6 +166,7 @@ Status make_store(const ModelConfig& config, const TensorIndex& index, const std
                             "expert_memory");
   }
   StoreOptions options = loading.store;
+  if (options.transfer.depth == 0) options.transfer.depth = kExpertReadDepth;
   options.read_prompts_ahead &= config.arch->router_source == RouterSource::kFfnInput;  // else routes are announced
   if (loading.warm && !loading.counters_dir.empty() && table.weights_id != 0) {
     options.counters = load_counters(loading.counters_dir, table);

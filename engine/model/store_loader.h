@@ -23,6 +23,8 @@ namespace foregate {
 // checksums and products came after it; 3 keep the disk as busy, and the first expert is there after a third of the
 // time.
 inline constexpr std::size_t kExpertReadDepth = 3;
+// Of prompts, where others are computed meanwhile, and of layers in a window, which are read ahead.
+inline constexpr std::size_t kStreamReadDepth = 8;
 
 // Called while loading, with bytes read so far and in all.
 using WeightProgress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
@@ -48,6 +50,13 @@ struct ExpertLoading {
   bool warm = true;
   std::string counters_dir = {};
   std::function<std::unique_ptr<ReadQueue>()> queue = {};  // empty: make_read_queue()
+};
+
+// Dense weights of layers that pass through a window (dense_window.h).
+struct DenseLoading {
+  std::uint64_t budget_bytes = 0;
+  bool verify = true;                                      // compare checksums of what is read while serving
+  std::function<std::unique_ptr<ReadQueue>()> queue = {};  // of a model without a store; empty: make_read_queue()
 };
 
 // `experts`: the items of the plan that belong to experts. Sets weights.store. kInvalidArgument (field expert_memory)

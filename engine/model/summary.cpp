@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/model/dense_loader.h"
+
 namespace foregate {
 namespace {
 
@@ -41,7 +43,7 @@ void close_run(const ModelConfig& config, const WeightItem& last, GroupSize& run
   run = {};
 }
 
-PackedFacts packed_facts(const PackedIndex& index) {
+PackedFacts packed_facts(const PackedIndex& index, std::size_t layers) {
   const auto experts = std::count_if(index.units.begin(), index.units.end(),
                                      [](const PackedUnit& unit) { return unit.kind == PackedKind::kExpert; });
   std::uint64_t expert_bytes = 0;
@@ -53,6 +55,7 @@ PackedFacts packed_facts(const PackedIndex& index) {
           .units = index.units.size(),
           .experts = static_cast<std::size_t>(experts),
           .expert_bytes = expert_bytes,
+          .layer_bytes = dense_layer_bytes(index, layers),
           .files = index.files};
 }
 
@@ -86,7 +89,8 @@ Result<ModelSummary> summarize(const OpenModel& model, const WeightPlanOptions& 
   summary.kv_bytes_per_position = static_cast<std::int64_t>(config.layers.size()) * 2 * config.kv_width() *
                                   static_cast<std::int64_t>(dtype_bytes(summary.kv_type));
   summary.shards = model.index.shards();
-  if (model.index.packed() != nullptr) summary.packed = packed_facts(model.index.packed()->index());
+  if (model.index.packed() != nullptr)
+    summary.packed = packed_facts(model.index.packed()->index(), config.layers.size());
   return summary;
 }
 

@@ -35,8 +35,9 @@ struct PackedFacts {
   std::uint64_t weights_id = 0;
   std::uint64_t data_bytes = 0;
   std::size_t units = 0;
-  std::size_t experts = 0;         // of the units
-  std::uint64_t expert_bytes = 0;  // of those units, whole pages
+  std::size_t experts = 0;                 // of the units
+  std::uint64_t expert_bytes = 0;          // of those units, whole pages
+  std::vector<std::uint64_t> layer_bytes;  // by layer: of its unit, all of it but experts
   std::vector<PackedDataFile> files;
 };
 

@@ -70,19 +70,14 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
                                 .tokens = input.tokens.data(),
                                 .out = step.view(scratch_.hidden, config_.hidden_size)});
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(config_.layers.size()); ++i) {
-    const LayerConfig& layer = config_.layers[static_cast<std::size_t>(i)];
-    const LayerWeights& weights = weights_->layers[static_cast<std::size_t>(i)];
-    add_and_norm(step, weights.attention_norm, i == 0);
-    if (layer.sparse && route_before_attention(step, LayerId{i}, weights)) announce(step, LayerId{i}, scratch_.route);
-    run_attention(step, weights.attention, layer, cache.pages(LayerId{i}));
-    add_and_norm(step, weights.ffn_norm, false);
-    if (layer.sparse) {
-      ASSIGN_OR_RETURN(const int experts, run_moe(step, LayerId{i}));
-      bytes += experts * weights_->expert_bytes[static_cast<std::size_t>(i)];
-    } else {
-      if (route_next_layer(step, LayerId{i}, weights_->layers)) announce(step, LayerId{i + 1}, scratch_.next_route);
-      run_dense_ffn(step, weights.dense, step.block_out());
+    if (weights_->dense) RETURN_IF_ERROR(weights_->dense->begin(LayerId{i}));
+    Result<std::int64_t> expert_bytes = run_layer(step, LayerId{i}, cache);
+    if (weights_->dense) {
+      stream_.synchronize();  // the layer's weights end here
+      weights_->dense->end(LayerId{i});
     }
+    if (!expert_bytes.ok()) return expert_bytes.status();
+    bytes += *expert_bytes;
   }
   if (!input.logit_rows.empty()) {
     add_and_norm(step, weights_->final_norm, false);
@@ -92,6 +87,24 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   if (weights_->costs) weights_->costs->observe(weights_->store->stats().transfer, sparse_layers_);
   bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
+}
+
+// Bytes of the experts that it used.
+Result<std::int64_t> Transformer::run_layer(const Step& step, LayerId id, KvCache& cache) {
+  const auto number = static_cast<std::size_t>(id.value);
+  const LayerConfig& layer = config_.layers[number];
+  const LayerWeights& weights = weights_->layers[number];
+  add_and_norm(step, weights.attention_norm, id.value == 0);
+  if (layer.sparse && route_before_attention(step, id, weights)) announce(step, id, scratch_.route);
+  run_attention(step, weights.attention, layer, cache.pages(id));
+  add_and_norm(step, weights.ffn_norm, false);
+  if (layer.sparse) {
+    ASSIGN_OR_RETURN(const int experts, run_moe(step, id));
+    return experts * weights_->expert_bytes[number];
+  }
+  if (route_next_layer(step, id, weights_->layers)) announce(step, LayerId{id.value + 1}, scratch_.next_route);
+  run_dense_ffn(step, weights.dense, step.block_out());
+  return 0;
 }
 
 void Transformer::set_route_sink(RouteSink* sink) {
@@ -157,10 +170,26 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .costed_read_rate = costs() != nullptr ? costs()->observed_bytes_per_second : 0.0};
 }
 
+std::optional<DenseFigures> Transformer::dense_figures() const {
+  if (!weights_->dense) return std::nullopt;
+  const DenseStats stats = weights_->dense->stats();
+  return DenseFigures{.layers = stats.layers,
+                      .layers_streamed = stats.layers_streamed,
+                      .ready = stats.ready,
+                      .late = stats.late,
+                      .loads = stats.transfer.loads,
+                      .loaded_bytes = stats.transfer.bytes,
+                      .load_retries = stats.transfer.retries,
+                      .load_failures = stats.transfer.failures,
+                      .stall_seconds = stats.stall_seconds,
+                      .slot_bytes = stats.slot_bytes};
+}
+
 std::int64_t Transformer::weight_bytes() const {
   std::int64_t bytes = 0;
   for (const Memory& memory : weights_->memory) bytes += static_cast<std::int64_t>(memory.bytes());
   if (weights_->store) bytes += static_cast<std::int64_t>(weights_->store->stats().slot_bytes);
+  if (weights_->dense) bytes += static_cast<std::int64_t>(weights_->dense->stats().slot_bytes);
   return bytes;
 }
 
@@ -171,10 +200,15 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   }
   ASSIGN_OR_RETURN(auto weights,
                    load_weights(model.config, model.index, device, ops, stream, options.weights, options.progress,
-                                options.verify_weights, options.experts ? &*options.experts : nullptr));
+                                options.verify_weights, options.experts ? &*options.experts : nullptr,
+                                options.dense ? &*options.dense : nullptr));
   ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(model.config, options.max_batched_tokens, device));
   std::unique_ptr<Lookahead> lookahead;
-  if (weights->store && options.lookahead.mode != LookaheadMode::kOff) {
+  // Where all experts have a slot nothing is gained by guessing, and the routers of the guesses take their time.
+  const bool all = weights->store && weights->store->stats().slots == weights->store->table().extents.size();
+  const bool vain = all && options.lookahead.mode == LookaheadMode::kAuto &&
+                    model.config.arch->router_source == RouterSource::kFfnInput;
+  if (weights->store && options.lookahead.mode != LookaheadMode::kOff && !vain) {
     ASSIGN_OR_RETURN(lookahead, Lookahead::create(model.config, options.lookahead, device));
   }
   auto transformer = std::make_unique<Transformer>(model.config, std::move(weights), std::move(scratch),

@@ -30,6 +30,7 @@ struct LoadOptions {
   bool verify_weights = true;                 // compare the checksums of a packed model
   LookaheadOptions lookahead = {};            // of experts in a store
   std::optional<ExpertLoading> experts = {};  // experts in a store; none: all in memory
+  std::optional<DenseLoading> dense = {};     // dense weights in a window; none: all in memory
 };
 
 struct Step;
@@ -45,6 +46,7 @@ class Transformer final : public Model {
   std::uint64_t weight_bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
 
   std::optional<ExpertFigures> expert_figures() const override;
+  std::optional<DenseFigures> dense_figures() const override;
 
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return *weights_; }
@@ -61,6 +63,7 @@ class Transformer final : public Model {
   const ExpertStore* store() const { return weights_->store.get(); }  // null: all experts are in memory
 
  private:
+  Result<std::int64_t> run_layer(const Step& step, LayerId id, KvCache& cache);
   Result<int> run_moe(const Step& step, LayerId id);
   void announce(const Step& step, LayerId id, const ExpertRoute& route);
 

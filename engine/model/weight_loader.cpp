@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine/base/log.h"
+#include "engine/model/dense_loader.h"
 #include "engine/model/packed_loader.h"
 #include "engine/model/weight_packer.h"
 #include "engine/model/weight_plan.h"
@@ -93,13 +94,20 @@ void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& 
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
                                                    const WeightProgress& progress, bool verify,
-                                                   const ExpertLoading* experts) {
+                                                   const ExpertLoading* experts, const DenseLoading* dense) {
   auto weights = std::make_unique<ModelWeights>();
   ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, options, *weights));
+  DensePlan window;
+  if (dense != nullptr) {
+    ASSIGN_OR_RETURN(window, plan_dense(index, config.layers.size(), dense->budget_bytes));
+  }
   std::vector<WeightItem> now;
   std::vector<WeightItem> later;
+  std::vector<WeightItem> streamed;
   for (const WeightItem& item : items) {
-    (experts != nullptr && item.group == WeightGroup::kExperts ? later : now).push_back(item);
+    const bool streams = item.layer >= 0 && window.streams(LayerId{item.layer});
+    const bool expert = item.group == WeightGroup::kExperts;
+    (expert && experts != nullptr ? later : !expert && streams ? streamed : now).push_back(item);
   }
   if (index.packed() != nullptr) {
     RETURN_IF_ERROR(load_packed(*index.packed(), now, device, {.verify = verify}, progress, *weights));
@@ -110,6 +118,7 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
   count_step_bytes(config, items, *weights);
   if (experts != nullptr)
     RETURN_IF_ERROR(make_store(config, index, later, device, ops, stream, *experts, progress, *weights));
+  if (!streamed.empty()) RETURN_IF_ERROR(make_dense_window(index, streamed, window, *dense, device, *weights));
   if (config.tied_embeddings) weights->lm_head = weights->embedding;
   return weights;
 }

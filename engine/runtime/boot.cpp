@@ -15,9 +15,9 @@
 #include "engine/model/transformer.h"
 #include "engine/runtime/cost_report.h"
 #include "engine/runtime/engine_parts.h"
-#include "engine/runtime/expert_memory.h"
 #include "engine/runtime/machine_name.h"
 #include "engine/runtime/memory_budget.h"
+#include "engine/runtime/memory_plan.h"
 #include "engine/runtime/model_text.h"
 #include "engine/runtime/route_trace.h"
 #include "kernels/registry/registry.h"
@@ -80,40 +80,6 @@ GenerationDefaults defaults_of(const SamplingDefaults& sampling) {
   return defaults;
 }
 
-// What the KV cache needs at least: the bytes or blocks asked for, or one sequence of full length.
-std::int64_t least_cache_bytes(const BootOptions& options, const ModelSummary& summary) {
-  if (options.num_blocks == 0 && options.kv_cache_bytes > 0) return options.kv_cache_bytes;
-  const std::int64_t positions = options.max_model_len > 0 ? options.max_model_len : summary.config.max_positions;
-  const std::int64_t blocks = options.num_blocks > 0 ? options.num_blocks : blocks_for(positions, options.block_size);
-  const DType type = options.kv_type.value_or(summary.kv_type);
-  const std::int64_t block =
-      summary.kv_bytes_per_position / dtype_bytes(summary.kv_type) * dtype_bytes(type) * options.block_size;
-  return std::min(blocks, std::numeric_limits<std::int64_t>::max() / std::max<std::int64_t>(block, 1)) * block;
-}
-
-ExpertMemoryFacts memory_facts(const BootOptions& options, const ModelSummary& summary, std::int64_t available) {
-  ExpertMemoryFacts facts;
-  const auto tensors = static_cast<std::uint64_t>(summary.group(WeightGroup::kExperts).packed_bytes);
-  facts.expert_bytes = summary.packed ? summary.packed->expert_bytes : tensors;
-  facts.other_bytes = static_cast<std::uint64_t>(summary.total.packed_bytes) - tensors;
-  facts.kv_bytes = static_cast<std::uint64_t>(least_cache_bytes(options, summary));
-  facts.scratch_bytes =
-      static_cast<std::uint64_t>(StepScratch::bytes_for(summary.config, options.max_num_batched_tokens));
-  facts.available_bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(available, 0));
-  return facts;
-}
-
-Status check_memory(const ModelSummary& summary, std::optional<std::uint64_t> experts, std::int64_t available) {
-  std::int64_t needed = summary.total.packed_bytes;
-  if (experts) {
-    const std::int64_t all = summary.group(WeightGroup::kExperts).packed_bytes;
-    needed += std::min(all, static_cast<std::int64_t>(*experts)) - all;
-  }
-  if (available <= 0 || needed <= available) return {};
-  return resource_exhausted("the weights need " + std::to_string(needed) + " bytes, " + std::to_string(available) +
-                            " are available; --expert-memory leaves experts of a packed model on disk");
-}
-
 // A cache of experts below one token's worth of them can hit only by luck.
 void report_experts(const BootOptions& options, const ModelConfig& config, LoadedModel& loaded) {
   const ExpertStore* store = loaded.model->store();
@@ -141,6 +107,18 @@ void report_experts(const BootOptions& options, const ModelConfig& config, Loade
     log_warn("--expert-memory holds " + std::to_string(stats.slots) + " experts, one token needs " +
              std::to_string(cycle) + ": most will be read from disk for every token");
   }
+}
+
+void report_dense(LoadedModel& loaded) {
+  loaded.report.dense = "all in memory";
+  const auto figures = loaded.model->dense_figures();
+  if (!figures) return;
+  char text[160];
+  std::snprintf(text, sizeof text, "%llu of %llu layers pass through %.3f GB, the others are in memory",
+                static_cast<unsigned long long>(figures->layers_streamed),
+                static_cast<unsigned long long>(figures->layers), static_cast<double>(figures->slot_bytes) * 1e-9);
+  loaded.report.dense = text;
+  log_info("dense weights: " + loaded.report.dense);
 }
 
 void describe(const ModelSummary& summary, LoadedModel& loaded) {
@@ -231,13 +209,10 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   ASSIGN_OR_RETURN(const WeightPlanOptions plan, plan_options(options));
   ASSIGN_OR_RETURN(const ModelSummary summary, summarize(model, plan));
   const std::int64_t available = available_memory();
-  const ExpertMemoryFacts facts = memory_facts(options, summary, available);
-  ASSIGN_OR_RETURN(auto expert_bytes, choose_expert_memory(options.expert_memory, facts));
-  if (kEvictAtRelease && facts.expert_bytes > 0 && !expert_bytes) expert_bytes = facts.expert_bytes;
-  RETURN_IF_ERROR(check_memory(summary, expert_bytes, available));
+  ASSIGN_OR_RETURN(const MemoryPlan memory, plan_memory(options, summary, available));
 
   LoadedModel loaded;
-  if (options.expert_memory == "auto") loaded.kept_for_cache = static_cast<std::int64_t>(facts.kv_bytes);
+  loaded.kept_for_cache = memory.kept_for_cache;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
   BackendChoice choice;
   choice.isa = options.isa;
@@ -250,8 +225,9 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   load.max_batched_tokens = options.max_num_batched_tokens;
   load.weights = plan;
   load.verify_weights = options.verify_weights;
-  if (expert_bytes) {
-    ASSIGN_OR_RETURN(load.experts, expert_loading(options, *expert_bytes, available, loaded.backend));
+  if (memory.dense_bytes) load.dense = {.budget_bytes = *memory.dense_bytes, .verify = options.verify_weights};
+  if (memory.expert_bytes) {
+    ASSIGN_OR_RETURN(load.experts, expert_loading(options, *memory.expert_bytes, available, loaded.backend));
     ASSIGN_OR_RETURN(load.lookahead, lookahead_options(options));
     if (!summary.packed) {
       choice.threads = 1;
@@ -272,6 +248,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   loaded.report.load_seconds = seconds_between(start, clock.now());
   report_load(options, loaded);
   report_experts(options, summary.config, loaded);
+  report_dense(loaded);
   if (loaded.model->costs() != nullptr) {
     report_costs(*loaded.model->costs(), loaded.model->costs_measured(), loaded.report.model_name, options.metrics);
   }

@@ -40,6 +40,7 @@ struct BootOptions {
   bool verify_weights = true;                 // compare the checksums of a packed model while it is read
   std::string expert_memory = "all";          // memory for experts: as parse_expert_memory() takes it
   std::string expert_policy = "score";        // which of them stay: a name of make_eviction_policy()
+  std::string dense_memory = "all";           // memory for dense weights of layers: as choose_dense_memory() takes it
   bool expert_warm = true;                    // fill their memory at boot, by the counters that the last run left
   std::string lookahead = "auto";             // off, shadow, auto, always: loads of experts ahead of their layer
   std::int32_t lookahead_distance = 1;        // layers ahead, 1 to 3
@@ -70,6 +71,7 @@ struct BootReport {
   std::int64_t available_bytes = 0;  // memory this process could still take before the KV cache
   double load_seconds = 0.0;
   std::string weights;  // how they were loaded
+  std::string dense;    // where the dense weights of layers are
   std::string experts;  // where they are
 };
 

@@ -17,6 +17,18 @@ struct ExpertMemoryFacts {
   std::uint64_t available_bytes = 0;  // memory this process may still take; 0: not known
 };
 
+// What the KV cache asks of memory that experts would take too.
+struct CacheFacts {
+  std::uint64_t sequence_bytes = 0;  // of one sequence of full length
+  std::int32_t max_num_seqs = 1;
+  std::uint64_t cycle_bytes = 0;  // of the experts that one token needs
+};
+
+// Under "auto": how many sequences of full length the KV cache should hold, 1 to max_num_seqs. All where all experts
+// fit beside them. Else as many as a quarter of what experts and cache share holds, and of those no more than leave one
+// and a half token cycles of experts: below that a cache of experts finds next to nothing.
+std::int32_t cache_sequences(const ExpertMemoryFacts& facts, const CacheFacts& cache);
+
 // What stays free beside weights, experts, KV cache and scratch under "auto": the program and its buffers.
 inline constexpr std::uint64_t kExpertMemoryReserve = std::uint64_t{192} << 20;
 
@@ -25,5 +37,9 @@ inline constexpr std::uint64_t kExpertMemoryReserve = std::uint64_t{192} << 20;
 // ("4GiB", "512M", "3.5GB"). kInvalidArgument (field expert_memory) for another word, kResourceExhausted with the
 // numbers when auto finds no room.
 Result<std::optional<std::uint64_t>> choose_expert_memory(std::string_view word, const ExpertMemoryFacts& facts);
+
+// The same for the dense weights of layers, `layer_bytes` in all: "all", a share or bytes. kInvalidArgument (field
+// dense_memory) for another word.
+Result<std::optional<std::uint64_t>> choose_dense_memory(std::string_view word, std::uint64_t layer_bytes);
 
 }  // namespace foregate

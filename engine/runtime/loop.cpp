@@ -36,7 +36,8 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       prefixes_(pool_, options_.prefix_caching, options_.model_name),
       sampler_(runner_.vocab_size()),
       metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len),
-      experts_(parts.metrics, options_.model_name) {
+      experts_(parts.metrics, options_.model_name),
+      dense_(parts.metrics, options_.model_name) {
   end_turn();
 }
 
@@ -306,6 +307,8 @@ void EngineLoop::end_turn() {
   metrics_.figures(stats_);
   stats_.experts = runner_.model().expert_figures();
   if (stats_.experts) experts_.figures(*stats_.experts, clock_.now());
+  stats_.dense = runner_.model().dense_figures();
+  if (stats_.dense) dense_.figures(*stats_.dense);
   shared_.publish(stats_);
   for (RequestId id : ended_) shared_.live.close_sample(id);
   ended_.clear();

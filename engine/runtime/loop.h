@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/kv/block_pool.h"
+#include "engine/runtime/dense_report.h"
 #include "engine/runtime/engine_metrics.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/engine_shared.h"
@@ -60,6 +61,7 @@ class EngineLoop {
   Sampler sampler_;
   EngineMetrics metrics_;
   ExpertReport experts_;
+  DenseReport dense_;
   SequenceTable sequences_;
   StepIo io_;
   EngineStats stats_;

@@ -25,6 +25,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.verify_weights = options.verify_weights;
   boot.expert_memory = options.expert_memory;
   boot.expert_policy = options.expert_policy;
+  boot.dense_memory = options.dense_memory;
   boot.expert_warm = options.expert_warm;
   boot.cost_calibration = options.cost_calibration;
   boot.lookahead = options.lookahead;
@@ -80,6 +81,7 @@ void add_facts(const BootReport& report, Engine& engine, ServedModel& served) {
                   {"device", report.device},
                   {"weights", report.weights},
                   {"experts", report.experts},
+                  {"dense_weights", report.dense},
                   {"load_seconds", std::to_string(report.load_seconds)},
                   {"isa", report.isa},
                   {"isa_reason", report.backend_reason},

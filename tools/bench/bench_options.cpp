@@ -33,6 +33,10 @@ void add_model_options(CLI::App& app, BenchOptions& options) {
   app.add_option("--lookahead", options.lookahead, "whether experts are loaded ahead of their layer")
       ->check(CLI::IsMember({"off", "shadow", "auto", "always"}))
       ->needs(memory);
+  app.add_option(
+         "--dense-memory", options.dense_memory,
+         "memory for the dense weights of layers, the others pass through it: all, a share (50%) or a size (2GiB)")
+      ->excludes(shape);
   app.add_flag("--prompt-read-ahead,!--no-prompt-read-ahead", options.prompt_read_ahead,
                "while a layer of a prompt runs, read experts of the next one")
       ->needs(memory);

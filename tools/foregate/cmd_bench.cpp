@@ -56,6 +56,7 @@ Result<std::unique_ptr<BootedModel>> boot(const BenchOptions& options, int threa
   boot.expert_memory = options.expert_memory;
   boot.expert_policy = options.expert_policy;
   boot.expert_warm = options.expert_warm;
+  boot.dense_memory = options.dense_memory;
   boot.lookahead = options.lookahead;
   boot.prompt_read_ahead = options.prompt_read_ahead;
   if (options.expert_memory == "auto") {

@@ -1,12 +1,15 @@
 // foregate inspect MODEL: what a model is, what it weighs, and what serving it takes. Reads headers
 // only; with --verify also the weights of a packed model.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "engine/base/checksum.h"
+#include "engine/experts/dense_plan.h"
 #include "engine/model/summary.h"
+#include "engine/runtime/expert_memory.h"
 #include "engine/weights/packed_reader.h"
 #include "tools/foregate/commands.h"
 #include "tools/foregate/inspect_budgets.h"
@@ -23,6 +26,7 @@ struct InspectOptions {
   bool json = false;
   bool verify = false;
   std::string trace;
+  std::string dense_memory = "all";
 };
 
 // Units of a packed model that do not have their checksums.
@@ -37,16 +41,36 @@ struct MemoryPlan {
   std::int64_t context = 0;
   std::int64_t sequences = 0;
   std::int64_t kv = 0;
+  DensePlan dense;                // of a packed model
+  std::int64_t dense_layers = 0;  // bytes of the dense weights of layers
+  std::int64_t dense_least = 0;   // the least window for them
   std::int64_t total() const { return weights + kv; }
 };
 
-MemoryPlan plan_memory(const ModelSummary& summary, const InspectOptions& options) {
+// Takes what passes through a window off the weights.
+Status plan_dense(const PackedFacts& packed, const std::string& word, MemoryPlan& plan) {
+  std::uint64_t all = 0;
+  std::uint64_t largest = 0;
+  for (const std::uint64_t bytes : packed.layer_bytes) {
+    all += bytes;
+    largest = std::max(largest, bytes);
+  }
+  ASSIGN_OR_RETURN(const auto budget, choose_dense_memory(word, all));
+  ASSIGN_OR_RETURN(plan.dense, plan_dense_window(packed.layer_bytes, budget.value_or(all)));
+  plan.dense_layers = static_cast<std::int64_t>(all);
+  plan.dense_least = static_cast<std::int64_t>(std::min(all, kDenseSlots * largest));
+  plan.weights -= static_cast<std::int64_t>(all - plan.dense.bytes);
+  return {};
+}
+
+Result<MemoryPlan> plan_memory(const ModelSummary& summary, const InspectOptions& options) {
   MemoryPlan plan;
   plan.weights = summary.total.packed_bytes;
   plan.kv_per_position = summary.kv_bytes_per_position;
   plan.context = options.context > 0 ? options.context : summary.config.max_positions;
   plan.sequences = options.sequences;
   plan.kv = plan.kv_per_position * plan.context * plan.sequences;
+  if (summary.packed) RETURN_IF_ERROR(plan_dense(*summary.packed, options.dense_memory, plan));
   return plan;
 }
 
@@ -88,6 +112,19 @@ std::string experts_text(const ModelConfig& c) {
                      std::to_string(c.layers.size()) + " layers";
   if (c.shared_intermediate > 0) text += ", shared expert of " + std::to_string(c.shared_intermediate);
   return text;
+}
+
+void print_dense(const MemoryPlan& plan) {
+  if (plan.dense_layers == 0) return;
+  if (plan.dense.layers_streamed() == 0) {
+    std::printf("dense weights  of layers %s, all in memory; --dense-memory lets them pass through %s or more\n",
+                human(plan.dense_layers).c_str(), human(plan.dense_least).c_str());
+    return;
+  }
+  std::printf("dense weights  of layers %s, %s of them in memory: %zu of %zu layers pass through, %s read a step\n",
+              human(plan.dense_layers).c_str(), human(static_cast<std::int64_t>(plan.dense.bytes)).c_str(),
+              plan.dense.layers_streamed(), plan.dense.streamed.size(),
+              human(static_cast<std::int64_t>(plan.dense.step_bytes)).c_str());
 }
 
 void print_packed(const PackedFacts& packed, const Damage& damage) {
@@ -138,6 +175,7 @@ void print_text(const ModelSummary& summary, const MemoryPlan& plan, const Damag
               human(plan.weights).c_str(), human(plan.kv).c_str(), static_cast<long long>(plan.sequences),
               static_cast<long long>(plan.context), human(plan.kv_per_position).c_str(), dtype_name(summary.kv_type),
               human(plan.total()).c_str());
+  print_dense(plan);
 }
 
 nlohmann::ordered_json packed_json(const PackedFacts& packed, const Damage& damage) {
@@ -192,7 +230,14 @@ void print_json(const ModelSummary& summary, const MemoryPlan& plan, const Damag
                                      {"positions", plan.context},
                                      {"kv_bytes", plan.kv},
                                      {"total_bytes", plan.total()}}}};
-  if (summary.packed) report["packed"] = packed_json(*summary.packed, damage);
+  if (summary.packed) {
+    report["packed"] = packed_json(*summary.packed, damage);
+    report["memory_plan"]["dense_window"] = {{"layer_bytes", plan.dense_layers},
+                                             {"least_bytes", plan.dense_least},
+                                             {"memory_bytes", plan.dense.bytes},
+                                             {"layers_streamed", plan.dense.layers_streamed()},
+                                             {"step_bytes", plan.dense.step_bytes}};
+  }
   if (budgets) report["expert_memory"] = budgets_json(*budgets);
   std::printf("%s\n", report.dump(2).c_str());
 }
@@ -230,6 +275,7 @@ int inspect_command(int argc, char** argv) {
   app.add_option("--max-num-seqs", options.sequences, "sequences of the memory plan")->check(CLI::Range(1, 1 << 16));
   app.add_option("-c,--max-model-len", options.context, "positions of each; 0: what the model allows")
       ->check(CLI::Range(0, 1 << 30));
+  app.add_option("--dense-memory", options.dense_memory, "as serve takes it, of a packed model");
   app.add_flag("--json", options.json, "print JSON");
   app.add_flag("--verify", options.verify, "read a packed model and compare its checksums");
   app.add_option("--trace", options.trace, "hit rates by a replay of this trace (foregate trace record)");
@@ -249,7 +295,9 @@ int inspect_command(int argc, char** argv) {
     if (!summary->packed) return fail(invalid_argument(options.model + " is not packed: it has no checksums"));
     if (const Status status = look_for_damage(options.model, damage); !status.ok()) return fail(status);
   }
-  const MemoryPlan plan = plan_memory(summary.value(), options);
+  const auto planned = plan_memory(summary.value(), options);
+  if (!planned.ok()) return fail(planned.status());
+  const MemoryPlan& plan = planned.value();
   std::optional<BudgetTable> budgets;
   if (summary->packed && summary->packed->experts > 0) {
     auto made = plan_budgets(summary.value(), options.model, plan.kv, options.trace);

@@ -37,7 +37,8 @@ class StorePrompt : public ::testing::Test {
   std::unique_ptr<StoreDriver> driver_;
 };
 
-// The reads of the next layer follow those of the running one before it has ended, in order, over a dense layer between.
+// The reads of the next layer follow those of the running one before it has ended, in order, over a dense layer
+// between.
 TEST_F(StorePrompt, TheNextLayerIsReadWhileOneRuns) {
   start(slots_of(32));
   held_->let_all();
@@ -148,7 +149,8 @@ TEST_F(StorePrompt, AFailedReadAheadIsReadAgain) {
       ASSERT_TRUE(leases.ok()) << leases.status().to_string();
       if (leases->empty()) break;
       came += leases->size();
-      for (const Lease& lease : *leases) EXPECT_TRUE(disk_.right(key(2, lease.expert().value), lease.weights().gate.data));
+      for (const Lease& lease : *leases)
+        EXPECT_TRUE(disk_.right(key(2, lease.expert().value), lease.weights().gate.data));
     }
     EXPECT_EQ(came, 16u);
   }
@@ -183,8 +185,8 @@ TEST(StorePromptReplay, CountsTheSame) {
       info.top_k = 2;
       info.experts = disk.table().experts;
       for (const std::int32_t count : info.experts) info.expert_bytes.push_back(count > 0 ? kDirectPage : 0);
-      auto replay = Replay::create(
-          info, {.policy = policy, .budget_bytes = slots * kDirectPage, .start = ReplayStart::kCold});
+      auto replay =
+          Replay::create(info, {.policy = policy, .budget_bytes = slots * kDirectPage, .start = ReplayStart::kCold});
       ASSERT_TRUE(replay.ok()) << replay.status().to_string();
       std::uint64_t draws = 0;
       const auto draw = [&](int n) { return static_cast<std::int32_t>(uniform01(slots, 5, draws++) * n); };
@@ -192,8 +194,11 @@ TEST(StorePromptReplay, CountsTheSame) {
         const bool decode = step % 3 != 0;
         const int rows = decode ? 1 : 2 + draw(70);
         const int width = step % 12 == 6 ? 20 : 40;  // some texts use half of the experts
-        TraceStep told{.step = step, .phase = decode ? UsePhase::kDecode : UsePhase::kPrefill, .requests = {7},
-                       .positions = {0}, .layers = {}};
+        TraceStep told{.step = step,
+                       .phase = decode ? UsePhase::kDecode : UsePhase::kPrefill,
+                       .requests = {7},
+                       .positions = {0},
+                       .layers = {}};
         for (const std::int32_t layer : {0, 1, 3, 4}) {
           TraceLayer& routes = told.layers.emplace_back();
           routes.layer = LayerId{layer};
@@ -206,7 +211,10 @@ TEST(StorePromptReplay, CountsTheSame) {
           DistinctExperts distinct;
           find_distinct(routes.ids, distinct);
           ASSERT_TRUE(driver
-                          .run({.step = step, .layer = layer, .phase = told.phase, .experts = distinct.experts,
+                          .run({.step = step,
+                                .layer = layer,
+                                .phase = told.phase,
+                                .experts = distinct.experts,
                                 .rows = distinct.rows})
                           .ok());
         }

@@ -38,9 +38,8 @@ struct Told {
   TraceLayer layer;
   std::vector<std::uint8_t> prompt;
   LayerRoutes routes(std::int64_t step) const {
-    return {step,          phase_of(requests), layer.layer,    requests,       positions,
-            layer.ids,     layer.weights,      layer.resident, layer.streamed, prompt,
-            layer.reads_ahead};
+    return {step,          phase_of(requests), layer.layer,    requests, positions,        layer.ids,
+            layer.weights, layer.resident,     layer.streamed, prompt,   layer.reads_ahead};
   }
 };
 

@@ -33,7 +33,7 @@ class TransferTest : public ::testing::Test {
   void submit(const std::vector<LoadJob>& jobs) { transfer_->submit(jobs); }
   std::map<std::uint64_t, Status> collect(std::size_t count) {
     std::vector<LoadEnd> ends;
-    while (ends.size() < count) transfer_->collect(ends, true);
+    while (ends.size() < count) transfer_->collect(LoadOwner::kExperts, ends, true);
     EXPECT_EQ(ends.size(), count);
     std::map<std::uint64_t, Status> by_tag;
     for (const LoadEnd& end : ends) EXPECT_TRUE(by_tag.emplace(end.tag, end.status).second);
@@ -230,7 +230,7 @@ TEST_F(TransferTest, EndsWithLoadsUnderWay) {
     start(make_thread_queue(2), {.chunk_bytes = kDirectPage});
     submit({job(0), job(1), job(2, true), job(3, true)});
     std::vector<LoadEnd> ends;
-    if (round % 2 == 0) transfer_->collect(ends, true);
+    if (round % 2 == 0) transfer_->collect(LoadOwner::kExperts, ends, true);
     EXPECT_EQ(ends.empty(), round % 2 == 1);
     transfer_.reset();
   }

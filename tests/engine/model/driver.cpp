@@ -31,7 +31,8 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
   model_ = must(load_transformer(model, *backend_.device, backend_.ops, *stream_,
                                  {.max_batched_tokens = options.max_batched_tokens,
                                   .weights = {quantization_named(options.quantization)},
-                                  .experts = experts(model)}));
+                                  .experts = experts(model),
+                                  .dense = options.dense}));
   cache_ = std::make_unique<KvCache>(
       must(KvCache::create(*backend_.device, model_->kv_layout(DType::kF32, options.block_size), options.blocks)));
 }

@@ -23,6 +23,7 @@ struct DriverOptions {
   void (*edit_ops)(OpTable&) = nullptr;       // to break an op on purpose
   const FileSystem* files = nullptr;          // where the model is; null: the disk
   std::optional<ExpertLoading> experts = {};  // none: all in memory, but in the flavour evict-at-release
+  std::optional<DenseLoading> dense = {};     // none: all in memory
 };
 
 class Driver {

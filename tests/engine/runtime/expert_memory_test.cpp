@@ -47,6 +47,39 @@ TEST(ExpertMemory, AutoTakesWhatIsLeft) {
   EXPECT_EQ(**choose_expert_memory("auto", facts), 2000 * kMiB - 450 * kMiB - kExpertMemoryReserve);
 }
 
+// 1500 MiB beside the other weights and the reserve, experts of 4000 MiB.
+TEST(ExpertMemory, AutoKeepsCacheForSequencesBesideEachOther) {
+  ExpertMemoryFacts facts = kFacts;
+  facts.kv_bytes = 0;
+  facts.available_bytes = facts.other_bytes + kExpertMemoryReserve + 1500 * kMiB;
+  const auto sequences = [&](std::uint64_t sequence, std::int32_t most, std::uint64_t cycle = 0) {
+    return cache_sequences(facts, {.sequence_bytes = sequence, .max_num_seqs = most, .cycle_bytes = cycle});
+  };
+  EXPECT_EQ(sequences(10 * kMiB, 32), 32) << "less than a quarter";
+  EXPECT_EQ(sequences(50 * kMiB, 32), 7) << "a quarter";
+  EXPECT_EQ(sequences(50 * kMiB, 4), 4);
+  EXPECT_EQ(sequences(500 * kMiB, 32), 1) << "one at least";
+  EXPECT_EQ(sequences(50 * kMiB, 32, 800 * kMiB), 6) << "1.5 cycles of experts come first";
+  EXPECT_EQ(sequences(50 * kMiB, 32, 2000 * kMiB), 1);
+  facts.available_bytes += 4000 * kMiB;  // all experts fit, and 1500 MiB beside them
+  EXPECT_EQ(sequences(50 * kMiB, 32), 30);
+  facts.available_bytes += 4000 * kMiB;
+  EXPECT_EQ(sequences(50 * kMiB, 32), 32);
+  facts.available_bytes = kMiB;
+  EXPECT_EQ(sequences(50 * kMiB, 32), 1);
+  facts.available_bytes = 0;
+  EXPECT_EQ(sequences(50 * kMiB, 32), 32) << "not known: what the cache would take by itself";
+}
+
+TEST(DenseMemoryWord, SharesAndSizes) {
+  EXPECT_FALSE((*choose_dense_memory("all", 1000)).has_value());
+  EXPECT_EQ(**choose_dense_memory("40%", 1000), 400u);
+  EXPECT_EQ(**choose_dense_memory("1MiB", 1000), kMiB);
+  for (const char* bad : {"auto", "", "0", "101%", "half"}) {
+    EXPECT_EQ(choose_dense_memory(bad, 1000).status().field(), "dense_memory") << bad;
+  }
+}
+
 // A cache of one sequence is larger than half of what auto leaves beside it: the half is for those who share nothing.
 TEST(ExpertMemory, AutoLeavesTheCacheItCounted) {
   constexpr std::uint64_t kBlock = kMiB;
