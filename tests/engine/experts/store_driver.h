@@ -21,8 +21,8 @@ class StoreDriver {
     if (made.ok()) store = std::move(made).value();
   }
 
-  void begin(std::int32_t layer, const std::vector<std::int32_t>& experts) {
-    use_ = {.step = steps_++, .layer = layer, .phase = UsePhase::kDecode, .experts = experts, .rows = {}};
+  void begin(std::int32_t layer, const std::vector<std::int32_t>& experts, UsePhase phase = UsePhase::kDecode) {
+    use_ = {.step = steps_++, .layer = layer, .phase = phase, .experts = experts, .rows = {}};
     use_.rows.assign(experts.size(), 1);
     store->begin(use_.use());
   }

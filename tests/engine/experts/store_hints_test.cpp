@@ -195,7 +195,7 @@ TEST_F(StoreHints, AFailedHintIsReadAgainWhenItIsNeeded) {
 }
 
 // A layer failed by an expert of one size while loads for it still hold all slots of the other size.
-TEST(StoreLeftovers, LoadsOfAFailedLayerAreWaitedFor) {
+TEST(StoreFailedLayers, LoadsThatGoOnAreWaitedFor) {
   made::Disk disk({.count = 16, .pages = {1}, .top_k = 2, .more = 1});
   auto held = std::make_shared<HeldReads>();
   const std::uint64_t budget = disk.table().bytes() * 3 / 8;
@@ -216,7 +216,10 @@ TEST(StoreLeftovers, LoadsOfAFailedLayerAreWaitedFor) {
 
 // What a failed layer left loading may fail too, of the same bad moment: the layer that waits for it next has not
 // failed.
-TEST(StoreLeftovers, ALoadThatFailedForAnotherLayerIsBegunAgain) {
+class StoreLeftovers : public ::testing::TestWithParam<UsePhase> {};
+INSTANTIATE_TEST_SUITE_P(Phases, StoreLeftovers, ::testing::Values(UsePhase::kDecode, UsePhase::kPrefill));
+
+TEST_P(StoreLeftovers, ALoadThatFailedForAnotherLayerIsBegunAgain) {
   made::Disk disk({.count = 16, .pages = {1}, .top_k = 2});
   auto held = std::make_shared<HeldReads>();
   StoreDriver driver(disk, {.budget_bytes = 8 * kDirectPage, .policy = "lru"}, std::make_unique<HeldQueue>(held, 2));
@@ -225,7 +228,7 @@ TEST(StoreLeftovers, ALoadThatFailedForAnotherLayerIsBegunAgain) {
   held->let(3);  // one expert twice, the other once
   EXPECT_EQ(driver.store->next().status().code(), Code::kUnavailable);
   EXPECT_EQ(driver.store->stats().transfer.failures, 1u);
-  driver.begin(0, {2, 4});
+  driver.begin(0, {2, 4}, GetParam());
   held->let(1);  // the other's second turn
   while (driver.store->stats().transfer.failures < 2) std::this_thread::yield();
   disk.faults.set(Fault::kNone, 1);
