@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/api/hint_bytes.h"
+#include "engine/api/policy_figures.h"
 #include "engine/api/types.h"
 
 namespace foregate {
@@ -56,6 +57,7 @@ struct ExpertFigures {
   std::uint64_t ahead_wasted = 0;    // that it did not use
   std::uint64_t guesses = 0;         // experts that the lookahead guessed for rows
   std::uint64_t guesses_right = 0;   // that the rows were routed to
+  PolicyFigures policy;              // which experts stay
   double stall_seconds = 0.0;        // steps waited with no expert ready
   double read_seconds = 0.0;         // reads were in flight
   std::uint64_t slots = 0;

@@ -14,8 +14,10 @@ struct Named {
 };
 
 constexpr std::array kPolicies = {Named{"lru", make_lru_policy}, Named{"lfu", make_lfu_policy},
-                                  Named{"score", make_score_policy}, Named{"belady", make_belady_policy}};
-constexpr std::array kNames = {kPolicies[0].name, kPolicies[1].name, kPolicies[2].name, kPolicies[3].name};
+                                  Named{"score", make_score_policy}, Named{"auto", make_auto_policy},
+                                  Named{"belady", make_belady_policy}};
+constexpr std::array kNames = {kPolicies[0].name, kPolicies[1].name, kPolicies[2].name, kPolicies[3].name,
+                               kPolicies[4].name};
 
 Status check_options(std::string_view name, const EvictionOptions& options) {
   for (const std::int32_t experts : options.experts) {
@@ -24,6 +26,9 @@ Status check_options(std::string_view name, const EvictionOptions& options) {
   if (options.top_k < 1) return invalid_argument("must be at least 1", "top_k");
   if (!std::isfinite(options.half_life_tokens) || options.half_life_tokens < 1) {
     return invalid_argument("must be at least 1", "half_life_tokens");
+  }
+  if (!options.expert_bytes.empty() && options.expert_bytes.size() != options.experts.size()) {
+    return invalid_argument("must be of every layer", "expert_bytes");
   }
   if (name == "belady" && options.future == nullptr) {
     return invalid_argument("belady is for replays only: it needs the future", "policy");
@@ -45,7 +50,7 @@ Result<std::unique_ptr<EvictionPolicy>> make_eviction_policy(std::string_view na
     RETURN_IF_ERROR(check_options(name, options));
     return policy.make(options);
   }
-  return invalid_argument("there is no policy \"" + std::string(name) + "\" (lru, lfu, score, belady)", "policy");
+  return invalid_argument("there is no policy \"" + std::string(name) + "\" (auto, lru, lfu, score, belady)", "policy");
 }
 
 std::span<const std::string_view> eviction_policy_names() {

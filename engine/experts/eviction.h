@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/api/policy_figures.h"
 #include "engine/base/status.h"
 #include "engine/experts/expert_key.h"
 #include "engine/experts/use_counters.h"
@@ -40,8 +41,11 @@ class EvictionPolicy {
   virtual void used(const LayerUse& use) = 0;
   // Higher: keep. Asked for resident experts at the time of the last used().
   virtual double keep_value(ExpertKey key) const = 0;
+  // The chance that a token uses it, where the policy has one; what a load ahead is weighed against.
+  virtual double reuse_chance(ExpertKey key) const { return keep_value(key); }
   // What a later run may start from (EvictionOptions::counters); empty where the policy has nothing to keep.
   virtual UseCounters counters() const { return {}; }
+  virtual PolicyFigures figures() const { return {.now = name()}; }
 };
 
 class FutureUses;
@@ -51,12 +55,15 @@ struct EvictionOptions {
   std::int32_t top_k = 1;                 // experts per row
   double half_life_tokens = 64;           // score: tokens of a layer after which a use counts half
   const UseCounters* counters = nullptr;  // score: where to start; null: knows nothing. Read during the call only
-  const FutureUses* future = nullptr;     // belady: what will be used; must outlive the policy
+  std::size_t slots = 0;                  // auto: of the tier; 0: room for all
+  std::vector<std::uint64_t> expert_bytes = {};  // auto: of each layer; empty: all alike
+  const FutureUses* future = nullptr;            // belady: what will be used; must outlive the policy
 };
 
 // lru      the least recently used goes; prompt rows count like others
 // lfu      the least often used goes; nothing is ever forgotten
 // score    the one whose next use is expected last goes (score_policy.cpp)
+// auto     that of the three above which would miss the fewest bytes, as a sample of layers shows (auto_policy.cpp)
 // belady   the one whose next use is last goes: the bound of every policy, for a replay that knows the future
 // kInvalidArgument for another name, for options out of range, for counters of another shape and a missing future.
 Result<std::unique_ptr<EvictionPolicy>> make_eviction_policy(std::string_view name, const EvictionOptions& options);

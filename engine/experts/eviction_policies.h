@@ -10,6 +10,7 @@ namespace foregate {
 std::unique_ptr<EvictionPolicy> make_lru_policy(const EvictionOptions& options);
 std::unique_ptr<EvictionPolicy> make_lfu_policy(const EvictionOptions& options);
 std::unique_ptr<EvictionPolicy> make_score_policy(const EvictionOptions& options);
+std::unique_ptr<EvictionPolicy> make_auto_policy(const EvictionOptions& options);
 std::unique_ptr<EvictionPolicy> make_belady_policy(const EvictionOptions& options);
 
 }  // namespace foregate

@@ -10,6 +10,15 @@
 #include "kernels/api/check.h"
 
 namespace foregate {
+namespace {
+
+Result<std::vector<SlotGroup>> slot_groups(const ExpertTable& table, std::uint64_t budget_bytes) {
+  ExpertSizes sizes;
+  for (const ExpertExtent& extent : table.extents) ++sizes[extent.bytes];
+  return plan_slots(sizes, table.top_k, budget_bytes);
+}
+
+}  // namespace
 
 Lease& Lease::operator=(Lease&& other) noexcept {
   std::swap(store_, other.store_);
@@ -48,10 +57,13 @@ ExpertStore::~ExpertStore() {
 Result<std::unique_ptr<ExpertStore>> ExpertStore::create(ExpertTable table, const StoreOptions& options, Device& device,
                                                          std::unique_ptr<ReadQueue> queue) {
   std::unique_ptr<ExpertStore> store(new ExpertStore(std::move(table), options));
+  ASSIGN_OR_RETURN(const auto groups, slot_groups(store->table_, options.budget_bytes));
   EvictionOptions policy;
+  for (const SlotGroup& group : groups) policy.slots += group.slots;
   policy.experts = store->table_.experts;
   policy.top_k = store->table_.top_k;
   policy.counters = &store->options_.counters;
+  policy.expert_bytes = store->table_.bytes_of_layers();
   ASSIGN_OR_RETURN(store->policy_, make_eviction_policy(options.policy, policy));
   RETURN_IF_ERROR(store->make_pools(device));
   TransferOptions transfer = options.transfer;
@@ -62,9 +74,7 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(ExpertTable table, cons
 
 // One pool for each size of experts.
 Status ExpertStore::make_pools(Device& device) {
-  ExpertSizes sizes;
-  for (const ExpertExtent& extent : table_.extents) ++sizes[extent.bytes];
-  ASSIGN_OR_RETURN(const auto groups, plan_slots(sizes, table_.top_k, options_.budget_bytes));
+  ASSIGN_OR_RETURN(const auto groups, slot_groups(table_, options_.budget_bytes));
   std::map<std::uint64_t, std::size_t> pool_of;
   for (const SlotGroup& group : groups) {
     Memory memory = device.allocate(group.slots * group.bytes + kDirectPage);
@@ -175,7 +185,7 @@ double ExpertStore::victim_value(ExpertKey key) {
   SlotPool& pool = pools_[places_[numbers_.at(key)].pool];
   if (pool.has_empty()) return 0.0;
   const std::optional<std::size_t> victim = pool.least_valuable(*policy_);
-  return victim ? policy_->keep_value(pool.slot(*victim).key) : 1.0;
+  return victim ? policy_->reuse_chance(pool.slot(*victim).key) : 1.0;
 }
 
 void ExpertStore::start_pending() {

@@ -36,7 +36,7 @@ inline constexpr bool kEvictAtRelease = false;
 
 struct StoreOptions {
   std::uint64_t budget_bytes = 0;  // of slots
-  std::string policy = "score";    // as make_eviction_policy() takes it
+  std::string policy = "auto";     // as make_eviction_policy() takes it
   TransferOptions transfer = {};
   bool read_prompts_ahead = true;                     // while a layer of a prompt runs, experts of the next one
   bool evict_at_release = false;                      // nothing stays, and is spoiled: finds every use after release
@@ -132,7 +132,7 @@ class ExpertStore {
   bool found(ExpertKey key) const;
   bool reads_prompts_ahead() const { return options_.read_prompts_ahead; }
   bool held(ExpertKey key) const { return places_[numbers_.at(key)].slot >= 0; }  // resident or on its way
-  // keep_value() of what a load of `key` would evict; 0 when a slot is empty, 1 when none may be evicted.
+  // reuse_chance() of what a load of `key` would evict; 0 when a slot is empty, 1 when none may be evicted.
   double victim_value(ExpertKey key);
   LinkTimes link_times() const;  // of late; StoreOptions::expected before the first loads
 

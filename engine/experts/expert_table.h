@@ -2,6 +2,7 @@
 // checksum. Made by the loader, const afterwards; any thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -44,6 +45,16 @@ struct ExpertTable {
   std::function<Status(ExpertKey, std::byte*)> fill = {};
   std::int32_t top_k = 1;
   std::uint64_t weights_id = 0;  // PackedIndex::weights_id()
+  // Of the largest expert of each layer.
+  std::vector<std::uint64_t> bytes_of_layers() const {
+    std::vector<std::uint64_t> bytes;
+    auto extent = extents.begin();
+    for (const std::int32_t count : experts) {
+      bytes.push_back(0);
+      for (std::int32_t i = 0; i < count; ++i, ++extent) bytes.back() = std::max(bytes.back(), extent->bytes);
+    }
+    return bytes;
+  }
   std::uint64_t bytes() const {
     std::uint64_t sum = 0;
     for (const ExpertExtent& extent : extents) sum += extent.bytes;

@@ -49,13 +49,15 @@ Result<Replay> Replay::create(const TraceInfo& info, const ReplayOptions& option
   policy.top_k = info.top_k;
   policy.future = options.future;
   if (options.start != ReplayStart::kCold) policy.counters = &info.counters;
-  ASSIGN_OR_RETURN(replay.policy_, make_eviction_policy(options.policy, policy));
+  policy.expert_bytes = info.expert_bytes;
   ASSIGN_OR_RETURN(const auto groups, plan_slots(sizes, info.top_k, options.budget_bytes));
   for (const SlotGroup& group : groups) {
     replay.pools_.push_back({.bytes = group.bytes, .slots = group.slots, .held = {}});
     replay.figures_.slots += group.slots;
     replay.figures_.slot_bytes += group.slots * group.bytes;
   }
+  policy.slots = replay.figures_.slots;
+  ASSIGN_OR_RETURN(replay.policy_, make_eviction_policy(options.policy, policy));
   for (const std::uint64_t bytes : info.expert_bytes) {
     const auto has = [bytes](const Pool& pool) { return pool.bytes == bytes; };
     const auto pool = std::find_if(replay.pools_.begin(), replay.pools_.end(), has);

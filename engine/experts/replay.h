@@ -29,7 +29,7 @@ namespace foregate {
 enum class ReplayStart : std::uint8_t { kTrace, kCold, kWarm };
 
 struct ReplayOptions {
-  std::string policy = "score";    // as make_eviction_policy() takes it
+  std::string policy = "auto";     // as make_eviction_policy() takes it
   std::uint64_t budget_bytes = 0;  // of slots
   ReplayStart start = ReplayStart::kTrace;
   const FutureUses* future = nullptr;  // belady: of the same trace, by add_uses(); must outlive the replay

@@ -39,8 +39,8 @@ struct BootOptions {
   std::string quantization = "none";          // none, or a word of quantization_named()
   bool verify_weights = true;                 // compare the checksums of a packed model while it is read
   std::string expert_memory = "all";          // memory for experts: as parse_expert_memory() takes it
-  std::string expert_policy = "score";        // which of them stay: a name of make_eviction_policy()
   std::string dense_memory = "all";           // memory for dense weights of layers: as choose_dense_memory() takes it
+  std::string expert_policy = "auto";         // which of them stay: a name of make_eviction_policy()
   bool expert_warm = true;                    // fill their memory at boot, by the counters that the last run left
   std::string lookahead = "auto";             // off, shadow, auto, always: loads of experts ahead of their layer
   std::int32_t lookahead_distance = 1;        // layers ahead, 1 to 3

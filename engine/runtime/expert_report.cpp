@@ -8,6 +8,7 @@ namespace foregate {
 namespace {
 
 constexpr TimeNs kLineEveryNs = 10'000'000'000;
+constexpr double kLeastLook = 1000;  // uses that a hit ratio is taken over
 
 double real(std::uint64_t value) {
   return static_cast<double>(value);
@@ -49,6 +50,16 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   ahead_useful_.counter = &m.counter("moe_prompt_reads_ahead_useful", "Of them: used by the layer.", labels);
   ahead_late_.counter = &m.counter("moe_prompt_reads_ahead_late", "Of the used: on their way then.", labels);
   ahead_wasted_.counter = &m.counter("moe_prompt_reads_ahead_wasted", "Of them: not used by it.", labels);
+  shadow_uses_.counter =
+      &m.counter("moe_expert_shadow_uses", "Experts needed by the layers on which policies are compared.", labels);
+  policy_switches_.counter = &m.counter("moe_expert_policy_switches", "Changes of the policy that decides.", labels);
+  for (std::size_t i = 0; i < policies_.size(); ++i) {
+    const Labels of = {{"model_name", model_name}, {"policy", std::string(kShadowPolicies[i])}};
+    policies_[i].hits.counter =
+        &m.counter("moe_expert_shadow_hits", "Of them: in memory, had this policy decided.", of);
+    policies_[i].ratio = &m.gauge("moe_expert_shadow_hit_ratio", "The same as a share, since the last look.", of);
+    policies_[i].decides = &m.gauge("moe_expert_policy", "1 for the policy that decides which experts stay.", of);
+  }
   guesses_.counter = &m.counter("moe_lookahead_guesses", "Experts guessed for rows by the routers ahead.", labels);
   guesses_right_.counter = &m.counter("moe_lookahead_guesses_right", "Of them: the row was routed there.", labels);
   slots_ = &m.gauge("moe_expert_slots", "Experts that memory can hold.", labels);
@@ -93,6 +104,7 @@ void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   hints_.follow(real(now.hints));
   hints_useful_.follow(real(now.hints_useful));
   hints_wasted_.follow(real(now.hints_wasted));
+  policy_figures(now.policy);
   hint_bytes_.follow(now.hint_bytes);
   certain_bytes_.follow(now.certain_bytes);
   certain_.follow(real(now.certain));
@@ -134,6 +146,25 @@ void ExpertReport::log_line(const ExpertFigures& now, TimeNs time) {
   log_hints(now);
   last_ = now;
   last_line_ = time;
+}
+
+void ExpertReport::policy_figures(const PolicyFigures& now) {
+  const double uses = real(now.shadow_uses) - shadow_uses_.seen;
+  const bool look = uses >= kLeastLook;
+  for (std::size_t i = 0; i < policies_.size(); ++i) {
+    PolicySeries& of = policies_[i];
+    of.decides->set(now.now == kShadowPolicies[i] ? 1 : 0);
+    if (!look) continue;
+    of.ratio->set((real(now.shadow_hits[i]) - of.hits.seen) / uses);
+    of.hits.follow(real(now.shadow_hits[i]));
+  }
+  if (look) shadow_uses_.follow(real(now.shadow_uses));
+  policy_switches_.follow(real(now.switches));
+  if (!policy_now_.empty() && policy_now_ != now.now) {
+    log_info("experts: policy " + std::string(now.now) +
+             " decides from now on, it would have missed fewer bytes than " + std::string(policy_now_));
+  }
+  policy_now_ = now.now;
 }
 
 void ExpertReport::log_hints(const ExpertFigures& now) {

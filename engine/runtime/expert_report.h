@@ -2,9 +2,11 @@
 // in which experts were loaded. Engine thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "engine/api/engine.h"
 #include "engine/base/clock.h"
@@ -31,6 +33,7 @@ class ExpertReport {
   static HintSeries hint_series(Metrics& metrics, const std::string& model_name, const char* kind);
   void log_line(const ExpertFigures& now, TimeNs time);
   void log_hints(const ExpertFigures& now);
+  void policy_figures(const PolicyFigures& now);
 
   std::unique_ptr<Metrics> own_;
   Series hits_, misses_, late_, evictions_, loaded_bytes_, retries_, failures_, stall_;
@@ -38,6 +41,14 @@ class ExpertReport {
   Series ahead_, ahead_useful_, ahead_late_, ahead_wasted_;
   Series hints_, hints_useful_, hints_wasted_, guesses_, guesses_right_;
   HintSeries hint_bytes_, certain_bytes_;
+  struct PolicySeries {
+    Series hits;
+    Gauge* ratio = nullptr;
+    Gauge* decides = nullptr;
+  };
+  Series shadow_uses_, policy_switches_;
+  std::array<PolicySeries, kShadowPolicies.size()> policies_;  // as kShadowPolicies has them
+  std::string_view policy_now_;
   Gauge* slots_;
   Gauge* used_;
   Gauge* bandwidth_;

@@ -73,7 +73,7 @@ TEST(BenchOptions, ExpertsMayStayOnDisk) {
   BenchOptions options;
   EXPECT_EQ(parse({"x"}, options), -1);
   EXPECT_EQ(options.expert_memory, "all");
-  EXPECT_EQ(options.expert_policy, "score");
+  EXPECT_EQ(options.expert_policy, "auto");
   EXPECT_EQ(parse({"x", "--expert-memory", "2GiB", "--expert-policy", "lru", "--lookahead", "off"}, options), -1);
   EXPECT_EQ(options.lookahead, "off");
   EXPECT_EQ(options.expert_memory, "2GiB");

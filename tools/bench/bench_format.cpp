@@ -83,6 +83,8 @@ Json expert_figures(const BenchModelFacts& model, const BenchLine& line) {
   const HintBytes hints = experts.hint_bytes + experts.certain_bytes;
   return {{"expert_memory", model.expert_memory},
           {"expert_policy", model.expert_policy},
+          {"expert_policy_now", experts.policy.now},
+          {"expert_policy_switches", experts.policy.switches},
           {"expert_lookahead", model.lookahead},
           {"expert_hints", experts.hints},
           {"expert_hints_useful", experts.hints_useful},

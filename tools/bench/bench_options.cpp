@@ -28,7 +28,7 @@ void add_model_options(CLI::App& app, BenchOptions& options) {
                                 "(50%) or a size (2GiB)")
                      ->excludes(shape);
   app.add_option("--expert-policy", options.expert_policy, "which experts stay in memory")
-      ->check(CLI::IsMember({"score", "lru", "lfu"}))
+      ->check(CLI::IsMember({"auto", "score", "lru", "lfu"}))
       ->needs(memory);
   app.add_option("--lookahead", options.lookahead, "whether experts are loaded ahead of their layer")
       ->check(CLI::IsMember({"off", "shadow", "auto", "always"}))

@@ -15,12 +15,12 @@ struct BenchOptions : ShapeChoice {  // its seed is that of the tokens too
   std::string model;                 // this or shape
   std::string quantization = "none";
   std::string isa = "auto";
-  std::string expert_memory = "all";    // as choose_expert_memory() takes it
-  std::string expert_policy = "score";  // as make_eviction_policy() takes it
-  std::string lookahead = "auto";       // as BootOptions has it
-  std::string dense_memory = "all";     // as choose_dense_memory() takes it
-  bool prompt_read_ahead = true;        // as BootOptions has it
-  bool expert_warm = false;             // begin with what earlier runs used most, and remember this one
+  std::string dense_memory = "all";    // as choose_dense_memory() takes it
+  bool prompt_read_ahead = true;       // as BootOptions has it
+  std::string expert_memory = "all";   // as choose_expert_memory() takes it
+  std::string expert_policy = "auto";  // as make_eviction_policy() takes it
+  std::string lookahead = "auto";      // as BootOptions has it
+  bool expert_warm = false;            // begin with what earlier runs used most, and remember this one
   std::vector<std::int32_t> prompts = {512};
   std::vector<std::int32_t> generated = {128};
   std::vector<std::int32_t> batches = {1};

@@ -52,6 +52,11 @@ ExpertFigures figures_between(const ExpertFigures& earlier, const ExpertFigures&
   between.hints -= earlier.hints;
   between.hints_useful -= earlier.hints_useful;
   between.hints_wasted -= earlier.hints_wasted;
+  between.policy.switches -= earlier.policy.switches;
+  between.policy.shadow_uses -= earlier.policy.shadow_uses;
+  for (std::size_t i = 0; i < kShadowPolicies.size(); ++i) {
+    between.policy.shadow_hits[i] -= earlier.policy.shadow_hits[i];
+  }
   between.hint_bytes = later.hint_bytes - earlier.hint_bytes;
   between.certain_bytes = later.certain_bytes - earlier.certain_bytes;
   between.certain -= earlier.certain;

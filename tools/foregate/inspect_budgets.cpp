@@ -38,7 +38,7 @@ Status take_replayed(const ModelSummary& summary, const std::string& path, std::
   for (const BudgetLine& line : lines) {
     ASSIGN_OR_RETURN(const std::uint64_t budget,
                      budget_named(std::to_string(line.percent) + "%", sizes_of(trace.info)));
-    ASSIGN_OR_RETURN(Replay replay, Replay::create(trace.info, {.policy = "score", .budget_bytes = budget}));
+    ASSIGN_OR_RETURN(Replay replay, Replay::create(trace.info, {.policy = "auto", .budget_bytes = budget}));
     replays.push_back(std::move(replay));
   }
   RETURN_IF_ERROR(each_step(trace, [&replays](const TraceStep& step) {
@@ -65,7 +65,7 @@ Result<BudgetTable> plan_budgets(const ModelSummary& summary, const std::string&
   table.hits_by = "every expert as likely as another, so the share in memory";
   if (!trace.empty()) {
     RETURN_IF_ERROR(take_replayed(summary, trace, table.lines));
-    table.hits_by = "a replay of " + trace + " with policy score";
+    table.hits_by = "a replay of " + trace + " with policy auto";
   }
   const auto costs = costs_beside(dir, summary.packed->weights_id);
   if (!costs.ok()) {

@@ -29,7 +29,7 @@ struct BudgetTable {
   std::string why_no_costs;  // when there are none
 };
 
-// `kv_bytes` of the memory plan; `trace`: a file whose replay gives the hit rates (policy score, begun as the trace
+// `kv_bytes` of the memory plan; `trace`: a file whose replay gives the hit rates (policy auto, begun as the trace
 // did), empty: every expert is as likely as another. Fails as reading the trace does, and kInvalidArgument for one of
 // another model.
 Result<BudgetTable> plan_budgets(const ModelSummary& summary, const std::string& dir, std::int64_t kv_bytes,

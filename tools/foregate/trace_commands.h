@@ -25,7 +25,7 @@ struct RecordOptions {
   std::int32_t parallel = 1;
   std::int32_t chunk = 512;
   std::string expert_memory = "all";
-  std::string expert_policy = "score";
+  std::string expert_policy = "auto";
   bool cold = false;
   std::string lookahead = "off";
   std::string quantization = "none";

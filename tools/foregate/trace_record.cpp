@@ -121,8 +121,8 @@ void add_record_options(CLI::App& app, RecordOptions& options) {
   app.add_option("-b,--max-num-batched-tokens", options.chunk, "tokens in one step")->check(CLI::Range(1, 1 << 20));
   app.add_option("--expert-memory", options.expert_memory,
                  "as serve has it: all, auto, a share (40%) or a size (4GiB)");
-  app.add_option("--expert-policy", options.expert_policy, "score, lru or lfu")
-      ->check(CLI::IsMember({"score", "lru", "lfu"}));
+  app.add_option("--expert-policy", options.expert_policy, "auto, score, lru or lfu")
+      ->check(CLI::IsMember({"auto", "score", "lru", "lfu"}));
   app.add_flag("--no-expert-warm", options.cold, "begin with no expert in memory");
   app.add_option("--lookahead", options.lookahead, "off, shadow, auto or always; what it loads a replay cannot count")
       ->check(CLI::IsMember({"off", "shadow", "auto", "always"}));

@@ -91,9 +91,9 @@ void print_json(const TraceInfo& info, const std::vector<Line>& lines, const std
 
 void add_replay_options(CLI::App& app, ReplayArguments& arguments) {
   app.add_option("trace", arguments.trace, "file that `record` or `serve --trace-routes` wrote")->required();
-  app.add_option("--policy", arguments.policies, "lru, lfu, score, belady (the bound, which knows the future)")
+  app.add_option("--policy", arguments.policies, "auto, lru, lfu, score, belady (the bound, which knows the future)")
       ->delimiter(',')
-      ->check(CLI::IsMember({"lru", "lfu", "score", "belady"}));
+      ->check(CLI::IsMember({"auto", "lru", "lfu", "score", "belady"}));
   app.add_option("--budget", arguments.budgets, "memory for experts: shares (50%), sizes (4GiB) or slots (64slots)")
       ->delimiter(',');
   app.add_option("--start", arguments.start, "what is in memory at first: trace (as it was), cold or warm")

@@ -33,6 +33,7 @@ double hit_rate(std::string_view name, const MadeRouting& routing, std::size_t s
   for (const MadeUse& use : uses) future.add(LayerId{use.layer}, use.experts);
   EvictionOptions options = options_of(routing);
   options.future = &future;
+  options.slots = slots;
   const auto policy = policy_of(name, options);
   SlowTier tier{*policy, slots};
   for (std::size_t i = 0; i < uses.size(); ++i) {
@@ -211,9 +212,11 @@ TEST(Eviction, TheScoreLivesThroughAMillionTokens) {
 
 TEST(Eviction, EqualCallsGiveEqualAnswers) {
   const MadeRouting routing{.tokens = 60, .skew = 1, .sticky = 0.3};
-  for (const std::string_view name : {"lru", "lfu", "score"}) {
-    const auto one = policy_of(name, options_of(routing));
-    const auto two = policy_of(name, options_of(routing));
+  for (const std::string_view name : {"lru", "lfu", "score", "auto"}) {
+    EvictionOptions options = options_of(routing);
+    options.slots = 64;
+    const auto one = policy_of(name, options);
+    const auto two = policy_of(name, options);
     for (const MadeUse& use : made_uses(routing)) {
       one->used(use.use());
       two->used(use.use());
@@ -251,6 +254,7 @@ TEST(Eviction, RefusesWhatItCannotDo) {
   EXPECT_EQ(code("belady", {.experts = {4}}), Code::kInvalidArgument);
   EXPECT_EQ(code("score", {.experts = {-1}}), Code::kInvalidArgument);
   EXPECT_EQ(code("score", {.experts = {4}, .top_k = 0}), Code::kInvalidArgument);
+  EXPECT_EQ(code("auto", {.experts = {4}, .expert_bytes = {1, 2}}), Code::kInvalidArgument);
   EXPECT_EQ(code("score", {.experts = {4}, .half_life_tokens = NAN}), Code::kInvalidArgument);
   const UseCounters other{.rates = {{0, 0, 0}}};
   EXPECT_EQ(code("score", {.experts = {4}, .counters = &other}), Code::kInvalidArgument);

@@ -61,7 +61,7 @@ ReplayFigures replay_slots(const TraceInfo& info, const std::vector<TraceStep>& 
 TEST(Replay, CountsWhatTheStoreCounts) {
   made::Disk disk({.count = 16, .pages = {1, 0, 1, 1}, .top_k = 3});
   const TraceInfo info = info_of(disk.table().experts, 3);
-  for (const char* policy : {"lru", "lfu", "score"}) {
+  for (const char* policy : {"lru", "lfu", "score", "auto"}) {
     for (const std::uint64_t slots : {4, 7, 12, 20, 48}) {
       SCOPED_TRACE(std::string(policy) + " " + std::to_string(slots));
       auto uses = made_uses({.layers = 3, .experts = 16, .top_k = 3, .tokens = 80, .skew = 0.8, .sticky = 0.3});
@@ -85,7 +85,7 @@ TEST(Replay, CountsWhatTheStoreCounts) {
 TEST(Replay, CountsPromptsAsTheStoreDoes) {
   made::Disk disk({.count = 24, .pages = {1, 1, 1}, .top_k = 3});
   const TraceInfo info = info_of(disk.table().experts, 3);
-  for (const char* policy : {"lru", "lfu", "score"}) {
+  for (const char* policy : {"lru", "lfu", "score", "auto"}) {
     for (const std::uint64_t slots : {4, 7, 12, 24, 40}) {
       SCOPED_TRACE(std::string(policy) + " " + std::to_string(slots));
       auto uses = made_uses({.layers = 3, .experts = 24, .top_k = 3, .tokens = 120, .skew = 0.6, .sticky = 0.3});
@@ -170,7 +170,7 @@ TEST(Replay, BeladyIsTheBound) {
       const TraceInfo info = info_of(std::vector<std::int32_t>(6, 24), 3);
       for (const std::uint64_t slots : {4, 10, 18, 30, 72, 144}) {
         const ReplayFigures bound = replay_slots(info, steps, "belady", slots);
-        for (const char* policy : {"lru", "lfu", "score"}) {
+        for (const char* policy : {"lru", "lfu", "score", "auto"}) {
           const ReplayFigures other = replay_slots(info, steps, policy, slots);
           EXPECT_LE(other.hits, bound.hits) << policy << " " << slots << " " << skew << " " << sticky;
           EXPECT_EQ(other.hits + other.misses, bound.hits + bound.misses);

@@ -129,7 +129,7 @@ TEST(RouteTrace, AReplayCountsWhatTheStoreCounted) {
     const MemoryFiles disk = packed(one.dir, pack_options("none"));
     Driver whole("m", {.isa = "auto", .files = &disk});
     const Rows expected = run(whole, one.prompt);
-    for (const char* policy : {"lru", "lfu", "score"}) {
+    for (const char* policy : {"lru", "lfu", "score", "auto"}) {
       for (const double share : one.shares) {
         for (const bool warm : {false, true}) {
           SCOPED_TRACE(one.dir + " " + policy + " " + std::to_string(share) + (warm ? " warm" : " cold"));
