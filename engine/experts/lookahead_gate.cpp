@@ -70,6 +70,17 @@ void LookaheadGate::observe(LayerId id, std::span<const std::int32_t> guessed, s
   }
 }
 
+std::uint64_t LookaheadGate::count_right(std::span<const std::int32_t> guessed, std::span<const std::int32_t> routed,
+                                         std::int32_t top_k) {
+  std::uint64_t right = 0;
+  for (std::size_t i = 0; i < guessed.size(); ++i) {
+    const std::size_t row = i / static_cast<std::size_t>(top_k) * static_cast<std::size_t>(top_k);
+    const auto wanted = routed.subspan(row, static_cast<std::size_t>(top_k));
+    right += std::find(wanted.begin(), wanted.end(), guessed[i]) != wanted.end();
+  }
+  return right;
+}
+
 std::optional<double> LookaheadGate::gain(double probability, const LinkTimes& times, double victim_value) {
   const double saved = std::min(times.load, times.idle);
   const double delay = std::max(0.0, times.load - times.idle);

@@ -47,6 +47,9 @@ class LookaheadGate {
   void guess(LayerId layer, std::span<const std::int32_t> ids, std::vector<Guess>& out) const;
   // What the rows were routed to in the end: learns from the guesses of the same rows.
   void observe(LayerId layer, std::span<const std::int32_t> guessed, std::span<const std::int32_t> routed);
+  // Guesses of [rows, top_k] that the same rows were routed to.
+  static std::uint64_t count_right(std::span<const std::int32_t> guessed, std::span<const std::int32_t> routed,
+                                   std::int32_t top_k);
   // Whether to load a guess: its gain, by the times and the value of what it would evict (the chance that that one is
   // used before), must be positive; the gain in seconds, or nothing.
   static std::optional<double> gain(double probability, const LinkTimes& times, double victim_value);

@@ -6,6 +6,7 @@ namespace foregate {
 namespace {
 
 constexpr std::int64_t kMostRows = 16;  // of a step; more rows wake nearly all experts anyway
+constexpr double kShiftRows = 256;      // rows that the past of a shift counts as
 
 std::vector<std::int32_t> expert_counts(const ModelConfig& config) {
   std::vector<std::int32_t> counts;
@@ -24,7 +25,8 @@ Lookahead::Lookahead(const ModelConfig& config, const LookaheadOptions& options)
     : options_(options),
       gate_(expert_counts(config), config.router.top_k),
       ahead_(config.layers.size(), -1),
-      pending_(config.layers.size()) {
+      pending_(config.layers.size()),
+      shifts_(config.layers.size()) {
   std::vector<std::int32_t> sparse;
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     if (config.layers[i].sparse) sparse.push_back(static_cast<std::int32_t>(i));
@@ -43,7 +45,8 @@ Result<std::unique_ptr<Lookahead>> Lookahead::create(const ModelConfig& config, 
   }
   std::unique_ptr<Lookahead> lookahead(new Lookahead(config, options));
   const std::int64_t sizes[] = {kMostRows * config.hidden_size, kMostRows * config.router.experts,
-                                kMostRows * config.router.top_k, kMostRows * config.router.top_k};
+                                kMostRows * config.router.top_k, kMostRows * config.router.top_k,
+                                kMostRows * config.hidden_size};
   std::int64_t floats = 0;
   for (const std::int64_t size : sizes) floats += (size + 15) / 16 * 16;
   lookahead->memory_ = device.allocate(static_cast<std::size_t>(floats) * sizeof(float));
@@ -54,14 +57,20 @@ Result<std::unique_ptr<Lookahead>> Lookahead::create(const ModelConfig& config, 
   lookahead->logits_ = take(sizes[1]);
   lookahead->weights_ = take(sizes[2]);
   lookahead->ids_ = reinterpret_cast<std::int32_t*>(take(sizes[3]));
+  lookahead->moved_ = take(sizes[4]);
   return lookahead;
 }
 
-std::span<const std::int32_t> Lookahead::run_router(const Step& step, const LayerWeights& target) {
+std::span<const std::int32_t> Lookahead::run_router(const Step& step, const LayerWeights& target,
+                                                    std::span<const float> shift) {
   const std::int64_t hidden = step.config.hidden_size;
   const View2<float> normed{normed_, step.rows, hidden, hidden};
+  const View2<float> moved{shift.empty() ? nullptr : moved_, step.rows, hidden, hidden};
+  for (std::int64_t row = 0; row < step.rows && !shift.empty(); ++row) {
+    std::copy(shift.begin(), shift.end(), moved_ + row * hidden);
+  }
   step.ops.rms_norm(step.stream, RmsNormArgs{.x = step.read(step.scratch.hidden, hidden),
-                                             .residual = {},
+                                             .residual = moved,
                                              .weight = target.ffn_norm,
                                              .eps = step.config.rms_norm_eps,
                                              .out = normed});
@@ -72,9 +81,27 @@ std::span<const std::int32_t> Lookahead::run_router(const Step& step, const Laye
 
 void Lookahead::compare(const Step& step, LayerId id) {
   const Pending& pending = pending_[static_cast<std::size_t>(id.value)];
-  const auto assignments = static_cast<std::size_t>(step.rows * step.config.router.top_k);
+  const std::int32_t top_k = step.config.router.top_k;
+  const auto assignments = static_cast<std::size_t>(step.rows * top_k);
   if (pending.step != step.number || pending.ids.size() != assignments) return;
-  gate_.observe(id, pending.ids, {step.scratch.route.ids, assignments});
+  const std::span<const std::int32_t> routed{step.scratch.route.ids, assignments};
+  gate_.observe(id, pending.ids, routed);
+  if (pending.plain.size() == assignments) right_plain_ += LookaheadGate::count_right(pending.plain, routed, top_k);
+  if (options_.correction && options_.distance > 0) learn_shift(step, id);
+}
+
+void Lookahead::learn_shift(const Step& step, LayerId id) {
+  const Pending& pending = pending_[static_cast<std::size_t>(id.value)];
+  Shift& shift = shifts_[static_cast<std::size_t>(id.value)];
+  const auto hidden = static_cast<std::size_t>(step.config.hidden_size);
+  shift.mean.resize(hidden);
+  for (std::int64_t row = 0; row < step.rows; ++row) {
+    shift.rows = std::min(shift.rows + 1, kShiftRows);
+    const float part = static_cast<float>(1 / shift.rows);
+    const float* to = step.scratch.hidden + static_cast<std::size_t>(row) * hidden;
+    const float* from = pending.from.data() + static_cast<std::size_t>(row) * hidden;
+    for (std::size_t i = 0; i < hidden; ++i) shift.mean[i] += part * (to[i] - from[i] - shift.mean[i]);
+  }
 }
 
 void Lookahead::issue(LayerId target, std::span<const std::int32_t> ids, ExpertStore& store) {
@@ -105,12 +132,20 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
   if (options_.distance > 0) compare(step, id);
   const std::int32_t target = ahead_[static_cast<std::size_t>(id.value)];
   if (target < 0) return;
-  const auto ids = run_router(step, layers[static_cast<std::size_t>(target)]);
+  const LayerWeights& there = layers[static_cast<std::size_t>(target)];
   Pending& pending = pending_[static_cast<std::size_t>(target)];
+  const bool correct = options_.correction && options_.distance > 0;
   pending.step = step.number;
+  if (correct && options_.mode == LookaheadMode::kShadow) {
+    const auto plain = run_router(step, there);
+    pending.plain.assign(plain.begin(), plain.end());
+  }
+  const auto ids =
+      run_router(step, there, correct ? shifts_[static_cast<std::size_t>(target)].mean : std::span<const float>());
   pending.ids.assign(ids.begin(), ids.end());
   if (options_.distance == 0) return compare(step, id);
-  issue(LayerId{target}, ids, store);
+  if (correct) pending.from.assign(step.scratch.hidden, step.scratch.hidden + step.rows * step.config.hidden_size);
+  issue(LayerId{target}, pending.ids, store);
 }
 
 void Lookahead::announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store) {
@@ -128,6 +163,7 @@ LookaheadStats Lookahead::stats() const {
     stats.guesses += layer.guesses;
     stats.right += layer.right;
   }
+  stats.right_plain = right_plain_;
   return stats;
 }
 

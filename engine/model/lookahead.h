@@ -19,11 +19,13 @@ namespace foregate {
 struct LookaheadOptions {
   LookaheadMode mode = LookaheadMode::kAuto;
   std::int32_t distance = 1;  // MoE layers ahead, 1 to 3; 0 is the control, whose guesses are all right
+  bool correction = true;     // guess from the residual stream as it will have moved on average until then
 };
 
 struct LookaheadStats {
-  std::uint64_t guesses = 0;  // experts guessed for rows
-  std::uint64_t right = 0;    // that the rows were then routed to
+  std::uint64_t guesses = 0;      // experts guessed for rows
+  std::uint64_t right = 0;        // that the rows were then routed to
+  std::uint64_t right_plain = 0;  // likewise, had there been no correction; counted in shadow mode
 };
 
 class Lookahead {
@@ -36,9 +38,10 @@ class Lookahead {
   void after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store);
   // Layer `target`, which runs next of all MoE layers, is routed to these experts.
   void announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store);
-  // Layer `target`'s router on the residual stream as it is now: [rows, top_k] ids by falling score. At the target's
-  // own place it gives what the layer routes.
-  std::span<const std::int32_t> run_router(const Step& step, const LayerWeights& target);
+  // Layer `target`'s router on the residual stream as it is now, plus `shift` [hidden] where given: [rows, top_k] ids
+  // by falling score. At the target's own place, without a shift, it gives what the layer routes.
+  std::span<const std::int32_t> run_router(const Step& step, const LayerWeights& target,
+                                           std::span<const float> shift = {});
 
   LookaheadStats stats() const;
   LookaheadMode mode() const { return options_.mode; }
@@ -47,20 +50,31 @@ class Lookahead {
   struct Pending {
     std::int64_t step = -1;  // for which the guesses are
     std::vector<std::int32_t> ids;
+    std::vector<std::int32_t> plain;  // without the correction; shadow mode
+    std::vector<float> from;          // [rows, hidden] the residual stream that they were guessed from
+  };
+  // How the residual stream moves from where a layer's guesses are made until the layer, on average of late.
+  struct Shift {
+    std::vector<float> mean;  // [hidden]; empty: nothing seen yet
+    double rows = 0;          // that it was learned from
   };
   Lookahead(const ModelConfig& config, const LookaheadOptions& options);
   void compare(const Step& step, LayerId id);
+  void learn_shift(const Step& step, LayerId id);
   void issue(LayerId target, std::span<const std::int32_t> ids, ExpertStore& store);
 
   LookaheadOptions options_;
   LookaheadGate gate_;
   std::vector<std::int32_t> ahead_;  // of each layer: the MoE layer `distance` further, or -1
   std::vector<Pending> pending_;     // by layer guessed for
+  std::vector<Shift> shifts_;        // likewise
+  std::uint64_t right_plain_ = 0;
   std::vector<Guess> guesses_;
   std::vector<ExpertKey> keys_;
   std::vector<std::int32_t> announced_;
   Memory memory_;
   float* normed_ = nullptr;
+  float* moved_ = nullptr;
   float* logits_ = nullptr;
   float* weights_ = nullptr;
   std::int32_t* ids_ = nullptr;

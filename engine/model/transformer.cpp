@@ -162,6 +162,7 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .ahead_wasted = stats.ahead_wasted,
                        .guesses = guesses.guesses,
                        .guesses_right = guesses.right,
+                       .guesses_right_plain = guesses.right_plain,
                        .policy = weights_->store->policy().figures(),
                        .stall_seconds = stats.stall_seconds,
                        .read_seconds = stats.transfer.busy_seconds,

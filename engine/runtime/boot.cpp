@@ -167,7 +167,8 @@ void report_load(const BootOptions& options, LoadedModel& loaded) {
 Result<LookaheadOptions> lookahead_options(const BootOptions& options) {
   const auto mode = lookahead_mode_named(options.lookahead);
   if (!mode) return invalid_argument("must be off, shadow, auto or always", "lookahead");
-  return LookaheadOptions{.mode = *mode, .distance = options.lookahead_distance};
+  return LookaheadOptions{
+      .mode = *mode, .distance = options.lookahead_distance, .correction = options.lookahead_correction};
 }
 
 Result<ExpertLoading> expert_loading(const BootOptions& options, std::uint64_t budget_bytes, std::int64_t available,

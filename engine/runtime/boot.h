@@ -45,6 +45,7 @@ struct BootOptions {
   std::string lookahead = "auto";             // off, shadow, auto, always: loads of experts ahead of their layer
   std::int32_t lookahead_distance = 1;        // layers ahead, 1 to 3
   bool prompt_read_ahead = true;              // of prompts: experts of the next layer while one runs
+  bool lookahead_correction = true;           // guess from the residual stream as it moves on average until then
   bool cost_calibration = true;               // measure what loads and kernels of experts cost, once a model
   std::string trace_routes;                   // file that gets what every MoE layer routes to; empty: none
   std::optional<DType> kv_type;               // f32, f16 or bf16; none: ModelSummary::kv_type

@@ -39,7 +39,7 @@ class ExpertReport {
   Series hits_, misses_, late_, evictions_, loaded_bytes_, retries_, failures_, stall_;
   Series certain_, certain_right_, certain_hints_, certain_useful_, certain_late_;
   Series ahead_, ahead_useful_, ahead_late_, ahead_wasted_;
-  Series hints_, hints_useful_, hints_wasted_, guesses_, guesses_right_;
+  Series hints_, hints_useful_, hints_wasted_, guesses_, guesses_right_, guesses_right_plain_;
   HintSeries hint_bytes_, certain_bytes_;
   struct PolicySeries {
     Series hits;

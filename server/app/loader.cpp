@@ -29,6 +29,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.expert_warm = options.expert_warm;
   boot.cost_calibration = options.cost_calibration;
   boot.lookahead = options.lookahead;
+  boot.lookahead_correction = options.lookahead_correction;
   boot.lookahead_distance = static_cast<std::int32_t>(options.lookahead_distance);
   boot.prompt_read_ahead = options.prompt_read_ahead;
   boot.trace_routes = options.trace_routes;

@@ -15,11 +15,11 @@ struct Decoded {
 
 // Decodes some tokens of two sequences, one row each a step, with so much of the experts in memory.
 inline Decoded decode(const MemoryFiles& disk, LookaheadMode mode, std::int32_t distance, double share = 0.75,
-                      std::int32_t steps = 48) {
+                      std::int32_t steps = 48, bool correction = true) {
   LoadOptions options = packing::load_options();
   options.experts.emplace();
   options.experts->warm = false;
-  options.lookahead = {.mode = mode, .distance = distance};
+  options.lookahead = {.mode = mode, .distance = distance, .correction = correction};
   auto index = TensorIndex::open(disk, "m");
   std::uint64_t bytes = 0;
   for (const PackedUnit& unit : index->packed()->index().units)

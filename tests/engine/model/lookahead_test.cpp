@@ -43,6 +43,22 @@ TEST_P(LookaheadModel, NoModeChangesABit) {
   }
 }
 
+// Shadow mode counts what the guesses would be without the correction: what they are when it is off.
+TEST_P(LookaheadModel, TheCorrectionIsMeasuredAgainstDoingWithoutIt) {
+  const MemoryFiles disk = packing::packed(golden_dir(GetParam()), packing::pack_options("none"));
+  const Decoded with = decode(disk, LookaheadMode::kShadow, 1);
+  const Decoded without = decode(disk, LookaheadMode::kShadow, 1, 0.75, 48, false);
+  EXPECT_TRUE(same_bits(with, without));
+  EXPECT_EQ(with.figures.guesses, without.figures.guesses);
+  EXPECT_EQ(with.figures.guesses_right_plain, without.figures.guesses_right);
+  EXPECT_EQ(without.figures.guesses_right_plain, 0u);
+  EXPECT_NE(with.figures.guesses_right, with.figures.guesses_right_plain) << "it does something";
+  std::printf("%s: of %llu guesses %llu right, %llu without the correction\n", GetParam(),
+              static_cast<unsigned long long>(with.figures.guesses),
+              static_cast<unsigned long long>(with.figures.guesses_right),
+              static_cast<unsigned long long>(without.figures.guesses_right));
+}
+
 INSTANTIATE_TEST_SUITE_P(Golden, LookaheadModel,
                          ::testing::Values("mixtral-window-top1-tied", "olmoe-mha-top8", "qwen2-moe-mixed-layers",
                                            "qwen3-moe-top4-norm"),
