@@ -5,6 +5,7 @@
 namespace foregate {
 
 int serve_command(int argc, char** argv);
+int batch_command(int argc, char** argv);
 int chat_command(int argc, char** argv);
 int inspect_command(int argc, char** argv);
 int bench_command(int argc, char** argv);

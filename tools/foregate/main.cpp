@@ -14,6 +14,7 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"serve", "serve a model over an OpenAI-compatible HTTP API", foregate::serve_command},
+    {"batch", "answer the lines of OpenAI batch files, offline", foregate::batch_command},
     {"chat", "talk to a model in the terminal", foregate::chat_command},
     {"inspect", "show a model's architecture, sizes and memory plan", foregate::inspect_command},
     {"pack", "write a model so that loading it is reading it", foregate::pack_command},

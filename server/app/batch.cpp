@@ -1,0 +1,185 @@
+#include "server/app/batch.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "engine/base/log.h"
+#include "server/app/load_bar.h"
+#include "server/batch/batch_output.h"
+#include "server/batch/batch_runner.h"
+#include "server/batch/dry_run.h"
+#include "server/batch/line_source.h"
+#include "server/http/service.h"
+#include "server/net/tcp.h"
+
+namespace foregate {
+namespace {
+
+constexpr double kProgressSeconds = 0.25;
+constexpr std::size_t kWindowPerSlot = 16;  // lines read ahead for each sequence of a step
+
+int code_of(const Status& status) {
+  const Code code = status.code();
+  return code == Code::kInternal || code == Code::kUnavailable || code == Code::kResourceExhausted ? 1 : 2;
+}
+
+int complain(const Status& status) {
+  std::fprintf(stderr, "foregate batch: %s\n", status.to_string().c_str());
+  return code_of(status);
+}
+
+// When the batch was made, as far as its first file tells: the same for every run of it.
+std::int64_t time_of(const std::vector<std::string>& inputs) {
+  struct stat facts {};
+  return ::stat(inputs[0].c_str(), &facts) == 0 ? static_cast<std::int64_t>(facts.st_mtime) : 0;
+}
+
+BatchOptions batch_options(const ServeOptions& options, const BatchArguments& arguments) {
+  BatchOptions batch;
+  const auto seqs = static_cast<std::size_t>(options.max_num_seqs);
+  batch.in_flight =
+      std::max<std::size_t>(1, std::min<std::size_t>(2 * seqs, static_cast<std::size_t>(options.max_num_queued_reqs)));
+  batch.window = std::max<std::size_t>(256, kWindowPerSlot * seqs);
+  batch.seed = static_cast<std::uint64_t>(options.seed);
+  batch.created = time_of(arguments.inputs);
+  return batch;
+}
+
+// One run. Members are destroyed from the last to the first.
+class Batch {
+ public:
+  Batch(const ServeOptions& options, const BatchArguments& arguments, LineSource& source, BatchOutput& output)
+      : source_(source),
+        output_(output),
+        loop_(make_tcp_loop()),
+        frontend_(*loop_, {static_cast<std::size_t>(options.worker_threads),
+                           static_cast<std::size_t>(options.max_num_queued_reqs)}),
+        service_(*loop_, frontend_, {}, metrics_),
+        progress_timer_(loop_->make_timer()),
+        runner_(*loop_, service_.callbacks(), source, output, batch_options(options, arguments),
+                [this](const Status& status) { ended(status); }) {}
+
+  Metrics& metrics() { return metrics_; }
+
+  int run(std::shared_ptr<const ServedModel> served) {
+    served_ = std::move(served);
+    frontend_.set_backend(served_);
+    loop_->watch_signals({SIGTERM, SIGINT}, [this](int) { on_signal(); });
+    began_ = loop_->clock().now();
+    loop_->post([this] { runner_.start(); });
+    show_progress();
+    loop_->run();
+    bar_.clear();
+    end_engine();
+    return summary();
+  }
+
+ private:
+  void ended(const Status& status) {
+    status_ = status;
+    loop_->stop();
+  }
+
+  void on_signal() {
+    if (runner_.stopped()) std::_Exit(130);
+    bar_.clear();
+    log_warn("signal: waiting for " + std::to_string(runner_.in_flight()) +
+             " requests that are under way; the same command goes on later; a second signal leaves at once");
+    runner_.stop();
+  }
+
+  double seconds() const { return std::max(1e-9, seconds_between(began_, loop_->clock().now())); }
+
+  void show_progress() {
+    const BatchCounts& now = runner_.counts();
+    const std::uint64_t total = source_.total_bytes();
+    const double part = total == 0 ? 0.0 : static_cast<double>(source_.consumed_bytes()) / static_cast<double>(total);
+    char text[160];
+    std::snprintf(text, sizeof text, "%llu answers, %llu failed, %.0f tokens/s",
+                  static_cast<unsigned long long>(now.answered), static_cast<unsigned long long>(now.faults),
+                  static_cast<double>(now.prompt_tokens + now.completion_tokens) / seconds());
+    std::string stage = text;
+    if (part > 0.02 && part < 1.0) {
+      std::snprintf(text, sizeof text, ", %.0f s left", seconds() * (1.0 - part) / part);
+      stage += text;
+    }
+    bar_.show(stage, part);
+    progress_timer_->arm(kProgressSeconds, [this] { show_progress(); });
+  }
+
+  void end_engine() {
+    frontend_.fail_open(unavailable("the run ends"));
+    frontend_.release_backend();
+    for (int i = 0; i < 400 && served_.use_count() > 1; ++i) {
+      loop_->run_ready();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    served_ = nullptr;
+    loop_->run_ready();
+  }
+
+  int summary() const {
+    const BatchCounts& end = runner_.counts();
+    std::fprintf(stderr,
+                 "%llu lines: %llu answered, of them %llu failed; %llu answered by an earlier run; %llu left out as "
+                 "duplicates\n%llu prompt and %llu completion tokens in %.1f s, %.1f tokens/s\n",
+                 static_cast<unsigned long long>(end.lines), static_cast<unsigned long long>(end.answered),
+                 static_cast<unsigned long long>(end.faults), static_cast<unsigned long long>(end.resumed),
+                 static_cast<unsigned long long>(end.duplicates), static_cast<unsigned long long>(end.prompt_tokens),
+                 static_cast<unsigned long long>(end.completion_tokens), seconds(),
+                 static_cast<double>(end.prompt_tokens + end.completion_tokens) / seconds());
+    if (!status_.ok()) return complain(status_);
+    return runner_.stopped() ? 130 : 0;
+  }
+
+  LineSource& source_;
+  BatchOutput& output_;
+  Metrics metrics_;
+  std::unique_ptr<TcpLoop> loop_;
+  Frontend frontend_;
+  Service service_;
+  LoadBar bar_;
+  std::unique_ptr<Timer> progress_timer_;
+  std::shared_ptr<const ServedModel> served_;
+  TimeNs began_ = 0;
+  Status status_;
+  BatchRunner runner_;
+};
+
+}  // namespace
+
+int run_batch(const ServeOptions& options, const BatchArguments& arguments, const BackendLoader& loader) {
+  LogLevel level = LogLevel::kInfo;
+  parse_log_level(options.log_level, &level);
+  set_log_level(level);
+  std::signal(SIGPIPE, SIG_IGN);
+  LineSource source(arguments.inputs);
+  if (const Status checked = source.check(); !checked.ok()) return complain(checked);
+  BatchOutput output;
+  if (!arguments.dry_run) {
+    auto opened = BatchOutput::open(arguments.output);
+    if (!opened.ok()) return complain(opened.status());
+    output = std::move(opened).value();
+  }
+  Batch batch(options, arguments, source, output);
+  LoadBar bar;
+  auto served =
+      loader(options, batch.metrics(), [&bar](std::string_view stage, double part) { bar.show(stage, part); });
+  bar.clear();
+  if (!served.ok()) return complain(served.status());
+  if (!arguments.dry_run) return batch.run(std::move(served).value());
+  const auto counted = dry_run(source, (*served)->context, static_cast<std::uint64_t>(options.seed));
+  if (!counted.ok()) return complain(counted.status());
+  std::printf("%s", dry_run_text(counted.value()).c_str());
+  return counted.value().faults.empty() ? 0 : 1;
+}
+
+}  // namespace foregate

@@ -1,0 +1,305 @@
+// Offline batches: lines, inputs, the output file, and runs over an engine that the test drives.
+#include <gtest/gtest.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include "server/batch/batch_runner.h"
+#include "server/batch/dry_run.h"
+#include "server/http/service.h"
+#include "tests/server/fake_engine.h"
+#include "tests/server/memory_net.h"
+
+namespace foregate {
+namespace {
+
+using test::MemoryLoop;
+using Json = nlohmann::ordered_json;
+
+struct BatchTest : testing::Test {
+  std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("foregate_batch_" + std::to_string(::getpid()));
+  void SetUp() override {
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder); }
+  std::string put(const std::string& name, const std::string& bytes) {
+    const std::string path = folder / name;
+    std::ofstream(path, std::ios::binary) << bytes;
+    return path;
+  }
+  static std::string get(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+};
+
+std::string line_of(const std::string& custom_id, const std::string& prompt) {
+  Json line{{"custom_id", custom_id}, {"method", "POST"}, {"url", "/v1/completions"}};
+  line["body"] = Json{{"prompt", prompt}, {"max_tokens", 4}};
+  return line.dump();
+}
+
+std::string gzip(const std::string& bytes) {
+  z_stream state{};
+  deflateInit2(&state, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  std::string out(bytes.size() + 256, '\0');
+  state.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  state.avail_in = static_cast<uInt>(bytes.size());
+  state.next_out = reinterpret_cast<Bytef*>(out.data());
+  state.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&state, Z_FINISH), Z_STREAM_END);
+  out.resize(state.total_out);
+  deflateEnd(&state);
+  return out;
+}
+
+std::string zstd(const std::string& bytes) {
+  std::string out(ZSTD_compressBound(bytes.size()), '\0');
+  out.resize(ZSTD_compress(out.data(), out.size(), bytes.data(), bytes.size(), 3));
+  return out;
+}
+
+Result<std::vector<std::string>> lines_of(std::vector<std::string> paths) {
+  LineSource source(std::move(paths));
+  RETURN_IF_ERROR(source.check());
+  std::vector<std::string> lines;
+  while (true) {
+    ASSIGN_OR_RETURN(auto line, source.next());
+    if (!line) return lines;
+    lines.push_back(std::move(*line));
+  }
+}
+
+TEST_F(BatchTest, FaultsOfALineNameTheMember) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({)", ""},
+      {R"([])", ""},
+      {R"({"url": "/v1/completions", "body": {}})", "custom_id"},
+      {R"({"custom_id": 3, "url": "/v1/completions", "body": {}})", "custom_id"},
+      {R"({"custom_id": "a", "method": "GET", "url": "/v1/completions", "body": {}})", "method"},
+      {R"({"custom_id": "a", "url": "/metrics", "body": {}})", "url"},
+      {R"({"custom_id": "a", "body": {}})", "url"},
+      {R"({"custom_id": "a", "url": "/v1/completions"})", "body"},
+      {R"({"custom_id": "a", "url": "/v1/completions", "body": []})", "body"},
+      {R"({"custom_id": "a", "url": "/v1/completions", "body": {"stream": true}})", "body.stream"}};
+  for (const auto& [text, field] : cases) {
+    std::string custom_id;
+    const auto line = parse_batch_line(text, 0, &custom_id);
+    ASSERT_FALSE(line.ok()) << text;
+    EXPECT_EQ(line.status().field(), field) << text;
+  }
+}
+
+TEST_F(BatchTest, SeedsDependOnTheLineAlone) {
+  std::string id;
+  const auto seed = [&](const std::string& text, std::uint64_t base) {
+    return Json::parse(parse_batch_line(text, base, &id)->body)["seed"].get<std::uint64_t>();
+  };
+  EXPECT_EQ(seed(line_of("a", "x"), 1), seed(line_of("a", "x"), 1));
+  EXPECT_NE(seed(line_of("a", "x"), 1), seed(line_of("b", "x"), 1));
+  EXPECT_NE(seed(line_of("a", "x"), 1), seed(line_of("a", "x"), 2));
+  Json own = Json::parse(line_of("a", "x"));
+  own["body"]["seed"] = 7;
+  EXPECT_EQ(seed(own.dump(), 1), 7u);
+}
+
+TEST_F(BatchTest, LinesOfPlainAndCompressedFiles) {
+  std::string text = "one\r\ntwo\n\nlast";
+  const std::string big(700'000, 'b');
+  const auto plain = put("a", text), packed = put("b", gzip("g1\n") + gzip("g2\n" + big)),
+             other = put("c", zstd("z\n"));
+  const auto empty = put("d", "");
+  auto lines = lines_of({plain, empty, packed, other});
+  ASSERT_TRUE(lines.ok()) << lines.status().to_string();
+  EXPECT_EQ(*lines, (std::vector<std::string>{"one", "two", "", "last", "g1", "g2", big, "z"}));
+}
+
+TEST_F(BatchTest, DamagedInputsAreNamed) {
+  std::string many;
+  for (int i = 0; i < 5000; ++i) many += std::to_string(i * 7919) + "\n";
+  for (const std::string& whole : {gzip(many), zstd(many)}) {
+    for (const std::size_t cut : {whole.size() - 1, whole.size() / 2, std::size_t{12}}) {
+      const auto path = put("cut", whole.substr(0, cut));
+      const auto lines = lines_of({path});
+      ASSERT_FALSE(lines.ok()) << cut;
+      EXPECT_EQ(lines.status().code(), Code::kDataLoss);
+      EXPECT_NE(lines.status().message().find(path), std::string::npos);
+    }
+  }
+  EXPECT_EQ(lines_of({folder / "none"}).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(lines_of({folder}).status().code(), Code::kInvalidArgument);
+}
+
+TEST_F(BatchTest, TheOutputIsTakenUpAndOthersAreLeftAlone) {
+  const std::string first = batch_answer(1, "a", 200, R"({"id": "x", "created": 5, "timings": {}})", 9);
+  EXPECT_EQ(Json::parse(first)["response"]["body"].dump(), R"({"id":"batch_req_1","created":9})");
+  const std::string second = batch_fault(2, "", invalid_argument("bad", "url"));
+  const auto path = put("out", first + "\n" + second + "\n" + second.substr(0, 20));
+  {
+    auto output = BatchOutput::open(path);
+    ASSERT_TRUE(output.ok()) << output.status().to_string();
+    EXPECT_TRUE(output->had("c:a"));
+    EXPECT_TRUE(output->had(batch_key(2, "")));
+    EXPECT_FALSE(output->has("c:b"));
+    EXPECT_EQ(BatchOutput::open(path).status().code(), Code::kUnavailable) << "one writer at a time";
+    ASSERT_TRUE(output->append("c:b", "third").ok());
+    EXPECT_TRUE(output->has("c:b"));
+    EXPECT_FALSE(output->had("c:b"));
+  }
+  EXPECT_EQ(get(path), first + "\n" + second + "\nthird\n");
+  for (const std::string& foreign :
+       {std::string("my notes\n"), std::string("my notes"), first + "\nnotes\n" + second}) {
+    const auto other = put("foreign", foreign);
+    const auto opened = BatchOutput::open(other);
+    ASSERT_FALSE(opened.ok()) << foreign;
+    EXPECT_EQ(opened.status().code(), Code::kInvalidArgument);
+    EXPECT_EQ(get(other), foreign);
+  }
+}
+
+// A run over an engine that answers every request with its prompt, in an order of its own.
+struct BatchRunTest : BatchTest {
+  test::FakeParts parts;
+  BatchCounts counts;
+  int turns = 0;
+
+  Status run(const std::string& in, const std::string& out, std::size_t stop_after = 0, BatchOptions options = {}) {
+    MemoryLoop loop;
+    Metrics metrics;
+    Frontend frontend(loop, FrontendOptions{});
+    frontend.set_backend(parts.backend);
+    Service service(loop, frontend, ServiceOptions{}, metrics);
+    LineSource source({in});
+    RETURN_IF_ERROR(source.check());
+    ASSIGN_OR_RETURN(BatchOutput output, BatchOutput::open(out));
+    std::optional<Status> end;
+    {
+      BatchRunner runner(loop, service.callbacks(), source, output, options,
+                         [&](const Status& status) { end = status; });
+      runner.start();
+      for (int i = 0; i < 20000 && !end; ++i) {
+        loop.turn();
+        answer_one();
+        if (stop_after > 0 && runner.counts().answered >= stop_after) break;  // as if killed
+        if (i % 8 == 7) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      counts = runner.counts();
+    }
+    frontend.fail_open(unavailable("the test ends"));
+    loop.turn();
+    std::lock_guard lock(parts.engine->mutex);
+    parts.engine->live.clear();
+    return end.value_or(Status());
+  }
+
+  // The latest request, then the oldest: answers come in another order than lines.
+  void answer_one() {
+    std::uint64_t id = 0;
+    std::string text;
+    {
+      std::lock_guard lock(parts.engine->mutex);
+      const auto& live = parts.engine->live;
+      if (live.empty()) return;
+      const auto& chosen = ++turns % 2 == 0 ? *live.begin() : *live.rbegin();
+      id = chosen.first;
+      const Request& request = chosen.second.request;
+      text = "<" + parts.tokenizer->decode(request.prompt, false) + std::to_string(*request.sampling.seed % 1000) + ">";
+    }
+    parts.engine->say(id, 0, text);
+    parts.engine->finish(id, 0, FinishReason::kStop, test::kEos);
+  }
+  static std::vector<Json> parsed(const std::string& text) {
+    std::vector<Json> lines;
+    std::istringstream stream(text);
+    for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
+    return lines;
+  }
+};
+
+TEST_F(BatchRunTest, AnswersEveryLineInOrderWhateverItHolds) {
+  std::string input = line_of("a", "pa") + "\n\nnot json\n" + line_of("b", "pb") + "\n";
+  input += R"({"custom_id": "c", "url": "/v1/completions", "body": {"prompt": "x", "temperature": -1}})"
+           "\n";
+  input += line_of("a", "again") + "\n" + R"({"custom_id": "t", "url": "/tokenize", "body": {"prompt": "hi"}})";
+  const auto in = put("in", input);
+  const std::string out = folder / "out";
+  ASSERT_TRUE(run(in, out).ok());
+  const auto lines = parsed(get(out));
+  ASSERT_EQ(lines.size(), 5u);
+  EXPECT_EQ(lines[0]["custom_id"], "a");
+  EXPECT_EQ(lines[0]["response"]["status_code"], 200);
+  EXPECT_EQ(lines[0]["response"]["body"]["choices"][0]["text"].get<std::string>().substr(0, 3), "<pa");
+  EXPECT_EQ(lines[1]["custom_id"], nullptr);
+  EXPECT_EQ(lines[1]["error"]["line"], 3);
+  EXPECT_EQ(lines[2]["custom_id"], "b");
+  EXPECT_EQ(lines[3]["response"]["status_code"], 400);
+  EXPECT_EQ(lines[3]["response"]["body"]["error"]["param"], "temperature");
+  EXPECT_EQ(lines[4]["response"]["body"]["count"], 2);
+  EXPECT_EQ(counts.lines, 6u);
+  EXPECT_EQ(counts.answered, 5u);
+  EXPECT_EQ(counts.faults, 2u);
+  EXPECT_EQ(counts.duplicates, 1u);
+}
+
+TEST_F(BatchRunTest, BrokenOffAnywhereItEndsAsAnUnbrokenRun) {
+  std::string input;
+  for (int i = 0; i < 40; ++i)
+    input += i % 9 == 4 ? "fault\n" : line_of("id" + std::to_string(i), "p" + std::to_string(i)) + "\n";
+  const auto in = put("in", input);
+  const std::string whole = folder / "whole";
+  ASSERT_TRUE(run(in, whole).ok());
+  const std::string wanted = get(whole);
+  ASSERT_EQ(parsed(wanted).size(), 40u);
+  for (std::size_t stop = 1; stop < 36; stop += 5) {
+    const std::string out = folder / ("out" + std::to_string(stop));
+    BatchOptions few;
+    few.in_flight = 4;
+    ASSERT_TRUE(run(in, out, stop, few).ok());
+    EXPECT_LT(parsed(get(out)).size(), 40u);
+    ASSERT_TRUE(run(in, out).ok());
+    EXPECT_EQ(get(out), wanted) << stop;
+    EXPECT_GE(counts.resumed, stop);
+  }
+  for (std::size_t cut = 0; cut < wanted.size(); cut += 97) {  // torn anywhere
+    const auto out = put("torn", wanted.substr(0, cut));
+    ASSERT_TRUE(run(in, out).ok());
+    ASSERT_EQ(get(out), wanted) << cut;
+  }
+}
+
+TEST_F(BatchRunTest, NoMoreThanAllowedAreUnderWay) {
+  std::string input;
+  for (int i = 0; i < 30; ++i) input += line_of("id" + std::to_string(i), "p") + "\n";
+  const auto in = put("in", input);
+  BatchOptions options;
+  options.in_flight = 3;
+  options.window = 5;
+  ASSERT_TRUE(run(in, folder / "out", 0, options).ok());
+  EXPECT_EQ(counts.answered, 30u);
+  EXPECT_EQ(parsed(get(folder / "out")).size(), 30u);
+}
+
+TEST_F(BatchRunTest, ADryRunCountsAndAsksNothing) {
+  const auto in = put("in", line_of("a", "abc") + "\nbad\n" + line_of("b", "de"));
+  LineSource source({in});
+  auto counted = dry_run(source, parts.backend->context, 0);
+  ASSERT_TRUE(counted.ok());
+  EXPECT_EQ(counted->requests, 3u);
+  EXPECT_EQ(counted->prompt_tokens, 5u);
+  EXPECT_EQ(counted->most_completion_tokens, 8u);
+  EXPECT_EQ(counted->fault_count, 1u);
+  EXPECT_NE(dry_run_text(*counted).find("line 2"), std::string::npos);
+  EXPECT_EQ(parts.engine->last_id(), 0u);
+}
+
+}  // namespace
+}  // namespace foregate
