@@ -44,10 +44,6 @@ struct ExpertFigures {
   std::uint64_t hints = 0;
   std::uint64_t hints_useful = 0;
   std::uint64_t hints_wasted = 0;
-  std::uint64_t ahead = 0;                // of prompts: loads begun for the layer after the one that ran
-  std::uint64_t ahead_useful = 0;         // that it used
-  std::uint64_t ahead_late = 0;           // of them: on their way when it began
-  std::uint64_t ahead_wasted = 0;         // that it did not use
   std::uint64_t certain = 0;              // experts of routes known before their layer ran
   std::uint64_t certain_right = 0;        // that the layer then used
   std::uint64_t certain_hints = 0;        // loads begun for them
@@ -55,6 +51,10 @@ struct ExpertFigures {
   std::uint64_t certain_late = 0;         // that had not
   HintBytes hint_bytes;                   // of guesses
   HintBytes certain_bytes;                // of routes known before their layer ran
+  std::uint64_t ahead = 0;                // of prompts: loads begun for the layer after the one that ran
+  std::uint64_t ahead_useful = 0;         // that it used
+  std::uint64_t ahead_late = 0;           // of them: on their way when it began
+  std::uint64_t ahead_wasted = 0;         // that it did not use
   std::uint64_t guesses = 0;              // experts that the lookahead guessed for rows
   std::uint64_t guesses_right = 0;        // that the rows were routed to
   std::uint64_t guesses_right_plain = 0;  // that they were, had the guesses not been corrected; shadow mode counts it
