@@ -84,7 +84,7 @@ void Lookahead::compare(const Step& step, LayerId id) {
   const std::int32_t top_k = step.config.router.top_k;
   const auto assignments = static_cast<std::size_t>(step.rows * top_k);
   if (pending.step != step.number || pending.ids.size() != assignments) return;
-  const std::span<const std::int32_t> routed{step.scratch.route.ids, assignments};
+  const std::span<const std::int32_t> routed{step.scratch.route.host_ids, assignments};
   gate_.observe(id, pending.ids, routed);
   if (pending.plain.size() == assignments) right_plain_ += LookaheadGate::count_right(pending.plain, routed, top_k);
   if (options_.correction && options_.distance > 0) learn_shift(step, id);
@@ -150,7 +150,7 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
 
 void Lookahead::announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store) {
   if (options_.mode == LookaheadMode::kOff) return;
-  announced_.assign(route.ids, route.ids + step.rows * step.config.router.top_k);
+  announced_.assign(route.host_ids, route.host_ids + step.rows * step.config.router.top_k);
   std::sort(announced_.begin(), announced_.end());
   announced_.erase(std::unique(announced_.begin(), announced_.end()), announced_.end());
   store.announce(target, announced_, options_.mode != LookaheadMode::kShadow);

@@ -37,6 +37,8 @@ class Model {
   // Bytes of weights that the steps so far had to read: each dense weight once a step, each expert
   // once a step in which some row chose it. The yardstick of `foregate bench`.
   virtual std::uint64_t weight_bytes_read() const { return 0; }
+  // What it computes on has failed for good: no step will succeed. Between steps only, on their thread.
+  virtual bool broken() const { return false; }
   // None when all experts are in memory. Between steps only, on their thread.
   virtual std::optional<ExpertFigures> expert_figures() const { return std::nullopt; }
   // Of dense weights that pass through a window; none: all are in memory.

@@ -48,10 +48,11 @@ struct ModelWeights {
   PackedWeight lm_head;    // [vocab, hidden]; the same copy as embedding when tied
   const float* final_norm = nullptr;
   std::vector<LayerWeights> layers;
-  ResidentExperts experts;             // empty when `store` has them
-  std::unique_ptr<ExpertStore> store;  // null: all experts are in `memory`
-  std::unique_ptr<DenseWindow> dense;  // null: all other weights are in `memory`
-  std::unique_ptr<CostKeeper> costs;   // of the store's experts; null: not known
+  ResidentExperts experts;                    // empty when `store` has them
+  std::vector<DeviceExperts> device_experts;  // [layers] for devices that route by themselves; empty: none
+  std::unique_ptr<ExpertStore> store;         // null: all experts are in `memory`
+  std::unique_ptr<DenseWindow> dense;         // null: all other weights are in `memory`
+  std::unique_ptr<CostKeeper> costs;          // of the store's experts; null: not known
   std::vector<Memory> memory;
   std::string how_loaded;   // a few words for the status page
   bool page_cache = false;  // a packed model whose files could not be read past it

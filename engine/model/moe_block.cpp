@@ -13,17 +13,6 @@ View2<float> expert_out(const Step& step) {
   return {step.scratch.expert_out, step.rows * step.config.router.top_k, hidden, hidden};
 }
 
-void add_shared_expert(const Step& step, const LayerWeights& weights) {
-  StepScratch& s = step.scratch;
-  const View2<float> gate = step.view(s.shared_gate, 1);
-  run_dense_ffn(step, weights.shared, step.view(s.shared_out, step.config.hidden_size));
-  step.ops.linear(step.stream,
-                  LinearArgs{.weight = weights.shared_gate, .bias = nullptr, .x = step.block_in(), .y = gate});
-  step.ops.sigmoid_gate_add(step.stream, SigmoidGateAddArgs{.gate = step.read(s.shared_gate, 1),
-                                                            .y = step.read(s.shared_out, step.config.hidden_size),
-                                                            .out = step.block_out()});
-}
-
 }  // namespace
 
 // Counting sort of the assignments by expert: x_rows and out_rows hold each expert's rows together,
@@ -34,8 +23,8 @@ void group_by_expert(const Step& step) {
   const auto assignments = static_cast<std::int32_t>(step.rows) * top_k;
   std::fill(s.group_ends.begin(), s.group_ends.end(), 0);
   for (std::int32_t i = 0; i < assignments; ++i) {
-    CHECK(s.route.ids[i] >= 0 && s.route.ids[i] < step.config.router.experts);
-    ++s.group_ends[static_cast<std::size_t>(s.route.ids[i])];
+    CHECK(s.route.host_ids[i] >= 0 && s.route.host_ids[i] < step.config.router.experts);
+    ++s.group_ends[static_cast<std::size_t>(s.route.host_ids[i])];
   }
   s.groups.clear();
   s.group_experts.clear();
@@ -52,7 +41,7 @@ void group_by_expert(const Step& step) {
     first += rows;
   }
   for (std::int32_t i = 0; i < assignments; ++i) {
-    const auto at = static_cast<std::size_t>(s.group_ends[static_cast<std::size_t>(s.route.ids[i])]++);
+    const auto at = static_cast<std::size_t>(s.group_ends[static_cast<std::size_t>(s.route.host_ids[i])]++);
     s.x_rows[at] = i / top_k;
     s.out_rows[at] = i;
   }
@@ -75,13 +64,25 @@ void run_groups(const Step& step, std::span<ExpertGroup> groups) {
   run(middle, groups.end());
 }
 
+void add_shared_expert(const Step& step, const LayerWeights& weights) {
+  if (weights.shared.gate.data == nullptr) return;
+  StepScratch& s = step.scratch;
+  const View2<float> gate = step.view(s.shared_gate, 1);
+  run_dense_ffn(step, weights.shared, step.view(s.shared_out, step.config.hidden_size));
+  step.ops.linear(step.stream,
+                  LinearArgs{.weight = weights.shared_gate, .bias = nullptr, .x = step.block_in(), .y = gate});
+  step.ops.sigmoid_gate_add(step.stream, SigmoidGateAddArgs{.gate = step.read(s.shared_gate, 1),
+                                                            .y = step.read(s.shared_out, step.config.hidden_size),
+                                                            .out = step.block_out()});
+}
+
 void combine_groups(const Step& step, const LayerWeights& weights) {
   const View2<float> out = expert_out(step);
   step.ops.moe_combine(step.stream, MoeCombineArgs{.y = {out.data, out.rows, out.cols, out.stride},
                                                    .weights = step.scratch.route.weights,
                                                    .top_k = step.config.router.top_k,
                                                    .out = step.block_out()});
-  if (weights.shared.gate.data != nullptr) add_shared_expert(step, weights);
+  add_shared_expert(step, weights);
 }
 
 }  // namespace foregate

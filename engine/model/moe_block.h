@@ -19,5 +19,7 @@ void run_groups(const Step& step, std::span<ExpertGroup> groups);
 
 // scratch.delta = what all groups gave, and the shared expert's part.
 void combine_groups(const Step& step, const LayerWeights& weights);
+// Adds the shared expert's part to scratch.delta; nothing where there is none.
+void add_shared_expert(const Step& step, const LayerWeights& weights);
 
 }  // namespace foregate

@@ -6,7 +6,36 @@
 
 namespace foregate {
 
+namespace {
+
+// How many experts a layer met is known on the device; a step brings the counts at its end.
+void run_routed_by_device(const Step& step, LayerId id, const ModelWeights& weights) {
+  const auto at = static_cast<std::size_t>(id.value);
+  StepScratch& s = step.scratch;
+  const std::int64_t hidden = step.config.hidden_size;
+  const std::int32_t top_k = step.config.router.top_k;
+  route_layer(step, id, weights.layers[at]);
+  route_next_layer(step, id, weights.layers);
+  step.ops.moe_ffn(step.stream, MoeFfnArgs{.x = step.block_in(),
+                                           .ids = s.route.ids,
+                                           .weights = s.route.weights,
+                                           .top_k = top_k,
+                                           .experts = weights.device_experts[at],
+                                           .activation = step.config.activation,
+                                           .y = {s.expert_out, step.rows * top_k, hidden, hidden},
+                                           .scratch = s.ffn_inner,
+                                           .out = step.block_out(),
+                                           .distinct = s.distinct_experts + at});
+  add_shared_expert(step, weights.layers[at]);
+}
+
+}  // namespace
+
 int run_moe_resident(const Step& step, LayerId id, const ModelWeights& weights) {
+  if (!step.host_routes) {
+    run_routed_by_device(step, id, weights);
+    return 0;
+  }
   StepScratch& s = step.scratch;
   const LayerWeights& layer = weights.layers[static_cast<std::size_t>(id.value)];
   route_layer(step, id, layer);

@@ -20,7 +20,7 @@ LayerUse use_of(const Step& step, LayerId id) {
   const std::int64_t top_k = step.config.router.top_k;
   for (const SeqSpan& seq : step.input.seqs) {
     if (seq.rows > 1) continue;
-    const std::int32_t* ids = s.route.ids + seq.first_row * top_k;
+    const std::int32_t* ids = s.route.host_ids + seq.first_row * top_k;
     for (std::int64_t i = 0; i < top_k; ++i) {
       const auto at = std::lower_bound(s.group_experts.begin(), s.group_experts.end(), ids[i]);
       ++s.group_decode_rows[static_cast<std::size_t>(at - s.group_experts.begin())];
@@ -71,7 +71,7 @@ void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
     }
   }
   const auto assignments = static_cast<std::size_t>(step.rows * step.config.router.top_k);
-  const std::span<const std::int32_t> ids{step.scratch.route.ids, assignments};
+  const std::span<const std::int32_t> ids{step.scratch.route.host_ids, assignments};
   resident_.clear();
   if (store != nullptr) {
     for (const std::int32_t expert : ids) resident_.push_back(store->found({id, ExpertId{expert}}) ? 1 : 0);
@@ -82,7 +82,7 @@ void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
                    .requests = requests_,
                    .positions = step.input.positions,
                    .ids = ids,
-                   .weights = {step.scratch.route.weights, assignments},
+                   .weights = {step.scratch.route.host_weights, assignments},
                    .resident = resident_,
                    .prompt = prompt_,
                    .reads_ahead = store != nullptr && store->reads_prompts_ahead()});

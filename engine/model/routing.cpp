@@ -7,6 +7,12 @@ namespace {
 
 void run(const Step& step, const LayerWeights& layer, View2<const float> x, const ExpertRoute& out) {
   layer.router.route(step.ops, step.stream, x, step.scratch.router_logits, out.ids, out.weights);
+  if (!step.host_routes) return;
+  if (out.host_ids != out.ids) {
+    const auto assignments = static_cast<std::size_t>(step.rows * layer.router.rule.top_k);
+    step.stream.download(out.host_ids, out.ids, assignments * sizeof(std::int32_t));
+    step.stream.download(out.host_weights, out.weights, assignments * sizeof(float));
+  }
   step.stream.synchronize();  // the ids are read on the host
 }
 

@@ -20,6 +20,7 @@ struct Step {
   std::int64_t rows = 0;
   std::int64_t number = 0;  // of the forward() calls so far
   RouteTap* tap = nullptr;  // told what is routed; null: nobody asks
+  bool host_routes = true;  // routes come to the host; otherwise the device keeps them (ModelWeights::device_experts)
 
   View2<float> view(float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }
   View2<const float> read(const float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }

@@ -46,6 +46,7 @@ void carve(const ModelConfig& config, std::int64_t rows, Carver& carver, StepScr
     carver.take(route->ids, rows * config.router.top_k);
   }
   carver.take(s.expert_out, hidden * config.router.top_k);
+  carver.take(s.distinct_experts, static_cast<std::int64_t>(config.layers.size()));
   carver.take(s.ffn_inner, rows * inner_per_row(config));
   carver.take(s.shared_out, config.shared_intermediate > 0 ? hidden : 0);
   carver.take(s.shared_gate, config.shared_intermediate > 0 ? rows : 0);
@@ -66,6 +67,19 @@ std::int64_t StepScratch::bytes_for(const ModelConfig& config, std::int32_t max_
   return counter.used();
 }
 
+void StepScratch::show_routes(const Device& device, std::size_t assignments) {
+  ExpertRoute* const routes[] = {&route, &next_route};
+  for (int i = 0; i < 2; ++i) {
+    routes[i]->host_ids = routes[i]->ids;
+    routes[i]->host_weights = routes[i]->weights;
+    if (device.host_visible()) continue;
+    host_ids[i].resize(assignments);
+    host_weights[i].resize(assignments);
+    routes[i]->host_ids = host_ids[i].data();
+    routes[i]->host_weights = host_weights[i].data();
+  }
+}
+
 Result<StepScratch> StepScratch::create(const ModelConfig& config, std::int32_t max_rows, Device& device) {
   StepScratch scratch;
   const std::int64_t bytes = bytes_for(config, max_rows);
@@ -76,6 +90,7 @@ Result<StepScratch> StepScratch::create(const ModelConfig& config, std::int32_t 
   }
   Carver carver(scratch.memory.data());
   carve(config, max_rows, carver, scratch);
+  scratch.show_routes(device, static_cast<std::size_t>(max_rows) * static_cast<std::size_t>(config.router.top_k));
   const auto assignments = static_cast<std::size_t>(max_rows) * static_cast<std::size_t>(config.router.top_k);
   scratch.identity.resize(static_cast<std::size_t>(max_rows));
   std::iota(scratch.identity.begin(), scratch.identity.end(), 0);

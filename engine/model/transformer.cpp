@@ -2,6 +2,7 @@
 
 #include "engine/model/attention.h"
 #include "engine/model/dense_ffn.h"
+#include "engine/model/device_experts.h"
 #include "engine/model/forward_check.h"
 #include "engine/model/moe_offload.h"
 #include "engine/model/moe_resident.h"
@@ -60,12 +61,11 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
                   .input = input,
                   .rows = static_cast<std::int64_t>(input.tokens.size()),
                   .number = steps_++,
-                  .tap = tap_ ? &*tap_ : nullptr};
+                  .tap = tap_ ? &*tap_ : nullptr,
+                  .host_routes = tap_.has_value() || !device_routes()};
 
   std::int64_t bytes = weights_->dense_step_bytes;
-  for (std::size_t i = 0; i < config_.ropes.size(); ++i) {
-    rope_rows(rope_frequencies_[i], config_.ropes[i].magnitude, input.positions, scratch_.cos[i], scratch_.sin[i]);
-  }
+  for (std::size_t i = 0; i < config_.ropes.size(); ++i) load_rope(input.positions, i);
   ops_.embed(stream_, EmbedArgs{.table = weights_->embedding,
                                 .tokens = input.tokens.data(),
                                 .out = step.view(scratch_.hidden, config_.hidden_size)});
@@ -81,9 +81,18 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   }
   if (!input.logit_rows.empty()) {
     add_and_norm(step, weights_->final_norm, false);
-    project_logits(step, weights_->lm_head, logits);
+    RETURN_IF_ERROR(compute_logits(step, logits));
+  }
+  std::vector<std::int32_t> distinct;
+  if (!step.host_routes) {
+    distinct.resize(config_.layers.size());
+    stream_.download(distinct.data(), scratch_.distinct_experts, distinct.size() * sizeof(std::int32_t));
   }
   stream_.synchronize();
+  for (std::size_t i = 0; i < distinct.size(); ++i) {
+    if (config_.layers[i].sparse) bytes += distinct[i] * weights_->expert_bytes[i];
+  }
+  if (const char* failure = stream_.failure()) return unavailable(std::string("the device failed: ") + failure);
   if (weights_->costs) weights_->costs->observe(weights_->store->stats().transfer, sparse_layers_);
   bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
@@ -105,6 +114,48 @@ Result<std::int64_t> Transformer::run_layer(const Step& step, LayerId id, KvCach
   if (route_next_layer(step, id, weights_->layers)) announce(step, LayerId{id.value + 1}, scratch_.next_route);
   run_dense_ffn(step, weights.dense, step.block_out());
   return 0;
+}
+
+// Whether every sparse layer's experts are in a table that the device reads.
+bool Transformer::device_routes() const {
+  if (weights_->device_experts.empty()) return false;
+  for (std::size_t i = 0; i < config_.layers.size(); ++i) {
+    if (config_.layers[i].sparse && weights_->device_experts[i].experts == 0) return false;
+  }
+  return true;
+}
+
+// cos and sin of the step's positions, made on the host.
+void Transformer::load_rope(std::span<const std::int32_t> positions, std::size_t rope) {
+  const std::vector<float>& frequencies = rope_frequencies_[rope];
+  const std::size_t count = positions.size() * frequencies.size();
+  scratch_.rope_values.resize(2 * count);
+  float* const cos = scratch_.rope_values.data();
+  rope_rows(frequencies, config_.ropes[rope].magnitude, positions, cos, cos + count);
+  stream_.upload(scratch_.cos[rope], cos, count * sizeof(float));
+  stream_.upload(scratch_.sin[rope], cos + count, count * sizeof(float));
+}
+
+// `logits` is host memory: where the host does not see the device's, they are computed there and brought.
+Status Transformer::compute_logits(const Step& step, View2<float> logits) {
+  if (device_ == nullptr || device_->host_visible()) {
+    project_logits(step, weights_->lm_head, logits);
+    return {};
+  }
+  const std::size_t bytes = static_cast<std::size_t>(logits.rows * logits.cols) * sizeof(float);
+  if (device_logits_.bytes() < bytes) {
+    device_logits_ = Memory();
+    device_logits_ = device_->allocate(bytes);
+    if (!device_logits_)
+      return resource_exhausted("no device memory for " + std::to_string(bytes) + " bytes of logits");
+  }
+  auto* const data = reinterpret_cast<float*>(device_logits_.data());
+  project_logits(step, weights_->lm_head, {data, logits.rows, logits.cols, logits.cols});
+  for (std::int64_t row = 0; row < logits.rows; ++row) {
+    step.stream.download(logits.data + row * logits.stride, data + row * logits.cols,
+                         static_cast<std::size_t>(logits.cols) * sizeof(float));
+  }
+  return {};
 }
 
 void Transformer::set_route_sink(RouteSink* sink) {
@@ -200,10 +251,18 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   if (options.max_batched_tokens <= 0 || options.max_batched_tokens > kMaxBatchedTokens) {
     return invalid_argument("must lie between 1 and " + std::to_string(kMaxBatchedTokens), "max_batched_tokens");
   }
+  if (!device.host_visible() && (!options.packing || options.experts || options.dense)) {
+    return unimplemented("weights on disk and packing of weights are for the host");
+  }
+  const DeviceTarget target{device, stream};
+  const LoadPacking here = options.packing ? *options.packing : LoadPacking{&device, &ops, &stream};
   ASSIGN_OR_RETURN(auto weights,
-                   load_weights(model.config, model.index, device, ops, stream, options.weights, options.progress,
-                                options.verify_weights, options.experts ? &*options.experts : nullptr,
-                                options.dense ? &*options.dense : nullptr));
+                   load_weights(model.config, model.index, *here.device, *here.ops, *here.stream, options.weights,
+                                options.progress, options.verify_weights, options.experts ? &*options.experts : nullptr,
+                                options.dense ? &*options.dense : nullptr, device.host_visible() ? nullptr : &target));
+  if (!device.host_visible() && ops.moe_ffn != nullptr) {
+    RETURN_IF_ERROR(make_device_experts(model.config, device, stream, *weights));
+  }
   ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(model.config, options.max_batched_tokens, device));
   std::unique_ptr<Lookahead> lookahead;
   // Where all experts have a slot nothing is gained by guessing, and the routers of the guesses take their time.
@@ -216,6 +275,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   auto transformer = std::make_unique<Transformer>(model.config, std::move(weights), std::move(scratch),
                                                    options.max_batched_tokens, ops, stream);
   transformer->set_lookahead(std::move(lookahead));
+  transformer->device_ = &device;
   return transformer;
 }
 

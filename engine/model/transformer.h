@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,13 @@
 
 namespace foregate {
 
+// Where weights are packed when the device's memory is not the host's.
+struct LoadPacking {
+  Device* device = nullptr;
+  const OpTable* ops = nullptr;
+  Stream* stream = nullptr;
+};
+
 struct LoadOptions {
   std::int32_t max_batched_tokens = 2048;  // most rows of one forward(); sizes the scratch
   WeightPlanOptions weights = {};
@@ -31,6 +39,7 @@ struct LoadOptions {
   LookaheadOptions lookahead = {};            // of experts in a store
   std::optional<ExpertLoading> experts = {};  // experts in a store; none: all in memory
   std::optional<DenseLoading> dense = {};     // dense weights in a window; none: all in memory
+  std::optional<LoadPacking> packing = {};    // none: on the device itself
 };
 
 struct Step;
@@ -45,6 +54,7 @@ class Transformer final : public Model {
   KvLayout kv_layout(DType type, std::int32_t block_size) const override;
   std::uint64_t weight_bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
 
+  bool broken() const override { return stream_.failure() != nullptr; }
   std::optional<ExpertFigures> expert_figures() const override;
   std::optional<DenseFigures> dense_figures() const override;
 
@@ -66,6 +76,11 @@ class Transformer final : public Model {
   Result<std::int64_t> run_layer(const Step& step, LayerId id, KvCache& cache);
   Result<int> run_moe(const Step& step, LayerId id);
   void announce(const Step& step, LayerId id, const ExpertRoute& route);
+  bool device_routes() const;
+  void load_rope(std::span<const std::int32_t> positions, std::size_t rope);
+  Status compute_logits(const Step& step, View2<float> logits);
+  friend Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel&, Device&, const OpTable&, Stream&,
+                                                               const LoadOptions&);
 
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;
@@ -76,6 +91,8 @@ class Transformer final : public Model {
   std::vector<std::vector<float>> rope_frequencies_;  // per rope of the config
   const OpTable& ops_;
   Stream& stream_;
+  Device* device_ = nullptr;
+  Memory device_logits_;
   std::int64_t steps_ = 0;
   std::uint64_t sparse_layers_ = 0;
   std::atomic<std::uint64_t> bytes_read_{0};  // read by other threads for figures

@@ -5,6 +5,7 @@
 
 #include "engine/base/log.h"
 #include "engine/model/dense_loader.h"
+#include "engine/model/device_weights.h"
 #include "engine/model/packed_loader.h"
 #include "engine/model/weight_packer.h"
 #include "engine/model/weight_plan.h"
@@ -94,7 +95,8 @@ void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& 
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
                                                    const WeightProgress& progress, bool verify,
-                                                   const ExpertLoading* experts, const DenseLoading* dense) {
+                                                   const ExpertLoading* experts, const DenseLoading* dense,
+                                                   const DeviceTarget* target) {
   auto weights = std::make_unique<ModelWeights>();
   ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, options, *weights));
   DensePlan window;
@@ -116,6 +118,7 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
     RETURN_IF_ERROR(loader.load(now, device, *weights));
   }
   count_step_bytes(config, items, *weights);
+  if (target != nullptr) RETURN_IF_ERROR(move_weights(now, *target, *weights));
   if (experts != nullptr)
     RETURN_IF_ERROR(make_store(config, index, later, device, ops, stream, *experts, progress, *weights));
   if (!streamed.empty()) RETURN_IF_ERROR(make_dense_window(index, streamed, window, *dense, device, *weights));

@@ -17,15 +17,23 @@
 
 namespace foregate {
 
+// A device whose memory the host does not see.
+struct DeviceTarget {
+  Device& device;
+  Stream& stream;
+};
+
 // kDataLoss for missing or misshapen tensors (named) before any memory is taken;
 // kResourceExhausted when the device has too little. `progress` is called after each piece, on this thread. `verify`:
 // compare the checksums of a packed model. `experts`: leave experts on disk, in a store, as make_store() does.
 // `dense`: of a packed model, let dense weights of layers pass through a window, as plan_dense_window() does.
+// `target`: once loaded on `device`, which is the host, the weights move there, a layer at a time.
 Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, const TensorIndex& index, Device& device,
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
                                                    const WeightProgress& progress, bool verify = true,
                                                    const ExpertLoading* experts = nullptr,
-                                                   const DenseLoading* dense = nullptr);
+                                                   const DenseLoading* dense = nullptr,
+                                                   const DeviceTarget* target = nullptr);
 
 // Sets what a step reads, for the bandwidth figures, from the plan that `weights` was filled by.
 void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& items, ModelWeights& weights);

@@ -20,6 +20,7 @@
 #include "engine/runtime/memory_plan.h"
 #include "engine/runtime/model_text.h"
 #include "engine/runtime/route_trace.h"
+#include "kernels/registry/gpu.h"
 #include "kernels/registry/registry.h"
 
 namespace foregate {
@@ -44,14 +45,19 @@ Status check_boot_options(const BootOptions& o) {
   if (o.kv_type && *o.kv_type != DType::kF32 && *o.kv_type != DType::kF16 && *o.kv_type != DType::kBF16) {
     return invalid_argument("the KV cache is f32, f16 or bf16", "kv_cache_dtype");
   }
+  if (o.device != "auto" && o.device != "cpu" && o.device != "cuda") {
+    return invalid_argument("must be auto, cpu or cuda, not " + o.device, "device");
+  }
   return {};
 }
 
 // Members in the order in which they depend on one another: the last goes first.
 struct LoadedModel {
+  Backend host;  // packs weights when `backend` is a GPU
   Backend backend;
   Backend background;  // one thread, for experts that are converted when they are loaded
   std::unique_ptr<Stream> stream;
+  std::unique_ptr<Stream> host_stream;
   std::unique_ptr<Stream> background_stream;
   std::unique_ptr<const OpTable> ops;
   std::unique_ptr<RouteTrace> trace;
@@ -154,6 +160,7 @@ void report_load(const BootOptions& options, LoadedModel& loaded) {
   std::snprintf(text, sizeof text, "weights: %.3f GB in %.2f s, ",
                 static_cast<double>(loaded.model->weight_bytes()) * 1e-9, seconds);
   log_info(text + weights.how_loaded);
+  log_info("device: " + loaded.report.device + " (" + loaded.report.device_reason + ")");
   if (weights.page_cache) log_warn(options.model + ": the file system refuses O_DIRECT");
   if (options.metrics == nullptr) return;
   const Labels labels = {{"model_name", loaded.report.model_name}};
@@ -203,36 +210,69 @@ Status start_trace(const BootOptions& options, const ModelConfig& config, Loaded
   return {};
 }
 
+// What passes through memory from disk is computed on the CPU.
+bool all_weights_in_memory(const BootOptions& options) {
+  const bool experts = options.expert_memory == "all" || options.expert_memory == "auto";
+  return !kEvictAtRelease && experts && options.dense_memory == "all";
+}
+
+// A CPU backend, and before it a GPU when one is asked for, or is there and nothing speaks against it.
+Status choose_backends(const BootOptions& options, LoadedModel& loaded) {
+  std::string error;
+  loaded.backend = make_backend({.isa = options.isa, .threads = options.threads}, &error);
+  if (loaded.backend.device == nullptr) return invalid_argument(error, "isa");
+  BootReport& report = loaded.report;
+  report.device_reason = "--device cpu";
+  if (options.device == "cpu") return {};
+  if (!all_weights_in_memory(options)) {
+    if (options.device == "cuda")
+      return unimplemented("--device cuda needs all weights in memory: --expert-memory all, --dense-memory all",
+                           "device");
+    report.device_reason = "cpu: --expert-memory or --dense-memory leaves weights on disk";
+    return {};
+  }
+  Backend gpu = make_gpu_backend({.module = options.cuda_module}, &error);
+  if (gpu.device == nullptr) {
+    if (options.device == "cuda") return unavailable("--device cuda: " + error);
+    report.device_reason = "cpu: " + error;
+    return {};
+  }
+  report.device_reason = (options.device == "cuda" ? "--device cuda: " : "cuda: ") + gpu.reason;
+  gpu.threads = loaded.backend.threads;
+  loaded.host = std::move(loaded.backend);
+  loaded.host_stream = loaded.host.device->create_stream();
+  loaded.backend = std::move(gpu);
+  return {};
+}
+
 Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& model) {
   const Clock& clock = options.clock != nullptr ? *options.clock : system_clock();
   const TimeNs start = clock.now();
   tell(options, "weights", 0.0);
   ASSIGN_OR_RETURN(const WeightPlanOptions plan, plan_options(options));
   ASSIGN_OR_RETURN(const ModelSummary summary, summarize(model, plan));
-  const std::int64_t available = available_memory();
-  ASSIGN_OR_RETURN(const MemoryPlan memory, plan_memory(options, summary, available));
-
   LoadedModel loaded;
+  RETURN_IF_ERROR(choose_backends(options, loaded));
+  const bool on_gpu = loaded.host.device != nullptr;
+  const std::int64_t available = available_memory();
+  BootOptions planned = options;
+  if (on_gpu) planned.expert_memory = planned.dense_memory = "all";
+  ASSIGN_OR_RETURN(const MemoryPlan memory, plan_memory(planned, summary, available));
   loaded.kept_for_cache = memory.kept_for_cache;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
-  BackendChoice choice;
-  choice.isa = options.isa;
-  choice.threads = options.threads;
-  std::string error;
-  loaded.backend = make_backend(choice, &error);
-  if (loaded.backend.device == nullptr) return invalid_argument(error, "isa");
   loaded.stream = loaded.backend.device->create_stream();
   LoadOptions load;
   load.max_batched_tokens = options.max_num_batched_tokens;
   load.weights = plan;
   load.verify_weights = options.verify_weights;
+  if (on_gpu) load.packing = {loaded.host.device.get(), &loaded.host.ops, loaded.host_stream.get()};
   if (memory.dense_bytes) load.dense = {.budget_bytes = *memory.dense_bytes, .verify = options.verify_weights};
   if (memory.expert_bytes) {
     ASSIGN_OR_RETURN(load.experts, expert_loading(options, *memory.expert_bytes, available, loaded.backend));
     ASSIGN_OR_RETURN(load.lookahead, lookahead_options(options));
     if (!summary.packed) {
-      choice.threads = 1;
-      loaded.background = make_backend(choice, &error);
+      std::string error;
+      loaded.background = make_backend({.isa = options.isa, .threads = 1}, &error);
       loaded.background_stream = loaded.background.device->create_stream();
       load.experts->background = loaded.background_stream.get();
     }
@@ -318,7 +358,8 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   KvBudget budget;
   budget.num_blocks = options.num_blocks;
   budget.kv_cache_bytes = options.kv_cache_bytes;
-  const std::int64_t available = available_memory();
+  const Device& device = *loaded_.backend.device;
+  const std::int64_t available = device.host_visible() ? available_memory() : device.free_bytes();
   if (available > 0) budget.available_bytes = std::max<std::int64_t>(available - empty_slot_bytes(*loaded_.model), 1);
   report.available_bytes = budget.available_bytes;
   budget.kept_bytes = loaded_.kept_for_cache;

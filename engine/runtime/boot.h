@@ -24,8 +24,10 @@
 namespace foregate {
 
 struct BootOptions {
-  std::string model;       // path of a Hugging Face or packed model directory, a GGUF file or a directory with one
-  std::string model_name;  // label of the metrics; empty: from the path
+  std::string model;            // path of a Hugging Face or packed model directory, a GGUF file or a directory with one
+  std::string model_name;       // label of the metrics; empty: from the path
+  std::string device = "auto";  // cpu, cuda, or auto: cuda where the module and a GPU are
+  std::string cuda_module;      // path of the module; empty: beside the program
   std::string isa = "auto";
   int threads = 0;                            // 0: one per physical core this process may use
   std::int32_t max_model_len = 0;             // tokens; 0: from config.json
@@ -64,6 +66,7 @@ struct BootReport {
   std::string isa;
   int threads = 1;
   std::string device;                  // Device::describe()
+  std::string device_reason;           // why this one
   DType kv_type = DType::kF32;         // of the KV cache
   std::string backend_reason;          // why this backend was chosen
   std::vector<std::string> fallbacks;  // ops taken from kernels/ref

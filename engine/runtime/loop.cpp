@@ -230,6 +230,7 @@ void EngineLoop::wipe(const Sequence& seq) {
 // INV-12: nothing of the step is kept. Those who were in it run alone next; who fails twice ends.
 void EngineLoop::step_failed(const BatchPlan& plan, const Status& why, TimeNs now) {
   log_error("step failed: " + why.to_string() + " plan " + plan.to_string());
+  if (runner_.model().broken()) return fail_engine(why);
   // Weights that cannot be read say nothing about the engine: requests that need other ones go on.
   const bool weights_unreadable = why.code() == Code::kDataLoss || why.code() == Code::kUnavailable;
   if (!weights_unreadable && ++fatal_in_a_row_ >= options_.max_fatal_steps) return fail_engine(why);

@@ -15,7 +15,7 @@ Status StepRunner::make_room(std::size_t rows) {
   std::size_t capacity = 1;
   while (capacity < rows) capacity *= 2;
   logits_ = Memory();  // the old rows are not needed: free them before asking for more
-  logits_ = device_.allocate(capacity * row_bytes);
+  logits_ = device_.allocate_pinned(capacity * row_bytes);
   if (logits_) return {};
   return resource_exhausted("no memory for the logits of " + std::to_string(capacity) + " rows, " +
                             std::to_string(capacity * row_bytes) + " bytes");

@@ -77,6 +77,35 @@ struct ExpertFfnArgs {
   }
 };
 
+// The matrices of all experts of a layer as a device finds them: pointers in its memory, [experts] each. Every expert
+// has the same shape, and by role the same format.
+struct DeviceExperts {
+  const std::byte* const* gate = nullptr;
+  const std::byte* const* up = nullptr;
+  const std::byte* const* down = nullptr;
+  WeightFormat gate_format = WeightFormat::kF32;  // of up, too
+  WeightFormat down_format = WeightFormat::kF32;
+  std::int32_t experts = 0;
+  std::int64_t inner = 0;
+};
+
+// A sparse FFN with all experts in memory: out[t] = sum over slot s = 0 .. top_k-1, in that order, of weights[t][s] *
+// FFN(expert ids[t][s], x[t]). Ids and weights are data, so that nothing waits for the host. A table may lack this op:
+// then the host makes groups for expert_ffn.
+struct MoeFfnArgs {
+  static constexpr double tolerance = 1e-5;
+  View2<const float> x;               // [T, hidden]
+  const std::int32_t* ids = nullptr;  // [T, top_k]
+  const float* weights = nullptr;     // [T, top_k]
+  std::int32_t top_k = 0;
+  DeviceExperts experts;
+  Activation activation = Activation::kSilu;
+  View2<float> y;                    // [T * top_k, hidden], work memory
+  float* scratch = nullptr;          // [T * top_k, inner], work memory
+  View2<float> out;                  // [T, hidden]
+  std::int32_t* distinct = nullptr;  // becomes the number of distinct experts; may be null
+};
+
 // out[t] (+)= sum over slot s = 0 .. top_k-1, in that order, of weights[t][s] * y[t * top_k + s].
 struct MoeCombineArgs {
   static constexpr double tolerance = 1e-5;

@@ -23,6 +23,8 @@ class Stream {
   virtual void download(void* to_host, const void* from_device, std::size_t bytes) {
     __builtin_memcpy(to_host, from_device, bytes);
   }
+  // Within the device's memory.
+  virtual void copy(void* to, const void* from, std::size_t bytes) { __builtin_memcpy(to, from, bytes); }
   // Null while all is well. Otherwise why the device no longer computes: results since then are worth nothing, and
   // it stays so. Asked after synchronize().
   virtual const char* failure() const { return nullptr; }
@@ -75,6 +77,8 @@ class Device {
   // Between memory of this device and of the host, in any direction; after the ops already given to its streams,
   // and done on return. The ranges must not overlap.
   virtual void copy(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+  // Memory of the host that the device copies from and to at full speed; otherwise as allocate().
+  virtual Memory allocate_pinned(std::size_t bytes) { return allocate(bytes); }
   // Whether the host reads and writes what allocate() gives; otherwise bytes pass through Stream::upload and download.
   virtual bool host_visible() const { return true; }
   // Bytes of memory that allocate() may still give; 0 when that is for the host to know.

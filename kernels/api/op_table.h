@@ -28,6 +28,7 @@ struct OpTable {
   Op<ExpertFfnArgs> expert_ffn = nullptr;
   Op<MoeCombineArgs> moe_combine = nullptr;
   Op<PackWeightArgs> pack_weight = nullptr;
+  Op<MoeFfnArgs> moe_ffn = nullptr;  // of devices that route without the host; not filled from ref
 };
 
 }  // namespace foregate

@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -60,6 +61,22 @@ Memory CudaDevice::allocate(std::size_t bytes) {
   Memory memory(data, bytes, [](void* at, std::size_t) { cudaFree(at); });
   const bool zero = cudaMemsetAsync(data, 0, bytes, nullptr) == cudaSuccess;
   return zero && cudaStreamSynchronize(nullptr) == cudaSuccess ? std::move(memory) : Memory();
+}
+
+Memory CudaDevice::allocate_pinned(std::size_t bytes) {
+  void* data = nullptr;
+  if (bytes == 0 || cudaHostAlloc(&data, bytes, cudaHostAllocDefault) != cudaSuccess) {
+    cudaGetLastError();
+    return {};
+  }
+  std::memset(data, 0, bytes);
+  return Memory(data, bytes, [](void* at, std::size_t) { cudaFreeHost(at); });
+}
+
+// A failure stays with the device: the next step finds it.
+void CudaDevice::copy(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0 || cudaDeviceSynchronize() != cudaSuccess) return;
+  if (cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, nullptr) == cudaSuccess) cudaStreamSynchronize(nullptr);
 }
 
 std::unique_ptr<Stream> CudaDevice::create_stream() {

@@ -15,7 +15,9 @@ class CudaDevice final : public Device {
   bool open(int ordinal, std::string* error);
   std::string describe() const override { return name_; }
   Memory allocate(std::size_t bytes) override;
+  Memory allocate_pinned(std::size_t bytes) override;
   std::unique_ptr<Stream> create_stream() override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
   bool host_visible() const override { return false; }
   std::int64_t free_bytes() const override;
 

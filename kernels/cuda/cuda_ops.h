@@ -29,6 +29,8 @@ void router_topk(Stream& stream, const RouterTopkArgs& args);
 // linear.cu, expert_ffn.cu
 void linear(Stream& stream, const LinearArgs& args);
 void expert_ffn(Stream& stream, const ExpertFfnArgs& args);
+// moe_ffn.cu
+void moe_ffn(Stream& stream, const MoeFfnArgs& args);
 // attention_plan.cpp, attention.cu
 void attention(Stream& stream, const AttentionArgs& args);
 

@@ -97,6 +97,11 @@ void CudaStream::download(void* to_host, const void* from_device, std::size_t by
   check(cudaMemcpyAsync(to_host, from_device, bytes, cudaMemcpyDeviceToHost, stream_), "copy to the host");
 }
 
+void CudaStream::copy(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0 || failure() != nullptr) return;
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copy within the device");
+}
+
 const void* CudaStream::stage_bytes(ControlList list, const void* host, std::size_t bytes) {
   if (bytes == 0 || failure() != nullptr) return nullptr;
   Staged& staged = staged_[static_cast<std::size_t>(list)];

@@ -26,6 +26,7 @@ class CudaStream final : public Stream {
   void synchronize() override;
   void upload(void* to_device, const void* from_host, std::size_t bytes) override;
   void download(void* to_host, const void* from_device, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
   const char* failure() const override { return failure_.empty() ? nullptr : failure_.c_str(); }
 
   // The device's copy of a host array, which may change once this returns. Each list has one place; what is there

@@ -20,6 +20,7 @@ const OpTable& cuda_table() {
       .router_topk = cuda::router_topk,
       .expert_ffn = cuda::expert_ffn,
       .moe_combine = cuda::moe_combine,
+      .moe_ffn = cuda::moe_ffn,
   };
   return table;
 }

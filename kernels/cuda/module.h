@@ -2,6 +2,7 @@
 // itself needs no CUDA library. Module and server come from one build; `build` says so when they do not.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 
@@ -15,10 +16,12 @@ struct CudaModule {
   const OpTable* ops;         // complete but for pack_weight, which is the host's
   // The GPU, or null with *error.
   std::unique_ptr<Device> (*open)(int ordinal, std::string* error);
+  // Memory that host and kernels both read and write, for tests whose arrays are the host's. Never freed. Null: none.
+  void* (*shared_memory)(std::size_t bytes);
 };
 
 // Changes with anything that crosses the boundary.
-inline constexpr const char* kCudaModuleBuild = "foregate-cuda-1";
+inline constexpr const char* kCudaModuleBuild = "foregate-cuda-2";
 inline constexpr const char* kCudaModuleEntry = "foregate_cuda_module";
 using CudaModuleEntry = const CudaModule* (*)();
 

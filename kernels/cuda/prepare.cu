@@ -15,6 +15,9 @@ struct PrepareArgs {
   std::int64_t num_tiles;
   std::int64_t steps;
   std::byte* out;
+  const std::int32_t* count;
+
+  __device__ __forceinline__ std::int64_t items() const { return (count != nullptr ? *count : num_tiles) * steps; }
 };
 
 // The row of x in column `column` of a tile; null where the tile is not full.
@@ -32,7 +35,7 @@ __device__ __forceinline__ const float* tile_row(const PrepareArgs& args, std::i
 
 __global__ void __launch_bounds__(kThreads) prepare_halves_kernel(PrepareArgs args) {
   const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarpLanes;
-  if (item >= args.num_tiles * args.steps) return;
+  if (item >= args.items()) return;
   const std::int64_t tile = item / args.steps;
   const std::int64_t step = item % args.steps;
   const int lane = threadIdx.x % kWarpLanes;
@@ -53,7 +56,7 @@ __global__ void __launch_bounds__(kThreads) prepare_halves_kernel(PrepareArgs ar
 
 __global__ void __launch_bounds__(kThreads) prepare_codes_kernel(PrepareArgs args) {
   const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarpLanes;
-  if (item >= args.num_tiles * args.steps) return;
+  if (item >= args.items()) return;
   const std::int64_t tile = item / args.steps;
   const std::int64_t step = item % args.steps;
   const int lane = threadIdx.x % kWarpLanes;
@@ -92,8 +95,8 @@ __global__ void __launch_bounds__(kThreads) prepare_codes_kernel(PrepareArgs arg
 }  // namespace
 
 void prepare_tiles(CudaStream& stream, WeightFormat format, View2<const float> x, const TileRows* tiles,
-                   const std::int32_t* rows, std::int64_t num_tiles, std::byte* out) {
-  const PrepareArgs args{x, tiles, rows, num_tiles, tile_steps(format, x.cols), out};
+                   const std::int32_t* rows, std::int64_t num_tiles, std::byte* out, const std::int32_t* count) {
+  const PrepareArgs args{x, tiles, rows, num_tiles, tile_steps(format, x.cols), out, count};
   const dim3 grid(static_cast<unsigned>((num_tiles * args.steps + kWarps - 1) / kWarps));
   if (is_quantized(format)) {
     stream.launch(prepare_codes_kernel, grid, kThreads, 0, args);

@@ -32,8 +32,10 @@ struct TileRows {
 };
 
 // Tiles 0 .. num_tiles - 1 to `out` (tile_bytes each). `tiles` and `rows` lie in device memory; without `tiles` tile i
-// has rows 8 i .. of x, without `rows` row i of the list is row i of x.
+// has rows 8 i .. of x, without `rows` row i of the list is row i of x. `count`, on the device, says how many of the
+// tiles there are; null: all.
 void prepare_tiles(CudaStream& stream, WeightFormat format, View2<const float> x, const TileRows* tiles,
-                   const std::int32_t* rows, std::int64_t num_tiles, std::byte* out);
+                   const std::int32_t* rows, std::int64_t num_tiles, std::byte* out,
+                   const std::int32_t* count = nullptr);
 
 }  // namespace foregate::cuda

@@ -18,8 +18,9 @@ struct TileWork {
 struct TileProducts {
   const TileWork* work = nullptr;  // `pieces` of them; null: `all`, cut into pieces of tiles_per_piece(most_rows)
   TileWork all = {};
-  std::int32_t pieces = 0;     // with work
-  std::int32_t most_rows = 0;  // of one piece of work, or of `all`
+  std::int32_t pieces = 0;              // with work
+  const std::int32_t* count = nullptr;  // on the device: how many of the pieces there are; null: all
+  std::int32_t most_rows = 0;           // of one piece of work, or of `all`
   const std::byte* prepared = nullptr;
   std::int64_t tile_bytes = 0;
   std::int64_t rows = 0;  // of the matrices

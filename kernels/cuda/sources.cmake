@@ -11,6 +11,7 @@ set(FOREGATE_CUDA_SOURCES
   kernels/cuda/attention.cu
   kernels/cuda/embed.cu
   kernels/cuda/gate_up.cu
+  kernels/cuda/moe_ffn.cu
   kernels/cuda/prepare.cu
   kernels/cuda/product.cu
   kernels/cuda/rope_kv.cu

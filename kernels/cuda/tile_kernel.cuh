@@ -39,6 +39,7 @@ __device__ __forceinline__ void keep_sums(const float (&y)[kTiles][4], int count
 // `Epilogue::put(row of the matrix, index in the list of output rows, sums of the matrices)`.
 template <WeightFormat F, int kMatrices, int kTiles, class Epilogue>
 __global__ void __launch_bounds__(kProductThreads) tile_kernel(TileProducts args, Epilogue epilogue) {
+  if (args.count != nullptr && static_cast<int>(blockIdx.y) >= *args.count) return;
   auto& shared = shared_block<TileShared<kMatrices, kTiles>>();
   const TileWork work = work_of_block<kTiles>(args);
   const int warp = threadIdx.x / kWarpLanes;

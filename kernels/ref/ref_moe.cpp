@@ -173,4 +173,26 @@ void moe_combine(Stream&, const MoeCombineArgs& args) {
   }
 }
 
+// One group an assignment.
+void moe_ffn(Stream& stream, const MoeFfnArgs& args) {
+  const DeviceExperts& table = args.experts;
+  const auto assignments = static_cast<std::int32_t>(args.x.rows * args.top_k);
+  std::vector<std::int32_t> x_rows, y_rows = indices(assignments);
+  std::vector<ExpertGroup> groups;
+  std::vector<bool> seen(static_cast<std::size_t>(table.experts), false);
+  for (std::int32_t a = 0; a < assignments; ++a) x_rows.push_back(a / args.top_k);
+  for (std::int32_t a = 0; a < assignments; ++a) {
+    const std::int32_t e = args.ids[a];
+    CHECK(e >= 0 && e < table.experts);
+    seen[static_cast<std::size_t>(e)] = true;
+    const ExpertWeights weights{{table.gate[e], table.gate_format, table.inner, args.x.cols},
+                                {table.up[e], table.gate_format, table.inner, args.x.cols},
+                                {table.down[e], table.down_format, args.x.cols, table.inner}};
+    groups.push_back({weights, &x_rows[static_cast<std::size_t>(a)], &y_rows[static_cast<std::size_t>(a)], 1});
+  }
+  expert_ffn(stream, {args.x, args.y, groups.data(), assignments, args.activation, args.scratch});
+  moe_combine(stream, {{args.y.data, args.y.rows, args.y.cols, args.y.stride}, args.weights, args.top_k, args.out});
+  if (args.distinct != nullptr) *args.distinct = static_cast<std::int32_t>(std::count(seen.begin(), seen.end(), true));
+}
+
 }  // namespace foregate::ref

@@ -20,5 +20,6 @@ void attention(Stream&, const AttentionArgs& args);
 void router_topk(Stream&, const RouterTopkArgs& args);
 void expert_ffn(Stream&, const ExpertFfnArgs& args);
 void moe_combine(Stream&, const MoeCombineArgs& args);
+void moe_ffn(Stream&, const MoeFfnArgs& args);
 
 }  // namespace foregate::ref

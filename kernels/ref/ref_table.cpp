@@ -21,6 +21,7 @@ const OpTable& ref_table() {
       .expert_ffn = ref::expert_ffn,
       .moe_combine = ref::moe_combine,
       .pack_weight = ref::pack_weight,
+      .moe_ffn = ref::moe_ffn,
   };
   return table;
 }

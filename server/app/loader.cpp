@@ -33,6 +33,8 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.lookahead_distance = static_cast<std::int32_t>(options.lookahead_distance);
   boot.prompt_read_ahead = options.prompt_read_ahead;
   boot.trace_routes = options.trace_routes;
+  boot.device = options.device;
+  boot.cuda_module = options.cuda_module;
   boot.isa = options.isa;
   boot.threads = static_cast<int>(options.threads);
   boot.max_model_len = static_cast<std::int32_t>(options.max_model_len);
@@ -80,6 +82,7 @@ void add_facts(const BootReport& report, Engine& engine, ServedModel& served) {
                   {"parameters", std::to_string(model.parameters)},
                   {"active_parameters", std::to_string(model.active_parameters)},
                   {"device", report.device},
+                  {"device_reason", report.device_reason},
                   {"weights", report.weights},
                   {"experts", report.experts},
                   {"dense_weights", report.dense},

@@ -1,5 +1,4 @@
-// The CUDA table over the emulator as tests use it: every op waits for the device before it returns, so that cases
-// written for the CPU read their results at once. Errors of the stream fail the test.
+// The CUDA table over the emulator as tests use it: every op waits for the device before it returns.
 #pragma once
 
 #include "kernels/api/op_table.h"
@@ -7,7 +6,6 @@
 
 namespace foregate::testing {
 
-// pack_weight is ref's.
 const OpTable& cuda_host_table();
 
 }  // namespace foregate::testing

@@ -37,18 +37,19 @@ std::string op_of(const OpCase& c) {
   return c.name.substr(0, c.name.find(' '));
 }
 
-bool has_op(const std::string& op) {
-  const OpTable& t = cuda_host_table();
-  const std::map<std::string, bool> slots = {{"attention", t.attention != nullptr},
-                                             {"router", t.router_topk != nullptr},
-                                             {"expert_ffn", t.expert_ffn != nullptr}};
-  const auto found = slots.find(op);
-  return found == slots.end() || found->second;
+// The shared list and the ops of devices.
+const std::vector<OpCase>& all_cases() {
+  static const std::vector<OpCase> cases = [] {
+    std::vector<OpCase> all = op_cases();
+    all.insert(all.end(), device_cases().begin(), device_cases().end());
+    return all;
+  }();
+  return cases;
 }
 
 double tolerance_of(const OpCase& c) {
   const std::string op = op_of(c);
-  const bool parts = op == "linear" || op == "expert_ffn" || op == "attention";
+  const bool parts = op == "linear" || op == "expert_ffn" || op == "moe_ffn" || op == "attention";
   return parts ? std::max(c.tolerance, kPartsTolerance) : c.tolerance;
 }
 
@@ -73,13 +74,14 @@ Floats run_ref(const OpCase& c) {
 Floats run_cuda(const OpCase& c) {
   emu::forget_errors();
   CudaStream stream;
-  return c.run(cuda_host_table(), stream);
+  Floats out = c.run(cuda_host_table(), stream);
+  if (stream.failure() != nullptr) ADD_FAILURE() << c.name << ": " << stream.failure() << " " << emu::last_report();
+  return out;
 }
 
 TEST_F(CudaOps, AgreeWithRef) {
   std::map<std::string, int> ran;
-  for (const OpCase& c : op_cases()) {
-    if (!has_op(op_of(c))) continue;
+  for (const OpCase& c : all_cases()) {
     expect_close(run_cuda(c), run_ref(c), c.row_width, tolerance_of(c), c.name);
     if (HasFailure()) return;
     ++ran[op_of(c)];
@@ -90,8 +92,8 @@ TEST_F(CudaOps, AgreeWithRef) {
 // The order in which threads and blocks run changes no bit.
 TEST_F(CudaOps, OrderDoesNotChangeABit) {
   int n = 0;
-  for (const OpCase& c : op_cases()) {
-    if (!has_op(op_of(c)) || n++ % 7 != 0) continue;
+  for (const OpCase& c : all_cases()) {
+    if (n++ % 7 != 0) continue;
     const Floats want = run_cuda(c);
     emu::set_seed(static_cast<std::uint64_t>(n) * 31);
     expect_same_bits(run_cuda(c), want, c.name);
@@ -122,7 +124,7 @@ TEST_F(CudaOps, RowsDoNotDependOnTheBatch) {
 // Cases of an op that are quick and go through all of its code.
 std::vector<const OpCase*> some_cases(const std::string& op) {
   std::vector<const OpCase*> all, some;
-  for (const OpCase& c : op_cases()) {
+  for (const OpCase& c : all_cases()) {
     if (op_of(c) == op && c.name.find("linear 600") == std::string::npos &&
         c.name.find("linear 530") == std::string::npos)
       all.push_back(&c);
@@ -158,13 +160,12 @@ std::vector<Floats> wanted(const std::string& op) {
   return want;
 }
 
-const char* const kFamilies[] = {"rms_norm", "head_norm", "linear", "router", "expert_ffn", "attention"};
+const char* const kFamilies[] = {"rms_norm", "head_norm", "linear", "router", "expert_ffn", "moe_ffn", "attention"};
 
 // Every barrier of every kernel is there because results are wrong without it.
 TEST_F(CudaOps, EachMissingBarrierShows) {
   int barriers = 0;
   for (const char* op : kFamilies) {
-    if (!has_op(op)) continue;
     const std::vector<Floats> want = wanted(op);
     emu::forget_barriers();
     for (const OpCase* c : some_cases(op)) run_cuda(*c);
@@ -184,7 +185,6 @@ TEST_F(CudaOps, EachMissingBarrierShows) {
 
 TEST_F(CudaOps, WrongLanesShow) {
   for (const char* op : kFamilies) {
-    if (!has_op(op)) continue;
     const std::vector<Floats> want = wanted(op);
     emu::turn_shuffles(1);
     EXPECT_TRUE(fault_shows(op, want)) << op;

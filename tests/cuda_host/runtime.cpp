@@ -297,6 +297,12 @@ cudaError_t cudaFreeHost(void* data) {
   return cudaSuccess;
 }
 
+cudaError_t cudaMallocManaged(void** data, std::size_t bytes, unsigned) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  *data = memory == MAP_FAILED ? nullptr : memory;
+  return *data == nullptr ? note(cudaErrorMemoryAllocation) : cudaSuccess;
+}
+
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* data) {
   World& w = world();
   const Lock lock(w.mutex);

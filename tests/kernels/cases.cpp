@@ -325,7 +325,68 @@ void add_expert_ffn(std::vector<OpCase>& cases) {
                 ExpertFfnArgs::tolerance);
 }
 
+struct MoeCase {
+  std::int64_t hidden, inner;
+  std::int32_t experts, top_k, rows;
+  WeightFormat gate, down;
+};
+
+// Everything of a sparse FFN after its router, with ids that leave some experts out.
+Floats run_moe_ffn(const OpTable& ops, Stream& stream, const MoeCase& c) {
+  Random random(static_cast<std::uint64_t>(c.rows * 31 + c.hidden));
+  std::vector<Packed> weights;
+  std::vector<const std::byte*> gate, up, down;
+  for (std::int32_t e = 0; e < c.experts; ++e) {
+    weights.push_back(random_packed(random, c.inner, c.hidden, c.gate));
+    weights.push_back(random_packed(random, c.inner, c.hidden, c.gate));
+    weights.push_back(random_packed(random, c.hidden, c.inner, c.down));
+    gate.push_back(weights[weights.size() - 3].bytes.data());
+    up.push_back(weights[weights.size() - 2].bytes.data());
+    down.push_back(weights.back().bytes.data());
+  }
+  const std::int32_t assignments = c.rows * c.top_k;
+  const Floats x = random.floats(c.rows * c.hidden);
+  const Floats by = random.floats(assignments);
+  std::vector<std::int32_t> ids;
+  for (std::int32_t a = 0; a < assignments; ++a) ids.push_back((a % c.top_k * 5 + random.below(3)) % c.experts);
+  Floats y(static_cast<std::size_t>(assignments * c.hidden)), scratch(static_cast<std::size_t>(assignments * c.inner));
+  Floats out(x.size());
+  std::int32_t distinct = -1;
+  MoeFfnArgs args{view(x, c.hidden), ids.data(),     by.data(),           c.top_k,  {}, Activation::kSilu,
+                  view(y, c.hidden), scratch.data(), view(out, c.hidden), &distinct};
+  args.experts = {gate.data(), up.data(), down.data(), c.gate, c.down, c.experts, c.inner};
+  ops.moe_ffn(stream, args);
+  out.insert(out.end(), static_cast<std::size_t>(c.hidden), static_cast<float>(distinct));
+  return out;
+}
+
+std::vector<OpCase> made_device_cases() {
+  std::vector<OpCase> cases;
+  const WeightFormat bf16 = WeightFormat::kBF16, q8 = WeightFormat::kQ8_0, q4 = WeightFormat::kQ4_K;
+  const std::vector<MoeCase> shapes = {{64, 40, 8, 2, 1, bf16, bf16},
+                                       {48, 33, 16, 3, 7, bf16, bf16},
+                                       {64, 40, 40, 4, 90, bf16, bf16},
+                                       {33, 20, 8, 2, 11, WeightFormat::kF32, bf16},
+                                       {256, 256, 8, 2, 21, q8, q8},
+                                       {256, 256, 8, 2, 3, q4, WeightFormat::kQ6_K},
+                                       {64, 32, 8, 2, 9, WeightFormat::kQ4_0, q8}};
+  for (const MoeCase& c : shapes) {
+    const std::string name = named("moe_ffn", static_cast<int>(c.hidden), static_cast<int>(c.inner), c.experts, c.top_k,
+                                   c.rows, format_name(c.gate), format_name(c.down));
+    // As expert_ffn: the hidden row is rounded to int8 a second time.
+    const double tolerance = is_quantized(c.gate) ? 5e-3 : MoeFfnArgs::tolerance;
+    cases.push_back(
+        {name, tolerance, c.hidden, [=](const OpTable& ops, Stream& stream) { return run_moe_ffn(ops, stream, c); }});
+  }
+  return cases;
+}
+
 }  // namespace
+
+const std::vector<OpCase>& device_cases() {
+  static const std::vector<OpCase> cases = made_device_cases();
+  return cases;
+}
 
 const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> cases = [] {

@@ -18,4 +18,7 @@ struct OpCase {
 
 const std::vector<OpCase>& op_cases();
 
+// Of ops that tables may lack: devices have them, and ref.
+const std::vector<OpCase>& device_cases();
+
 }  // namespace foregate::testing

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "engine/io/gguf_files.h"
+#include "kernels/registry/gpu.h"
 
 namespace foregate {
 namespace {
@@ -24,6 +25,15 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
   backend_ = make_backend({.isa = options.isa, .threads = options.threads}, &error);
   if (backend_.device == nullptr) std::fprintf(stderr, "driver: %s\n", error.c_str());
   CHECK(backend_.device != nullptr);
+  std::optional<LoadPacking> packing;
+  if (!options.cuda_module.empty()) {
+    host_ = std::move(backend_);
+    backend_ = make_gpu_backend({.module = options.cuda_module}, &error);
+    if (backend_.device == nullptr) std::fprintf(stderr, "driver: %s\n", error.c_str());
+    CHECK(backend_.device != nullptr);
+    host_stream_ = host_.device->create_stream();
+    packing = {host_.device.get(), &host_.ops, host_stream_.get()};
+  }
   if (options.edit_ops != nullptr) options.edit_ops(backend_.ops);
   stream_ = backend_.device->create_stream();
   const FileSystem& files = options.files != nullptr ? *options.files : local_files();
@@ -32,13 +42,15 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
                                  {.max_batched_tokens = options.max_batched_tokens,
                                   .weights = {quantization_named(options.quantization)},
                                   .experts = experts(model),
-                                  .dense = options.dense}));
+                                  .dense = options.dense,
+                                  .packing = packing}));
   cache_ = std::make_unique<KvCache>(
       must(KvCache::create(*backend_.device, model_->kv_layout(DType::kF32, options.block_size), options.blocks)));
 }
 
 std::optional<ExpertLoading> Driver::experts(const OpenModel& model) {
-  if (!options_.experts && (!kEvictAtRelease || model.config.router.experts == 0)) return std::nullopt;
+  if (!options_.experts && (!options_.cuda_module.empty() || !kEvictAtRelease || model.config.router.experts == 0))
+    return std::nullopt;
   std::string error;
   background_ = make_backend({.isa = options_.isa, .threads = 1}, &error);
   background_stream_ = background_.device->create_stream();

@@ -15,6 +15,7 @@ namespace foregate {
 
 struct DriverOptions {
   std::string isa = "ref";
+  std::string cuda_module;  // computes on the GPU of this module; weights are packed by `isa`
   int threads = 1;
   std::int32_t block_size = 16;
   std::int32_t blocks = 64;
@@ -59,8 +60,10 @@ class Driver {
   std::optional<ExpertLoading> experts(const OpenModel& model);
 
   DriverOptions options_;
+  Backend host_;  // packs for a GPU
   Backend backend_;
   Backend background_;
+  std::unique_ptr<Stream> host_stream_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Stream> background_stream_;
   std::unique_ptr<Transformer> model_;

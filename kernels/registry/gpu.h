@@ -1,0 +1,24 @@
+// Backends on a GPU: finds the CUDA module, checks that it is of this build, opens a device. Nothing here links a CUDA
+// library. Called at boot, any thread.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "kernels/registry/registry.h"
+
+namespace foregate {
+
+struct GpuChoice {
+  std::string module;  // path of the module; empty: beside the program, or in ../lib from there
+  int ordinal = 0;
+};
+
+// A GPU with the module's table. pack_weight is empty: weights are packed on the host by a CPU backend. `isa` is
+// "cuda". On failure `device` is empty and *error says why there is no GPU to compute on.
+Backend make_gpu_backend(const GpuChoice& choice, std::string* error);
+
+// Memory of that module that host and GPU share, for tests; null with *error.
+void* gpu_shared_memory(const GpuChoice& choice, std::size_t bytes, std::string* error);
+
+}  // namespace foregate

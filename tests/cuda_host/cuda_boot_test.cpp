@@ -1,0 +1,126 @@
+// The engine on the emulated GPU: how a device is chosen and reported, the same tokens as on the CPU, and what happens
+// when memory is out or the device is lost.
+#include <gtest/gtest.h>
+
+#include "engine/runtime/boot.h"
+#include "tests/cuda_host/emulated_module.h"
+#include "tests/engine/runtime/harness.h"
+
+namespace foregate {
+namespace {
+
+using namespace testing_support;
+
+constexpr int kOutOfMemory = 2;
+constexpr int kIllegalAddress = 700;
+
+class CudaBoot : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    reset_module();
+    options_.model = std::string(FOREGATE_SOURCE_DIR) + "/models/demo";
+    options_.threads = 1;
+    options_.max_num_seqs = 4;
+    options_.max_model_len = 128;
+    options_.device = "cuda";
+    options_.cuda_module = cuda_host_module();
+  }
+  void TearDown() override { reset_module(); }
+
+  std::vector<SampleLog> answers(const BootOptions& options) {
+    auto booted = boot_engine(options);
+    EXPECT_TRUE(booted.ok()) << booted.status().to_string();
+    if (!booted.ok()) return {};
+    std::vector<std::shared_ptr<CollectSink>> sinks;
+    const char* const prompts[] = {"Once upon a time", "The little dog ran to"};
+    for (std::size_t i = 0; i < 2; ++i) {
+      sinks.push_back(std::make_shared<CollectSink>());
+      Request request = make_request(i + 1, *(*booted)->tokenizer()->encode(prompts[i]), 8);
+      request.sampling.ignore_eos = true;
+      EXPECT_TRUE((*booted)->engine().submit(request, sinks.back()).ok());
+    }
+    std::vector<SampleLog> logs;
+    for (const auto& sink : sinks) {
+      EXPECT_TRUE(sink->wait_finished(1));
+      logs.push_back(sink->log());
+    }
+    return logs;
+  }
+
+  BootOptions options_;
+};
+
+TEST_F(CudaBoot, SameTokensAsOnTheCpu) {
+  const std::uint64_t launches = module_launches();
+  const auto on_gpu = answers(options_);
+  EXPECT_GT(module_launches(), launches + 1000);
+  options_.device = "cpu";
+  const auto on_cpu = answers(options_);
+  ASSERT_EQ(on_gpu.size(), 2u);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(on_gpu[i].tokens.size(), 8u);
+    EXPECT_EQ(on_gpu[i].tokens, on_cpu[i].tokens);
+  }
+  EXPECT_EQ(module_live_bytes(), 0u);
+}
+
+TEST_F(CudaBoot, SaysWhatWasChosenAndWhy) {
+  auto booted = boot_model(options_);
+  ASSERT_TRUE(booted.ok()) << booted.status().to_string();
+  EXPECT_NE((*booted)->report().device.find("cuda emulated device"), std::string::npos) << (*booted)->report().device;
+  EXPECT_EQ((*booted)->report().isa, "cuda");
+  EXPECT_NE((*booted)->report().device_reason.find("--device cuda: GPU 0 by"), std::string::npos);
+  options_.device = "auto";
+  EXPECT_EQ((*boot_model(options_))->report().isa, "cuda");
+  options_.cuda_module = "/nowhere/libforegate_cuda.so";
+  auto without = boot_model(options_);
+  ASSERT_TRUE(without.ok());
+  EXPECT_NE((*without)->report().device.find("cpu"), std::string::npos);
+  EXPECT_NE((*without)->report().device_reason.find("cpu: /nowhere"), std::string::npos)
+      << (*without)->report().device_reason;
+  options_.device = "cuda";
+  EXPECT_EQ(boot_model(options_).status().code(), Code::kUnavailable);
+  options_.device = "tpu";
+  EXPECT_EQ(boot_model(options_).status().field(), "device");
+}
+
+TEST_F(CudaBoot, ExpertsOnDiskAreForTheCpu) {
+  options_.expert_memory = "50%";
+  EXPECT_EQ(boot_model(options_).status().code(), Code::kUnimplemented);
+}
+
+TEST_F(CudaBoot, OutOfDeviceMemoryRefusesTheModel) {
+  fail_module_calls("cudaMalloc", kOutOfMemory, 3);
+  auto booted = boot_model(options_);
+  ASSERT_FALSE(booted.ok());
+  EXPECT_EQ(booted.status().code(), Code::kResourceExhausted);
+  EXPECT_NE(booted.status().message().find("device memory"), std::string::npos) << booted.status().to_string();
+}
+
+// Exactly one terminal each, no partial answer that looks whole, and the engine says that it has failed.
+TEST_F(CudaBoot, ALostDeviceEndsEveryRequest) {
+  auto booted = boot_engine(options_);
+  ASSERT_TRUE(booted.ok()) << booted.status().to_string();
+  Engine& engine = (*booted)->engine();
+  const auto tokens = *(*booted)->tokenizer()->encode("Once upon a time");
+  fail_module_calls("launch", kIllegalAddress, 300);  // some tokens later
+  std::vector<std::shared_ptr<CollectSink>> sinks;
+  for (std::uint64_t id = 1; id <= 3; ++id) {
+    sinks.push_back(std::make_shared<CollectSink>());
+    Request request = make_request(id, tokens, 100);
+    request.sampling.ignore_eos = true;
+    ASSERT_TRUE(engine.submit(request, sinks.back()).ok());
+  }
+  for (const auto& sink : sinks) {
+    ASSERT_TRUE(sink->wait_finished(1));
+    const SampleLog log = sink->log();
+    ASSERT_TRUE(log.finish.has_value());
+    EXPECT_EQ(*log.finish, FinishReason::kError);
+    EXPECT_LT(log.tokens.size(), 100u);
+  }
+  EXPECT_FALSE(engine.healthy());
+  EXPECT_FALSE(engine.submit(make_request(9, tokens, 3), std::make_shared<CollectSink>()).ok());
+}
+
+}  // namespace
+}  // namespace foregate

@@ -1,0 +1,41 @@
+// A transformer on the CUDA backend in emulation: equal bits alone, in a batch and in chunks. Its weights, scratch and
+// cache lie in device memory, which the host cannot touch. (Golden models: tests/gpu/gpu_golden.cpp over the same
+// module.)
+#include <gtest/gtest.h>
+
+#include "tests/cuda_host/emulated_module.h"
+#include "tests/engine/model/driver.h"
+
+namespace foregate {
+namespace {
+
+using namespace testing_support;
+
+DriverOptions on_cuda() {
+  DriverOptions options;
+  options.isa = "auto";
+  options.cuda_module = cuda_host_module();
+  return options;
+}
+
+TEST(CudaModel, AloneInABatchAndInChunksAreTheSameBits) {
+  const std::uint64_t launches = module_launches();
+  Driver driver(golden_dir("qwen3-moe-top4-norm"), on_cuda());
+  std::vector<Token> first, second;
+  for (int i = 0; i < 41; ++i) first.push_back(5 + i * 7 % 60);
+  for (int i = 0; i < 9; ++i) second.push_back(3 + i * 11 % 60);
+  const auto whole = driver.run(first, first.size());
+  EXPECT_EQ(driver.run(first, 7), whole);
+  EXPECT_EQ(driver.run(first, 1), whole);
+  const auto other = driver.run(second, second.size());
+  driver.reset();
+  const int a = driver.add_sequence();
+  const int b = driver.add_sequence();
+  auto both = driver.step({{b, second}, {a, first}});
+  EXPECT_EQ(std::vector(both.begin(), both.begin() + 9), other);
+  EXPECT_EQ(std::vector(both.begin() + 9, both.end()), whole);
+  EXPECT_GT(module_launches(), launches + 100);
+}
+
+}  // namespace
+}  // namespace foregate

@@ -1,0 +1,93 @@
+// Golden models on a CUDA module: reference logits, greedy tokens, the CPU's tokens, and equal bits in chunks.
+//
+//   gpu_golden [--module PATH] [--tokens N]
+//
+// Prints a line per model; the last line is "N passed, M failed". Exit 0, 1, or 2 without a GPU.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels/registry/gpu.h"
+#include "tests/engine/model/driver.h"
+
+namespace foregate {
+namespace {
+
+constexpr double kLargestError = 1e-3;  // of the largest reference logit of the prompt, as on the CPU
+
+double worst_error(const std::vector<std::vector<float>>& logits, const std::vector<float>& reference) {
+  double difference = 0, largest = 0;
+  std::size_t at = 0;
+  for (const auto& row : logits) {
+    for (const float value : row) {
+      difference = std::max(difference, std::abs(static_cast<double>(value) - reference[at]));
+      if (!std::isfinite(value)) return INFINITY;
+      largest = std::max(largest, std::abs(static_cast<double>(reference[at++])));
+    }
+  }
+  return at == reference.size() ? difference / largest : INFINITY;
+}
+
+struct Verdict {
+  double error = 0;
+  bool tokens = false;  // of the reference
+  bool chunks = false;  // the same bits in chunks
+};
+
+Verdict judge(const std::string& path, const std::string& name, const std::string& module, std::size_t count) {
+  Verdict verdict;
+  auto index = TensorIndex::open_file(local_files(), golden_dir(name) + "/golden.safetensors");
+  if (!index.ok()) return {INFINITY, false, false};
+  DriverOptions options;
+  options.isa = "auto";
+  options.cuda_module = module;
+  Driver driver(path, options);
+  for (const int i : {1, 2, 3}) {
+    const std::string prompt = "prompt." + std::to_string(i);
+    const auto tokens = read_tensor<Token>(*index, prompt + ".tokens");
+    const auto whole = driver.run(tokens, tokens.size());
+    verdict.error = std::max(verdict.error, worst_error(whole, read_tensor<float>(*index, prompt + ".logits")));
+    if (i == 2) verdict.chunks = driver.run(tokens, 5) == whole;
+  }
+  auto expected = read_tensor<Token>(*index, "greedy.tokens");
+  expected.resize(std::min(expected.size(), count));
+  verdict.tokens = greedy_tokens(driver, read_tensor<Token>(*index, "greedy.prompt"), expected.size()) == expected;
+  return verdict;
+}
+
+int run(const std::string& module, std::size_t count) {
+  std::string error;
+  if (make_gpu_backend({.module = module}, &error).device == nullptr) {
+    std::fprintf(stderr, "gpu_golden: %s\n", error.c_str());
+    return 2;
+  }
+  std::vector<std::pair<std::string, std::string>> models;
+  for (const std::string& name : golden_names()) models.emplace_back(golden_dir(name), name);
+  for (const std::string& name : gguf_fixture_names()) models.emplace_back(gguf_fixture(name), name);
+  int passed = 0, failed = 0;
+  for (const auto& [path, name] : models) {
+    const Verdict verdict = judge(path, name, module, count);
+    const bool good = verdict.error <= kLargestError && verdict.tokens && verdict.chunks;
+    (good ? passed : failed) += 1;
+    std::printf("%-6s %-32s logits %.2e, tokens %s, chunks %s\n", good ? "ok" : "FAILED", name.c_str(), verdict.error,
+                verdict.tokens ? "the same" : "differ", verdict.chunks ? "the same bits" : "differ");
+    std::fflush(stdout);
+  }
+  std::printf("%d passed, %d failed\n", passed, failed);
+  return failed == 0 && passed > 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace foregate
+
+int main(int argc, char** argv) {
+  std::string module;
+  std::size_t tokens = 64;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::strcmp(argv[i], "--module") == 0) module = argv[i + 1];
+    if (std::strcmp(argv[i], "--tokens") == 0) tokens = static_cast<std::size_t>(std::atol(argv[i + 1]));
+  }
+  return foregate::run(module, tokens);
+}
