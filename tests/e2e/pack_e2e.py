@@ -153,6 +153,8 @@ class Pack(unittest.TestCase):
             facts = [json.loads(foregate("inspect", where, "--json").stdout) for where in (model, out)]
             packed = facts[1].pop("packed")
             self.assertEqual(packed["quantization"], "none")
+            window = facts[1]["memory_plan"].pop("dense_window")  # of packed models only
+            self.assertEqual(window["layers_streamed"], 0)
             self.assertEqual(facts[0]["memory_plan"], facts[1]["memory_plan"])
             self.assertEqual(facts[0]["architecture"], facts[1]["architecture"])
             self.assertEqual(foregate("inspect", out, "--verify").returncode, 0)
