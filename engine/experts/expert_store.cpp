@@ -257,7 +257,8 @@ void ExpertStore::arrived(const LoadEnd& end) {
   if (awaited && joined && !end.status.ok()) {  // was cancelled or failed for what was wanted before
     const LoadJob job{.extent = &table_.extents[end.tag], .key = key, .to = pool.data(number), .tag = end.tag};
     transfer_->submit({&job, 1});
-    if (in_order_) order_.push_back(key);  // its own load from now on: what a prompt loads is handed out in order
+    // Its own load from now on: what a prompt loads is handed out in order, what it read ahead in the place it has.
+    if (in_order_ && !in_order(key)) order_.push_back(key);
     return;
   }
   if (awaited) awaited_.erase(at);
