@@ -19,11 +19,6 @@ void DenseReport::make_series() {
   made_ = true;
 }
 
-void DenseReport::Series::follow(double value) {
-  if (value > seen) counter->add(value - seen);
-  seen = value;
-}
-
 void DenseReport::figures(const DenseFigures& now) {
   if (registry_ == nullptr) return;
   if (!made_) make_series();

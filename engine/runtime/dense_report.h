@@ -6,6 +6,7 @@
 
 #include "engine/api/engine.h"
 #include "engine/base/metrics.h"
+#include "engine/runtime/counter_follower.h"
 
 namespace foregate {
 
@@ -16,17 +17,12 @@ class DenseReport {
   void figures(const DenseFigures& now);
 
  private:
-  struct Series {
-    Counter* counter = nullptr;
-    double seen = 0;
-    void follow(double value);
-  };
   void make_series();
 
   Metrics* registry_;
   std::string model_name_;
   bool made_ = false;  // only models that have a window show its series
-  Series ready_, late_, loads_, bytes_, retries_, failures_, stall_;
+  CounterFollower ready_, late_, loads_, bytes_, retries_, failures_, stall_;
   Gauge* streamed_ = nullptr;
 };
 

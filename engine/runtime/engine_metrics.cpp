@@ -110,12 +110,6 @@ void EngineMetrics::step(std::int32_t rows) {
   iteration_tokens_->observe(rows);
 }
 
-void EngineMetrics::Follower::follow(std::uint64_t value) {
-  const auto now = static_cast<double>(value);
-  if (now > seen) counter->add(now - seen);
-  seen = now;
-}
-
 void EngineMetrics::figures(const EngineStats& stats) {
   running_->set(static_cast<double>(stats.running));
   waiting_->set(static_cast<double>(stats.waiting));

@@ -9,6 +9,7 @@
 
 #include "engine/api/engine.h"
 #include "engine/base/metrics.h"
+#include "engine/runtime/counter_follower.h"
 #include "engine/sched/sequence.h"
 
 namespace foregate {
@@ -35,23 +36,18 @@ class EngineMetrics {
   Counter* generation_tokens_;
   Counter* preemptions_;
   // A counter that follows a figure kept elsewhere.
-  struct Follower {
-    Counter* counter = nullptr;
-    double seen = 0;
-    void follow(std::uint64_t value);
-  };
-  Follower nonfinite_;
-  Follower bugs_;
-  Follower steps_;
-  Follower batched_steps_;
-  Follower chunked_prefills_;
-  Follower prefix_queries_;
-  Follower prefix_hits_;
-  Follower resume_hits_;
-  Follower prefix_waits_;
-  Follower prefix_copies_;
-  Follower prefix_merges_;
-  Follower prefix_evictions_;
+  CounterFollower nonfinite_;
+  CounterFollower bugs_;
+  CounterFollower steps_;
+  CounterFollower batched_steps_;
+  CounterFollower chunked_prefills_;
+  CounterFollower prefix_queries_;
+  CounterFollower prefix_hits_;
+  CounterFollower resume_hits_;
+  CounterFollower prefix_waits_;
+  CounterFollower prefix_copies_;
+  CounterFollower prefix_merges_;
+  CounterFollower prefix_evictions_;
   Gauge* kv_kept_;
   std::array<Counter*, 4> finished_;
   Histogram* ttft_;

@@ -89,11 +89,6 @@ void ExpertReport::HintSeries::follow(const HintBytes& now) {
   wasted.follow(real(now.wasted));
 }
 
-void ExpertReport::Series::follow(double value) {
-  if (value > seen) counter->add(value - seen);
-  seen = value;
-}
-
 void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   hits_.follow(real(now.hits));
   misses_.follow(real(now.misses));

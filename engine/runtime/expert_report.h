@@ -11,6 +11,7 @@
 #include "engine/api/engine.h"
 #include "engine/base/clock.h"
 #include "engine/base/metrics.h"
+#include "engine/runtime/counter_follower.h"
 
 namespace foregate {
 
@@ -21,13 +22,8 @@ class ExpertReport {
   void figures(const ExpertFigures& now, TimeNs time);
 
  private:
-  struct Series {
-    Counter* counter = nullptr;
-    double seen = 0;
-    void follow(double value);
-  };
   struct HintSeries {
-    Series asked, useful, late, wasted;
+    CounterFollower asked, useful, late, wasted;
     void follow(const HintBytes& now);
   };
   static HintSeries hint_series(Metrics& metrics, const std::string& model_name, const char* kind);
@@ -36,17 +32,17 @@ class ExpertReport {
   void policy_figures(const PolicyFigures& now);
 
   std::unique_ptr<Metrics> own_;
-  Series hits_, misses_, late_, evictions_, loaded_bytes_, retries_, failures_, stall_;
-  Series certain_, certain_right_, certain_hints_, certain_useful_, certain_late_;
-  Series ahead_, ahead_useful_, ahead_late_, ahead_wasted_;
-  Series hints_, hints_useful_, hints_wasted_, guesses_, guesses_right_, guesses_right_plain_;
+  CounterFollower hits_, misses_, late_, evictions_, loaded_bytes_, retries_, failures_, stall_;
+  CounterFollower certain_, certain_right_, certain_hints_, certain_useful_, certain_late_;
+  CounterFollower ahead_, ahead_useful_, ahead_late_, ahead_wasted_;
+  CounterFollower hints_, hints_useful_, hints_wasted_, guesses_, guesses_right_, guesses_right_plain_;
   HintSeries hint_bytes_, certain_bytes_;
   struct PolicySeries {
-    Series hits;
+    CounterFollower hits;
     Gauge* ratio = nullptr;
     Gauge* decides = nullptr;
   };
-  Series shadow_uses_, policy_switches_;
+  CounterFollower shadow_uses_, policy_switches_;
   std::array<PolicySeries, kShadowPolicies.size()> policies_;  // as kShadowPolicies has them
   std::string_view policy_now_;
   Gauge* slots_;

@@ -139,14 +139,17 @@ TEST(DenseMemory, EveryNthReadGoesWrong) {
     for (const auto& [fault, code] : kinds) {
       for (const std::uint64_t every : {1, 2, 3, 5, 8}) {
         faults.set(fault, every);
-        auto rows = driver.try_run(prompt, 4);
-        EXPECT_GT(faults.faults, 0u) << every;
-        if (rows.ok()) EXPECT_TRUE(same_bits(*rows, expected)) << every;
-        if (!rows.ok()) {
+        // How many reads one run needs depends on what earlier ones left in the slots: runs go on until one met the
+        // fault.
+        for (std::uint64_t runs = 0; faults.faults == 0 && runs < every; ++runs) {
+          const auto rows = driver.try_run(prompt, 4);
+          if (rows.ok()) EXPECT_TRUE(same_bits(*rows, expected)) << every;
+          if (rows.ok()) continue;
           ++failed;
           EXPECT_EQ(rows.status().code(), code) << rows.status().to_string();
           EXPECT_FALSE(rows.status().field().empty());
         }
+        EXPECT_GT(faults.faults, 0u) << every;
         faults.set(Fault::kNone, 1);
         auto again = driver.try_run(prompt, 4);
         ASSERT_TRUE(again.ok()) << again.status().to_string();
