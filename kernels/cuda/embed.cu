@@ -8,10 +8,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__device__ __forceinline__ std::uint16_t load_u16(const std::uint8_t* at) {
-  return *reinterpret_cast<const std::uint16_t*>(at);
-}
-
 // Row `lane` of the sixteen rows at `rows`, column k.
 template <WeightFormat F>
 __device__ __forceinline__ float weight_value(const std::uint8_t* rows, int lane, std::int64_t k) {

@@ -119,7 +119,8 @@ class Bench(unittest.TestCase):
             self.assertGreater(row["expert_read_bytes_per_token"], 0)
             self.assertGreater(row["disk_gbps"], 0)
             self.assertEqual((row["expert_lookahead"], row["expert_hints"]), ("off", 0))
-            self.assertTrue(0 < row["expert_stall_share"] < 1)
+            self.assertGreaterEqual(row["expert_stall_share"], 0)  # a busy machine has read it before it is waited for
+            self.assertLessEqual(row["expert_stall_share"], 1)
             needed = row["expert_hits"] + row["expert_misses"]
             self.assertAlmostEqual(row["expert_hit_rate"], row["expert_hits"] / needed)
             self.assertLess(row["resident_size"], row["model_size"])

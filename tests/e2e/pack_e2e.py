@@ -230,7 +230,7 @@ class Pack(unittest.TestCase):
         kills = 0
         while not (out / INDEX).exists() and kills < 200:
             process = self.start(out)
-            time.sleep(0.02 + 0.01 * (kills % 7))
+            time.sleep(0.02 + 0.01 * (kills % 7) + 0.002 * kills)  # ever longer: a busy machine gets there too
             process.kill()
             process.wait()
             kills += 1

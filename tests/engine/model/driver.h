@@ -15,7 +15,7 @@ namespace foregate {
 
 struct DriverOptions {
   std::string isa = "ref";
-  std::string cuda_module;  // computes on the GPU of this module; weights are packed by `isa`
+  std::string cuda_module = {};  // computes on the GPU of this module; weights are packed by `isa`
   int threads = 1;
   std::int32_t block_size = 16;
   std::int32_t blocks = 64;

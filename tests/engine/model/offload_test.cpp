@@ -211,7 +211,7 @@ TEST_F(OffloadFaults, EveryNthReadGoesWrong) {
     for (std::uint64_t every = 1; every <= reads; every = every * 2 + 1) {
       faults_.set(fault, every);
       for (std::uint64_t runs = 0; faults_.faults == 0 && runs < every; ++runs) {
-        const auto rows = driver_->try_run(prompt_, 4);
+        auto rows = driver_->try_run(prompt_, 4);
         if (every == 1) {
           EXPECT_FALSE(rows.ok());
         }
