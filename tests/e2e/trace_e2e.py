@@ -161,6 +161,27 @@ class Trace(unittest.TestCase):
             os.close(handle)
         self.assertFalse((own / "expert-costs.bin").exists())
 
+    def test_experts_are_placed_by_a_trace(self):
+        out, _ = self.record("placed.trace", "--prompts", self.lines)
+        plan = OPTIONS.work / "plan.json"
+        for objective, figure in (("token-stays", "crossings"), ("distinct-devices", "distinct")):
+            done = foregate("place", "--trace", out, "--ranks", "4", "--objective", objective, "-o", plan, "--format",
+                            "json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            said = json.loads(done.stdout)
+            by_name = {line["placement"]: line for line in said["placements"]}
+            for rule in ("linear", "round-robin"):
+                self.assertLess(by_name["affinity"][figure], by_name[rule][figure])
+            self.assertLessEqual(said["bound"], said["reached"])
+            self.assertAlmostEqual(said["reached"], by_name["affinity"][figure])
+            layers = json.loads(plan.read_text())["layers"]
+            self.assertEqual(len(layers), SPARSE_LAYERS)
+            for layer in layers:
+                self.assertEqual(sorted(sum(layer["ranks"], [])), list(range(EXPERTS // SPARSE_LAYERS)))
+                self.assertEqual({len(rank) for rank in layer["ranks"]}, {EXPERTS // SPARSE_LAYERS // 4})
+        for wrong in (("--ranks", "0"), ("--ranks", "17"), ("--ranks", "2", "--objective", "none")):
+            self.assertEqual(foregate("place", "--trace", out, *wrong).returncode, 2, wrong)
+
     def test_what_is_wrong_is_said(self):
         out, _ = self.record("right.trace")
         self.assertIn("policy", self.trace("replay", out, "--policy", "newest", code=2))

@@ -11,5 +11,6 @@ int inspect_command(int argc, char** argv);
 int bench_command(int argc, char** argv);
 int pack_command(int argc, char** argv);
 int trace_command(int argc, char** argv);
+int place_command(int argc, char** argv);
 
 }  // namespace foregate

@@ -19,6 +19,7 @@ constexpr Command kCommands[] = {
     {"inspect", "show a model's architecture, sizes and memory plan", foregate::inspect_command},
     {"pack", "write a model so that loading it is reading it", foregate::pack_command},
     {"trace", "record what a model routes, replay it, sum it up", foregate::trace_command},
+    {"place", "choose which rank holds which expert", foregate::place_command},
     {"bench", "measure prefill and decode speed", foregate::bench_command},
 };
 
