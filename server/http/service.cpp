@@ -117,11 +117,7 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
   if (match.route == nullptr) return exchange->respond(error_response(404, "there is no such path"));
   switch (match.route->endpoint) {
     case Endpoint::kHealth: return exchange->respond(health_response());
-    case Endpoint::kLive: {
-      HttpResponse response;
-      response.body = dump(Json{{"status", "alive"}});
-      return exchange->respond(std::move(response));
-    }
+    case Endpoint::kLive: return exchange->respond(live_response());
     case Endpoint::kMetrics: {
       HttpResponse response;
       response.content_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -178,6 +174,16 @@ HttpResponse Service::health_response() {
   HttpResponse response;
   response.status = word == "ok" ? 200 : 503;
   response.body = dump(body);
+  return response;
+}
+
+// Not alive: what only a restart mends.
+HttpResponse Service::live_response() {
+  const std::string word = frontend_.health_word();
+  const bool alive = word != "stalled" && word != "failed";
+  HttpResponse response;
+  response.status = alive ? 200 : 503;
+  response.body = dump(Json{{"status", alive ? "alive" : word}});
   return response;
 }
 

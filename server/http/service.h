@@ -32,6 +32,7 @@ class Service {
   void generate(std::shared_ptr<Exchange> exchange, ApiKind kind);
   void simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint);
   HttpResponse health_response();
+  HttpResponse live_response();
   HttpResponse models_response() const;
   HttpResponse model_response(const std::string& id) const;
   HttpResponse version_response();

@@ -290,9 +290,11 @@ TEST_F(ServiceTest, LoadingDrainingAndStalledAreNotReady) {
   EXPECT_EQ(ask(get("/health"))->received.substr(0, 12), "HTTP/1.1 200");
   parts.engine->healthy_ = false;
   EXPECT_EQ(body_of(ask(get("/health"))->received)["status"], "stalled");
+  EXPECT_EQ(ask(get("/health/live"))->received.substr(0, 12), "HTTP/1.1 503");  // a restart would mend it
   parts.engine->healthy_ = true;
   frontend->begin_drain();
   EXPECT_EQ(body_of(ask(get("/health"))->received)["status"], "draining");
+  EXPECT_EQ(ask(get("/health/live"))->received.substr(0, 12), "HTTP/1.1 200");
   EXPECT_EQ(ask(post("/v1/chat/completions", kChat))->received.substr(0, 12), "HTTP/1.1 503");
 }
 

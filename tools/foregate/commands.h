@@ -12,5 +12,6 @@ int bench_command(int argc, char** argv);
 int pack_command(int argc, char** argv);
 int trace_command(int argc, char** argv);
 int place_command(int argc, char** argv);
+int health_command(int argc, char** argv);
 
 }  // namespace foregate

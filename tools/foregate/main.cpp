@@ -21,6 +21,7 @@ constexpr Command kCommands[] = {
     {"trace", "record what a model routes, replay it, sum it up", foregate::trace_command},
     {"place", "choose which rank holds which expert", foregate::place_command},
     {"bench", "measure prefill and decode speed", foregate::bench_command},
+    {"health", "ask a running server how it is", foregate::health_command},
 };
 
 void print_usage(std::FILE* out) {

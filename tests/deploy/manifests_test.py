@@ -1,0 +1,241 @@
+"""The chart, the plain manifests, the board, the alerts and the Dockerfile, without a cluster: rendered, held against the
+schemas of Kubernetes with unknown fields refused, and against each other. Run by run_deploy.py."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import yaml
+from helm_python.chart import Chart, lint
+
+from custom_kinds import CUSTOM
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+CHART = DEPLOY / "helm" / "foregate"
+SETS = {"as it is": {}, **{path.stem: yaml.safe_load(path.read_text()) for path in sorted((CHART / "ci").glob("*.yaml"))}}
+OVERLAYS = ("base", "cuda", "offload")
+KUBERNETES = ("1.33.0", "1.37.0")  # the oldest and the newest of the schemas
+
+
+def rendered(values):
+    made = Chart.load(CHART).render(values, name="demo", namespace="serving")
+    return [one for path, text in made.items() if path.endswith(".yaml") for one in yaml.safe_load_all(text) if one]
+
+
+def kustomized(name):
+    done = subprocess.run(["kubectl", "kustomize", DEPLOY / "kustomize" / name], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def of(kind, manifests):
+    return [one for one in manifests if one["kind"] == kind]
+
+
+def pod_specs(manifests):
+    return [one["spec"]["template"]["spec"] for one in manifests if one["kind"] in ("Deployment", "Job")]
+
+
+class Checks(unittest.TestCase):
+    def check_schemas(self, manifests):
+        for one in manifests:
+            custom = CUSTOM.get((one["apiVersion"], one["kind"]))
+            if custom:
+                jsonschema.validate(one, custom)
+                continue
+            for version in KUBERNETES:
+                kubernetes_validate.validate(one, version, strict=True)
+
+    def check_house(self, manifests):
+        """What schemas do not see: names that must meet, rights that no container has."""
+        deployment, service = of("Deployment", manifests)[0], of("Service", manifests)[0]
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        for selector in (deployment["spec"]["selector"]["matchLabels"], service["spec"]["selector"],
+                         *(one["spec"]["selector"]["matchLabels"] for one in of("PodDisruptionBudget", manifests)),
+                         *(one["spec"]["podSelector"]["matchLabels"] for one in of("NetworkPolicy", manifests))):
+            self.assertLessEqual(selector.items(), labels.items())
+        for one in of("ServiceMonitor", manifests):
+            self.assertLessEqual(one["spec"]["selector"]["matchLabels"].items(), service["metadata"]["labels"].items())
+            self.assertIn(one["spec"]["endpoints"][0]["port"], [port["name"] for port in service["spec"]["ports"]])
+        server = deployment["spec"]["template"]["spec"]["containers"][0]
+        ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+        self.assertLessEqual({port["targetPort"] for port in service["spec"]["ports"]}, set(ports))
+        for job in of("Job", manifests):  # no service and no autoscaler may take a pod that packs for a server
+            self.assertFalse(service["spec"]["selector"].items() <= job["spec"]["template"]["metadata"]["labels"].items())
+        for spec in pod_specs(manifests):
+            self.assertFalse(spec["enableServiceLinks"])  # FOREGATE_PORT of a service would become an option
+            self.assertTrue(spec["securityContext"]["runAsNonRoot"])
+            volumes = {volume["name"] for volume in spec["volumes"]}
+            for container in spec["containers"] + spec.get("initContainers", []):
+                self.assertLessEqual({mount["name"] for mount in container["volumeMounts"]}, volumes)
+                rights = container["securityContext"]
+                self.assertTrue(rights["readOnlyRootFilesystem"])
+                self.assertFalse(rights["allowPrivilegeEscalation"])
+                self.assertEqual(rights["capabilities"], {"drop": ["ALL"]})
+        self.check_end(deployment, server, ports, self.config(manifests))
+
+    def check_end(self, deployment, server, ports, config):
+        """The grace period covers the wait before SIGTERM and the drain after it; ports are those of the configuration."""
+        grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        before = int(server["lifecycle"]["preStop"]["exec"]["command"][1]) if "lifecycle" in server else 0
+        self.assertGreater(grace, before + config["shutdown_timeout"])
+        self.assertEqual(ports["http"], config.get("port", 8000))
+        self.assertEqual(config["host"], "0.0.0.0")
+        self.assertEqual("grpc" in ports, config.get("grpc", True))
+        startup = server["startupProbe"]
+        self.assertGreaterEqual(deployment["spec"]["progressDeadlineSeconds"], startup["periodSeconds"] * startup["failureThreshold"])
+        self.assertEqual((startup["httpGet"]["path"], server["livenessProbe"]["httpGet"]["path"]), ("/health", "/health/live"))
+
+    @staticmethod
+    def config(manifests):
+        return yaml.safe_load(of("ConfigMap", manifests)[0]["data"]["foregate.yaml"])
+
+
+class Helm(Checks):
+    def test_every_set_of_values_renders_to_what_kubernetes_takes(self):
+        self.assertGreaterEqual(len(SETS), 7)
+        for name, values in SETS.items():
+            with self.subTest(name):
+                manifests = rendered(values)
+                self.check_schemas(manifests)
+                self.check_house(manifests)
+
+    def test_lint(self):
+        for values in SETS.values():
+            self.assertEqual(lint(CHART, values)["errors"], [])
+
+    def test_schemas_refuse_a_field_that_is_unknown(self):
+        manifests = rendered(SETS["keda"])
+        for one in manifests:
+            one["spec" if "spec" in one else "metadata"]["colour"] = "red"
+            with self.assertRaises((jsonschema.ValidationError, kubernetes_validate.ValidationError), msg=one["kind"]):
+                self.check_schemas([one])
+
+    def test_wrong_values_are_refused(self):
+        for wrong in ({"replica": 3}, {"device": "tpu"}, {"options": {"port": 1}}, {"options": {"maxNumSeqs": 1}},
+                      {"pack": {"mode": "later"}}, {"model": {"path": "models/demo", "volume": {"type": "image"}}},
+                      {"autoscaling": {"type": "hpa", "minReplicas": 0}}, {"image": {"digest": "latest"}},
+                      {"metrics": {"serviceMonitor": {"enabled": True, "intervall": "1s"}}}, {"gpus": 0}):
+            with self.subTest(str(wrong)), self.assertRaises(Exception):
+                chart = Chart.load(CHART)
+                chart.validate_schema(wrong)
+        for wrong, says in (({"model": {"volume": {"type": "claim"}}}, "model.volume.claim"),
+                            ({"pack": {"mode": "job"}}, "pack.mode job"),
+                            ({"pack": {"mode": "init", "cache": {"type": "hostPath"}}}, "pack.cache.hostPath")):
+            with self.subTest(says), self.assertRaisesRegex(Exception, re.escape(says)):
+                rendered(wrong)
+
+    def test_what_values_ask_for_is_there(self):
+        cuda = pod_specs(rendered(SETS["cuda"]))[0]
+        self.assertEqual(cuda["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], 1)
+        self.assertEqual(self.config(rendered(SETS["cuda"]))["device"], "cuda")
+        offload = rendered(SETS["offload"])
+        packs = pod_specs(offload)[0]["initContainers"][0]["args"]
+        self.assertEqual(packs[0:3:2] + packs[3:], ["pack", self.config(offload)["model"], "--quantization", "q4_k"])
+        job = rendered(SETS["pack-job"])
+        self.assertEqual(of("Job", job)[0]["spec"]["template"]["spec"]["containers"][0]["args"][2], self.config(job)["model"])
+        self.assertEqual(pod_specs(job)[0]["initContainers"][0]["args"], [self.config(job)["model"]])
+        other = {**SETS["pack-job"], "pack": {"mode": "job", "quantization": "q4_0"}}
+        self.assertNotEqual(of("Job", rendered(other))[0]["metadata"]["name"], of("Job", job)[0]["metadata"]["name"])
+        keda = rendered(SETS["keda"])
+        self.assertNotIn("replicas", of("Deployment", keda)[0]["spec"])
+        queries = [trigger["metadata"]["query"] for trigger in of("ScaledObject", keda)[0]["spec"]["triggers"]]
+        self.assertEqual(queries[0], 'sum(vllm:num_requests_waiting{namespace="serving",service="demo-foregate"})')
+        secret = pod_specs(keda)[0]["containers"][0]["env"][1]
+        self.assertEqual((secret["name"], secret["valueFrom"]["secretKeyRef"]["key"]), ("FOREGATE_API_KEY", "one"))
+        self.assertEqual(of("NetworkPolicy", keda)[0]["spec"]["egress"], [])
+        names = [metric["pods"]["metric"]["name"] for metric in of("HorizontalPodAutoscaler", rendered(SETS["hpa"]))[0]["spec"]["metrics"]]
+        adapter = yaml.safe_load((DEPLOY / "prometheus" / "adapter.yaml").read_text())
+        self.assertEqual(names, [rule["name"]["as"] for rule in adapter["rules"]])
+        ephemeral = pod_specs(rendered(SETS["ephemeral"]))[0]
+        self.assertNotIn("lifecycle", ephemeral["containers"][0])
+        self.assertIn("@sha256:", ephemeral["containers"][0]["image"])
+
+    def test_the_server_takes_every_configuration(self):
+        """It parses the file, then misses the model that it names."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, values in SETS.items():
+                config = self.config(rendered(values))
+                config["model"] = f"{folder}/no-model"
+                path = Path(folder) / "foregate.yaml"
+                path.write_text(yaml.safe_dump(config))
+                done = subprocess.run([os.environ["FOREGATE_BINARY"], "serve", "--config", path], capture_output=True, text=True, timeout=60)
+                self.assertEqual(done.returncode, 2, name)
+                self.assertIn("no-model does not exist", done.stderr, name)
+
+
+class Kustomize(Checks):
+    def test_base_is_what_the_chart_makes(self):
+        done = subprocess.run([sys.executable, DEPLOY / "kustomize" / "make_base.py", "--check"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        manifests = list(yaml.safe_load_all((DEPLOY / "kustomize" / "base" / "foregate.yaml").read_text()))
+        self.check_schemas(manifests)
+        self.check_house(manifests)
+
+    @unittest.skipUnless(shutil.which("kubectl"), "no kubectl")
+    def test_overlays(self):
+        for name in OVERLAYS:
+            with self.subTest(name):
+                manifests = kustomized(name)
+                self.check_schemas(manifests)
+                self.check_house(manifests)
+
+
+class Monitoring(unittest.TestCase):
+    def test_the_board_is_what_its_generator_writes(self):
+        done = subprocess.run([sys.executable, DEPLOY / "grafana" / "make_dashboard.py", "--check"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_panels_do_not_overlap(self):
+        panels = json.loads((DEPLOY / "grafana" / "foregate.json").read_text())["panels"]
+        self.assertEqual(len({panel["id"] for panel in panels}), len(panels))
+        taken = set()
+        for panel in panels:
+            at = panel["gridPos"]
+            cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            self.assertFalse(cells & taken, panel["title"])
+            self.assertLessEqual(at["x"] + at["w"], 24)
+            taken |= cells
+
+    @unittest.skipUnless(shutil.which("promtool"), "no promtool")
+    def test_every_expression_of_the_board_parses(self):
+        panels = json.loads((DEPLOY / "grafana" / "foregate.json").read_text())["panels"]
+        rules = [{"record": f"panel:{panel['id']}:{target['refId']}", "expr": re.sub(r"\$\w+", "x", target["expr"].replace("$__rate_interval", "1m"))}
+                 for panel in panels for target in panel.get("targets", [])]
+        self.assertGreater(len(rules), 60)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "board.yaml"
+            path.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": rules}]}))
+            done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    @unittest.skipUnless(shutil.which("promtool"), "no promtool")
+    def test_alerts_fire_on_what_they_are_for(self):
+        done = subprocess.run(["promtool", "test", "rules", DEPLOY / "prometheus" / "alerts_test.yaml"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_every_alert_is_tried_and_has_a_runbook(self):
+        text = (DEPLOY / "README.md").read_text()
+        tried = (DEPLOY / "prometheus" / "alerts_test.yaml").read_text()
+        alerts = [rule["alert"] for group in yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())["groups"] for rule in group["rules"]]
+        self.assertEqual(re.findall(r"^#### (Foregate\w+)", text, re.MULTILINE), alerts)
+        for alert in alerts:
+            self.assertRegex(tried, rf"alertname: {alert}\b")
+
+
+class Image(unittest.TestCase):
+    def test_dockerfile(self):
+        done = subprocess.run([Path(sys.executable).parent / "hadolint", "--ignore", "DL3006", ROOT / "Dockerfile"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
