@@ -62,4 +62,22 @@ void KvCache::zero_block(BlockId block) {
   }
 }
 
+void KvCache::save_block(BlockId block, std::byte* to) const {
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    const Piece source = piece(layer, block);
+    device_->copy(to, source.keys, source.bytes);
+    device_->copy(to + source.bytes, source.values, source.bytes);
+    to += 2 * source.bytes;
+  }
+}
+
+void KvCache::load_block(BlockId block, const std::byte* from) {
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    const Piece target = piece(layer, block);
+    device_->copy(target.keys, from, target.bytes);
+    device_->copy(target.values, from + target.bytes, target.bytes);
+    from += 2 * target.bytes;
+  }
+}
+
 }  // namespace foregate

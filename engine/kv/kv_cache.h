@@ -21,6 +21,9 @@ class KvCache {
   // Keys and values of all layers; between steps.
   void copy_block(BlockId from, BlockId to);
   void zero_block(BlockId block);
+  // The contents of one block, block_bytes() of them, to and from memory of the host; between steps.
+  void save_block(BlockId block, std::byte* to) const;
+  void load_block(BlockId block, const std::byte* from);
   const KvLayout& layout() const { return layout_; }
   std::int64_t num_blocks() const { return num_blocks_; }
 

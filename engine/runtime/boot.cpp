@@ -332,12 +332,35 @@ class BootedEngineImpl final : public BootedEngine {
   std::unique_ptr<Engine> engine_;
 };
 
-EngineOptions engine_options(const BootOptions& options, const BootReport& report) {
+Status set_scheduling(const BootOptions& options, EngineOptions& out) {
+  const auto policy = policy_named(options.scheduling_policy);
+  if (!policy) return invalid_argument("there is no policy " + options.scheduling_policy, "scheduling_policy");
+  out.policy.kind = *policy;
+  out.policy.mlfq.quantum = options.mlfq_quantum;
+  out.policy.mlfq.promote_after = options.mlfq_promote_after;
+  out.policy.dlpm.quantum = options.dlpm_quantum;
+  out.policy.dlpm.look_ahead = options.max_num_seqs;
+  out.target_itl_seconds = options.target_itl_seconds;
+  out.swap_space_bytes = options.swap_space_bytes;
+  if (options.preemption_mode == "swap") {
+    out.preemption = PreemptionMode::kSwap;
+  } else if (options.preemption_mode == "auto") {
+    out.preemption = PreemptionMode::kAuto;
+  } else if (options.preemption_mode != "recompute") {
+    return invalid_argument("preemption_mode is recompute, swap or auto", "preemption_mode");
+  }
+  return {};
+}
+
+Result<EngineOptions> engine_options(const BootOptions& options, const BootReport& report) {
   EngineOptions out;
+  RETURN_IF_ERROR(set_scheduling(options, out));
   out.model_name = report.model_name;
   out.max_num_seqs = options.max_num_seqs;
   out.max_num_batched_tokens = options.max_num_batched_tokens;
   out.max_num_queued_reqs = options.max_num_queued_reqs;
+  out.max_num_queued_tokens = options.max_num_queued_tokens;
+  out.max_client_share = options.max_client_share;
   out.prefix_caching = options.prefix_caching;
   out.step_limit_seconds = options.step_limit_seconds;
   out.seed = options.seed;
@@ -375,7 +398,7 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   parts.model = std::move(loaded_.model);
   parts.device = loaded_.backend.device.get();
   parts.cache = std::move(cache);
-  parts.options = engine_options(options, report);
+  ASSIGN_OR_RETURN(parts.options, engine_options(options, report));
   parts.info = loaded_.info;
   parts.limits.max_model_len = loaded_.info.max_model_len;
   parts.limits.vocab_size = loaded_.info.vocab_size;

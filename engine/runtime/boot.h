@@ -34,6 +34,15 @@ struct BootOptions {
   std::int32_t max_num_seqs = 32;             // sequences in one step
   std::int32_t max_num_batched_tokens = 512;  // rows of one step
   std::int32_t max_num_queued_reqs = 256;     // sequences that may wait beyond max_num_seqs
+  std::int64_t max_num_queued_tokens = 0;     // prompt tokens of sequences that have not run yet; 0: no bound
+  std::int32_t max_client_share = 100;        // percent of all places that one client may hold
+  std::string scheduling_policy = "fcfs";     // as policy_named() takes it
+  std::int32_t mlfq_quantum = 64;             // tokens of the top level of mlfq
+  std::int32_t mlfq_promote_after = 1024;     // steps without a row until promotion
+  std::int64_t dlpm_quantum = 2048;           // work that a client gets at a time under dlpm
+  double target_itl_seconds = 0.0;            // of steps with decode rows; 0: no target
+  std::string preemption_mode = "recompute";  // recompute, swap, auto
+  std::int64_t swap_space_bytes = 1 << 30;    // host memory for blocks of preempted sequences
   std::int32_t block_size = 16;               // positions in one KV block
   std::int64_t num_blocks = 0;                // 0: from kv_cache_bytes
   std::int64_t kv_cache_bytes = 0;            // 0: enough for max_num_seqs, within available memory

@@ -21,6 +21,20 @@ Status check_options(const EngineParts& parts) {
   }
   if (o.max_num_queued_reqs < 0)
     return invalid_argument("max_num_queued_reqs must not be negative", "max_num_queued_reqs");
+  if (o.max_num_queued_tokens < 0) {
+    return invalid_argument("max_num_queued_tokens must not be negative", "max_num_queued_tokens");
+  }
+  if (o.max_client_share < 1 || o.max_client_share > 100) {
+    return invalid_argument("max_client_share must be between 1 and 100", "max_client_share");
+  }
+  if (o.swap_space_bytes < 0) return invalid_argument("swap_space must not be negative", "swap_space");
+  if (!(o.target_itl_seconds >= 0)) return invalid_argument("target_itl must not be negative", "target_itl_ms");
+  if (o.policy.mlfq.levels < 1 || o.policy.mlfq.quantum < 1 || o.policy.mlfq.promote_after < 1) {
+    return invalid_argument("levels, quantum and promotion of mlfq must be at least 1", "mlfq_quantum");
+  }
+  if (o.policy.dlpm.quantum < 1 || o.policy.dlpm.look_ahead < 1) {
+    return invalid_argument("the quantum of dlpm must be at least 1", "dlpm_quantum");
+  }
   if (o.max_logit_rows < 1) return invalid_argument("max_logit_rows must be at least 1", "max_logit_rows");
   if (o.max_fatal_steps < 1) return invalid_argument("max_fatal_steps must be at least 1", "max_fatal_steps");
   if (!(o.step_limit_seconds > 0.0))
@@ -36,6 +50,14 @@ Status check_options(const EngineParts& parts) {
   return {};
 }
 
+LedgerLimits ledger_limits(const EngineOptions& options) {
+  LedgerLimits limits;
+  limits.max_samples = static_cast<std::int64_t>(options.max_num_seqs) + options.max_num_queued_reqs;
+  limits.max_queued_tokens = options.max_num_queued_tokens;
+  limits.max_client_share = options.max_client_share;
+  return limits;
+}
+
 }  // namespace
 
 EngineImpl::EngineImpl(EngineParts parts)
@@ -44,8 +66,7 @@ EngineImpl::EngineImpl(EngineParts parts)
       clock_(*parts.clock),
       total_blocks_(parts.cache.num_blocks()),
       block_size_(parts.cache.layout().block_size),
-      shared_(static_cast<std::int64_t>(parts.options.max_num_seqs) + parts.options.max_num_queued_reqs,
-              parts.options.step_limit_seconds),
+      shared_(ledger_limits(parts.options), parts.options.step_limit_seconds),
       loop_(std::make_unique<EngineLoop>(std::move(parts), shared_)) {
   thread_ = std::thread([this] { loop_->run(); });
 }
@@ -72,7 +93,10 @@ Status EngineImpl::check_submit(const Request& request) const {
 Status EngineImpl::submit(Request request, std::shared_ptr<EventSink> sink) {
   Status status = check_submit(request);
   const RequestId id = request.id;
-  if (status.ok()) status = shared_.live.open(id, request.n);
+  if (status.ok()) {
+    const auto tokens = static_cast<std::int64_t>(request.prompt.size());
+    status = shared_.live.open(id, request.n, tokens, request.client);
+  }
   if (status.ok()) {
     Submission submission{std::make_shared<const Request>(std::move(request)), std::move(sink)};
     if (!shared_.inbox.try_push(std::move(submission))) {

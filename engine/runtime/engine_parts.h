@@ -12,9 +12,13 @@
 #include "engine/base/status.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
+#include "engine/sched/policy.h"
 #include "kernels/api/device.h"
 
 namespace foregate {
+
+// What a sequence that has to give up its blocks comes back by.
+enum class PreemptionMode : std::uint8_t { kRecompute, kSwap, kAuto };
 
 struct EngineOptions {
   std::int32_t max_num_seqs = 32;             // sequences in one step
@@ -23,10 +27,16 @@ struct EngineOptions {
   std::int32_t max_prefill_chunk = 0;         // rows of one prompt in one step; 0 = no bound of its own
   std::int32_t max_logit_rows = 64;           // rows of one prompt in one step when prompt_logprobs is set
   std::int32_t max_fatal_steps = 8;           // failed steps in a row after which the engine gives up
-  bool prefix_caching = true;                 // blocks that were computed serve later prompts that start the same
-  double step_limit_seconds = 60.0;           // a longer step makes healthy() false
-  std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
-  std::string model_name;                     // label of the metrics
+  PolicyOptions policy;                       // who comes first
+  PreemptionMode preemption = PreemptionMode::kRecompute;
+  std::int64_t swap_space_bytes = 0;       // host memory for blocks of preempted sequences
+  double target_itl_seconds = 0.0;         // prompts are cut so that decode steps take no longer; 0 = no target
+  std::int64_t max_num_queued_tokens = 0;  // prompt tokens of sequences that have not run yet; 0 = no bound
+  std::int32_t max_client_share = 100;     // percent of all places that one client may hold
+  bool prefix_caching = true;              // blocks that were computed serve later prompts that start the same
+  double step_limit_seconds = 60.0;        // a longer step makes healthy() false
+  std::uint64_t seed = 0;                  // start of the seeds of requests that bring none
+  std::string model_name;                  // label of the metrics
 };
 
 // `device`, `clock` and `metrics` must outlive the engine; `metrics` may be null.

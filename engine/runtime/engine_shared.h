@@ -20,8 +20,8 @@ struct Submission {
 };
 
 struct EngineShared {
-  EngineShared(std::int64_t max_samples, double step_limit_seconds)
-      : live(max_samples), inbox(static_cast<std::size_t>(max_samples)), watchdog(step_limit_seconds) {}
+  EngineShared(const LedgerLimits& limits, double step_limit_seconds)
+      : live(limits), inbox(static_cast<std::size_t>(limits.max_samples)), watchdog(step_limit_seconds) {}
 
   LiveRequests live;
   Inbox<Submission> inbox;  // room for every request that `live` lets in: a push fails only when closed

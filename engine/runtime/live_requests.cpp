@@ -4,40 +4,100 @@
 #include <string>
 #include <utility>
 
+#include "engine/api/client_share.h"
+
 namespace foregate {
 
-Status LiveRequests::open(RequestId id, std::int32_t n) {
+Status LiveRequests::open(RequestId id, std::int32_t n, std::int64_t prompt_tokens, std::uint64_t client) {
   std::lock_guard lock(mutex_);
   if (entries_.contains(id)) return invalid_argument("this request id is in use", "id");
-  if (n > max_samples_) {
-    return invalid_argument(
-        "n is " + std::to_string(n) + ", more than the " + std::to_string(max_samples_) + " samples held at once", "n");
-  }
-  if (samples_ + n > max_samples_) {
-    return resource_exhausted("the queue is full: " + std::to_string(samples_) + " of " + std::to_string(max_samples_) +
-                              " places are taken");
-  }
+  RETURN_IF_ERROR(admit(n, n * prompt_tokens, client));
   Entry entry;
-  entry.n = entry.left = n;
+  entry.n = entry.left = entry.queued = n;
+  entry.prompt_tokens = prompt_tokens;
+  entry.client = client;
   entries_.emplace(id, std::move(entry));
   samples_ += n;
+  figures_.queued_tokens += n * prompt_tokens;
+  if (client != 0) by_client_[client] += n;
   return {};
+}
+
+Status LiveRequests::admit(std::int32_t n, std::int64_t tokens, std::uint64_t client) {
+  const std::int64_t places = limits_.max_samples;
+  if (n > places) {
+    return invalid_argument(
+        "n is " + std::to_string(n) + ", more than the " + std::to_string(places) + " samples held at once", "n");
+  }
+  if (samples_ + n > places) {
+    ++figures_.refused_full;
+    return resource_exhausted("the queue is full: " + std::to_string(samples_) + " of " + std::to_string(places) +
+                              " places are taken");
+  }
+  if (client != 0) {
+    const auto found = by_client_.find(client);
+    const std::int64_t held = found == by_client_.end() ? 0 : found->second;
+    const std::int64_t share = std::max<std::int64_t>(1, places * limits_.max_client_share / 100);
+    if (held + n > share) {
+      ++figures_.refused_share;
+      return {Code::kResourceExhausted,
+              "this client holds " + std::to_string(held) + " places; its share is " + std::to_string(share) + " of " +
+                  std::to_string(places),
+              kClientShareField};
+    }
+  }
+  const std::int64_t queued = figures_.queued_tokens;
+  if (limits_.max_queued_tokens > 0 && queued > 0 && queued + tokens > limits_.max_queued_tokens) {
+    ++figures_.refused_tokens;
+    return resource_exhausted("the queue is full: " + std::to_string(queued) +
+                              " prompt tokens wait, and no more than " + std::to_string(limits_.max_queued_tokens) +
+                              " may");
+  }
+  return {};
+}
+
+void LiveRequests::unqueue(Entry& entry, std::int32_t samples) {
+  entry.queued -= samples;
+  figures_.queued_tokens -= samples * entry.prompt_tokens;
+}
+
+void LiveRequests::leave(const Entry& entry, std::int32_t samples) {
+  samples_ -= samples;
+  if (entry.client == 0) return;
+  const auto held = by_client_.find(entry.client);
+  if (!BUG_IF(held == by_client_.end()) && (held->second -= samples) <= 0) by_client_.erase(held);
+}
+
+void LiveRequests::begin_sample(RequestId id) {
+  std::lock_guard lock(mutex_);
+  const auto it = entries_.find(id);
+  if (BUG_IF(it == entries_.end() || it->second.queued <= 0)) return;
+  unqueue(it->second, 1);
 }
 
 void LiveRequests::close_sample(RequestId id) {
   std::lock_guard lock(mutex_);
   const auto it = entries_.find(id);
   if (BUG_IF(it == entries_.end())) return;
-  --samples_;
-  if (--it->second.left == 0) entries_.erase(it);
+  Entry& entry = it->second;
+  leave(entry, 1);
+  --entry.left;
+  if (entry.queued > entry.left) unqueue(entry, 1);  // it ended without having run
+  if (entry.left == 0) entries_.erase(it);
 }
 
 void LiveRequests::abandon(RequestId id) {
   std::lock_guard lock(mutex_);
   const auto it = entries_.find(id);
   if (BUG_IF(it == entries_.end())) return;
-  samples_ -= it->second.left;
+  unqueue(it->second, it->second.queued);
+  leave(it->second, it->second.left);
   entries_.erase(it);
+}
+
+LedgerFigures LiveRequests::figures() const {
+  std::lock_guard lock(mutex_);
+  return figures_;
 }
 
 LiveRequests::Entry* LiveRequests::touch(RequestId id) {

@@ -34,10 +34,14 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       runner_(std::move(parts.model), *parts.device, std::move(parts.cache)),
       pool_(static_cast<std::int32_t>(runner_.cache().num_blocks()), runner_.cache().layout().block_size),
       prefixes_(pool_, options_.prefix_caching, options_.model_name),
+      policy_(options_.policy),
+      swap_(*parts.device, options_, clock_),
       sampler_(runner_.vocab_size()),
       metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len),
+      sched_(parts.metrics, options_),
       experts_(parts.metrics, options_.model_name),
       dense_(parts.metrics, options_.model_name) {
+  swap_.probe(runner_.cache());
   end_turn();
 }
 
@@ -88,7 +92,7 @@ void EngineLoop::add_request(const Submission& submission, TimeNs now) {
     seq->tokens.reserve(request.prompt.size() + 64);
     seq->tokens = request.prompt;
     seq->queued_at = request.arrival > 0 ? std::min(request.arrival, now) : now;
-    sequences_.add(std::move(seq));
+    policy_.joined(sequences_.add(std::move(seq)));
   }
 }
 
@@ -113,18 +117,16 @@ void EngineLoop::expire(TimeNs now) {
 
 BatchPlan EngineLoop::plan() {
   SeqViews views = sequences_.views(pool_.block_size(), options_.max_logit_rows);
-  prefixes_.fill(sequences_, views, options_.max_num_seqs, stats_);
+  if (policy_.needs_prefixes()) prefixes_.look_up(sequences_, views);
+  policy_.rank(sequences_, views);
+  prefixes_.fill(sequences_, views, options_.max_num_seqs, policy_.ranked(), stats_);
   PlanInput input;
   input.running = views.running;
   input.waiting = views.waiting;
   input.free_blocks = pool_.free_blocks();
   input.block_size = pool_.block_size();
   input.refs = pool_.all_refs();
-  SchedLimits limits;
-  limits.max_num_seqs = options_.max_num_seqs;
-  limits.max_num_batched_tokens = options_.max_num_batched_tokens;
-  limits.max_prefill_chunk = options_.max_prefill_chunk;
-  BatchPlan plan = plan_step(input, limits);
+  BatchPlan plan = plan_step(input, sched_limits());
   for (SeqId id : plan.preempted) preempt(sequences_.at(id));
   // INV-7: an empty plan while something could run would be a hang; end it in the open instead.
   if (BUG_IF(plan.empty() && sequences_.runnable())) {
@@ -133,7 +135,20 @@ BatchPlan EngineLoop::plan() {
   return plan;
 }
 
+SchedLimits EngineLoop::sched_limits() const {
+  SchedLimits limits;
+  limits.max_num_seqs = options_.max_num_seqs;
+  limits.max_num_batched_tokens = options_.max_num_batched_tokens;
+  limits.max_prefill_chunk = options_.max_prefill_chunk;
+  limits.ranked = policy_.ranked();
+  if (options_.target_itl_seconds > 0 && step_cost_.known()) {
+    limits.max_mixed_rows = step_cost_.rows_within(options_.target_itl_seconds, options_.max_num_batched_tokens);
+  }
+  return limits;
+}
+
 void EngineLoop::preempt(Sequence& seq) {
+  swap_.preempted(seq, runner_.cache(), step_cost_, stats_);
   KvTxn::release_all(pool_, seq.blocks, seq.request->client);
   seq.running = false;
   seq.computed = seq.published = 0;
@@ -159,6 +174,7 @@ bool EngineLoop::stage(const BatchPlan& plan, KvTxn& txn) {
   }
   for (const BlockCopy& copy : txn.copies()) runner_.copy_block(copy.from, copy.to);
   txn.copied();
+  swap_.restore(plan, sequences_, txn, runner_.cache());
   for (const PlanEntry& entry : plan.entries) {  // INV-18
     const std::int32_t block = entry.first_position / pool_.block_size();
     if (BUG_IF(!txn.writable(sequences_.at(entry.seq).blocks, block))) return false;
@@ -173,7 +189,8 @@ void EngineLoop::step(const BatchPlan& plan) {
     return step_failed(plan, internal_error("the plan asks for blocks that it cannot have"), clock_.now());
   }
   build_step(plan, sequences_, txn, pool_.block_size(), io_);
-  note_first_runs(plan, clock_.now());
+  const TimeNs start = clock_.now();
+  note_first_runs(plan, start);
   const Status ran = runner_.run(io_);
   const TimeNs now = clock_.now();
   ++stats_.steps;
@@ -185,6 +202,8 @@ void EngineLoop::step(const BatchPlan& plan) {
   fatal_in_a_row_ = 0;
   txn.commit();
   metrics_.step(plan.rows);
+  step_cost_.add(plan.rows, seconds_between(start, now));
+  policy_.ran(plan, sequences_, stats_);
   commit(plan, now);
 }
 
@@ -193,6 +212,7 @@ void EngineLoop::note_first_runs(const BatchPlan& plan, TimeNs now) {
     Sequence& seq = sequences_.at(entry.seq);
     if (seq.first_run_at >= 0) continue;
     seq.first_run_at = now;
+    shared_.live.begin_sample(seq.request->id);
     metrics_.first_run(seq, now);
   }
 }
@@ -205,6 +225,7 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     seq.running = true;
     seq.suspect = false;
     seq.computed = entry.first_position + entry.rows;
+    swap_.resumed(entry, seq, stats_);
     prefixes_.note_admitted(entry, seq, stats_);
     stats_.chunked_prefills += entry.partial ? 1 : 0;
     auto event = accept_entry(entry, io_.logit_ranges[i], runner_, info_.eos_token_ids, sampler_, seq);
@@ -246,6 +267,7 @@ void EngineLoop::emit(Sequence& seq, TokenEvent event, TimeNs now) {
     if (seq.last_token_at < 0) stats_.prompt_tokens += static_cast<std::uint64_t>(seq.prompt_tokens());
     stats_.generated_tokens += event.tokens.size();
     metrics_.token(seq, static_cast<std::int32_t>(event.tokens.size()), now);
+    policy_.sampled(seq, static_cast<std::int32_t>(event.tokens.size()));
     seq.last_token_at = now;
     event.decided_at = now;
   }
@@ -265,6 +287,7 @@ void EngineLoop::retire(Sequence& seq, FinishReason reason, TimeNs now) {
   }
   metrics_.finish(seq, reason, now);
   KvTxn::release_all(pool_, seq.blocks, seq.request->client);
+  swap_.ended(seq.id);
   ended_.push_back(seq.request->id);
   sequences_.remove(seq.id);
 }
@@ -305,7 +328,10 @@ void EngineLoop::end_turn() {
   stats_.kv_blocks_total = pool_.total_blocks();
   stats_.kv_blocks_used = pool_.total_blocks() - pool_.free_blocks();
   prefixes_.figures(stats_);
+  swap_.figures(stats_);
+  if (!ended_.empty()) policy_.retired(sequences_);
   metrics_.figures(stats_);
+  sched_.figures(stats_, shared_.live.figures(), sched_limits().max_mixed_rows);
   stats_.experts = runner_.model().expert_figures();
   if (stats_.experts) experts_.figures(*stats_.experts, clock_.now());
   stats_.dense = runner_.model().dense_figures();

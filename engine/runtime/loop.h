@@ -12,10 +12,13 @@
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/engine_shared.h"
 #include "engine/runtime/expert_report.h"
+#include "engine/runtime/policy_keeper.h"
 #include "engine/runtime/prefix_sharing.h"
+#include "engine/runtime/sched_report.h"
 #include "engine/runtime/sequence_table.h"
 #include "engine/runtime/step_io.h"
 #include "engine/runtime/step_runner.h"
+#include "engine/runtime/swap_keeper.h"
 #include "engine/sample/sampler.h"
 
 namespace foregate {
@@ -34,6 +37,7 @@ class EngineLoop {
   void expire(TimeNs now);
   // plan
   BatchPlan plan();
+  SchedLimits sched_limits() const;
   void preempt(Sequence& seq);
   void wait_for_work(TimeNs now);
   // stage, run, commit
@@ -58,8 +62,12 @@ class EngineLoop {
   StepRunner runner_;
   BlockPool pool_;
   PrefixSharing prefixes_;
+  PolicyKeeper policy_;
+  SwapKeeper swap_;
+  StepCost step_cost_;
   Sampler sampler_;
   EngineMetrics metrics_;
+  SchedReport sched_;
   ExpertReport experts_;
   DenseReport dense_;
   SequenceTable sequences_;

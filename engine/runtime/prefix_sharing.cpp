@@ -17,27 +17,41 @@ PrefixSharing::PrefixSharing(BlockPool& pool, bool enabled, std::string_view mod
   if (enabled) cache_ = std::make_unique<PrefixCache>(pool, BlockNamer(draw_secret(), model));
 }
 
-void PrefixSharing::fill(SequenceTable& sequences, SeqViews& views, std::int32_t most, EngineStats& stats) {
+void PrefixSharing::look_up(SequenceTable& sequences, SeqViews& views) {
   if (!enabled()) return;
-  std::vector<const Sequence*> ahead;  // those that compute a prompt, or will before the one looked at
+  for (SeqView& view : views.waiting) {
+    Sequence& seq = sequences.at(view.id);
+    match(sequences, seq);
+    view.prefix = {seq.match.blocks, seq.match.tail, seq.match.tail_tokens};
+  }
+}
+
+void PrefixSharing::fill(SequenceTable& sequences, SeqViews& views, std::int32_t most, bool ranked,
+                         EngineStats& stats) {
+  if (!enabled()) return;
+  struct Ahead {
+    const Sequence* seq;
+    std::int32_t rank;
+  };
+  std::vector<Ahead> ahead;  // those that compute a prompt, or will before the one looked at
   for (const SeqView& view : views.running) {
     const Sequence& seq = sequences.at(view.id);
     const bool all_known = seq.published >= seq.computed / pool_.block_size();
-    if (!view.paused && (seq.total_tokens() - seq.computed > 1 || !all_known)) ahead.push_back(&seq);
+    if (!view.paused && (seq.total_tokens() - seq.computed > 1 || !all_known)) ahead.push_back({&seq, view.rank});
   }
   for (SeqView& view : views.waiting) {
     if (view.paused) continue;
     if (most <= 0) return;
     Sequence& seq = sequences.at(view.id);
     match(sequences, seq);
-    const bool pending = may_share(seq) && std::ranges::any_of(ahead, [&](const Sequence* other) {
-                           return computes_next_of(*other, seq);
+    const bool pending = may_share(seq) && std::ranges::any_of(ahead, [&](const Ahead& other) {
+                           return (!ranked || other.rank < view.rank) && computes_next_of(*other.seq, seq);
                          });
     stats.prefix_waits += pending && !seq.pending ? 1 : 0;
     view.pending = seq.pending = pending;
     view.prefix = {seq.match.blocks, seq.match.tail, seq.match.tail_tokens};
     if (pending) continue;
-    ahead.push_back(&seq);
+    ahead.push_back({&seq, view.rank});
     --most;
   }
 }
@@ -92,7 +106,9 @@ void PrefixSharing::note_admitted(const PlanEntry& entry, Sequence& seq, EngineS
   seq.published = entry.shared_blocks;
   seq.pending = false;
   stats.prefix_copies += entry.copies_tail ? 1 : 0;
-  const auto found = static_cast<std::uint64_t>(entry.first_position);
+  const bool restored = entry.restored > 0;
+  const std::int32_t taken_over = restored ? entry.shared_blocks * pool_.block_size() : entry.first_position;
+  const auto found = static_cast<std::uint64_t>(taken_over);
   if (seq.cached_tokens >= 0) {
     stats.resume_hits += found;
     return;

@@ -20,7 +20,10 @@ class PrefixSharing {
   bool enabled() const { return cache_ != nullptr; }
 
   // Plan: fills prefix and pending of the waiting views that could be admitted, `most` at most.
-  void fill(SequenceTable& sequences, SeqViews& views, std::int32_t most, EngineStats& stats);
+  // `ranked`: nobody waits for one of worse rank, which may not run for long.
+  void fill(SequenceTable& sequences, SeqViews& views, std::int32_t most, bool ranked, EngineStats& stats);
+  // The prefix of every waiting view, for a policy that goes by it.
+  void look_up(SequenceTable& sequences, SeqViews& views);
   // Stage: takes over what the plan says. All entries before any block is reserved.
   static void share(const BatchPlan& plan, SequenceTable& sequences, KvTxn& txn);
   // Commit, for an entry whose logits were good.

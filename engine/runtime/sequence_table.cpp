@@ -45,6 +45,7 @@ SeqViews SequenceTable::views(std::int32_t block_size, std::int32_t max_logit_ro
     if (alone == nullptr && sequence->suspect && !sequence->paused) alone = sequence.get();
   }
   SeqViews views;
+  views.block_size = block_size;
   for (const auto& [id, sequence] : sequences_) {
     const Sequence& s = *sequence;
     SeqView view;
@@ -57,6 +58,7 @@ SeqViews SequenceTable::views(std::int32_t block_size, std::int32_t max_logit_ro
     if (s.wants_prompt_logprobs()) view.max_chunk = max_logit_rows;
     view.paused = s.paused || (alone != nullptr && alone != &s);
     view.was_preempted = s.preemptions > 0;
+    view.saved = s.saved;
     (s.running ? views.running : views.waiting).push_back(view);
   }
   return views;

@@ -16,6 +16,7 @@ namespace foregate {
 struct SeqViews {
   std::vector<SeqView> running;
   std::vector<SeqView> waiting;
+  std::int32_t block_size = 1;
 };
 
 class SequenceTable {

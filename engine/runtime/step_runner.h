@@ -23,6 +23,7 @@ class StepRunner {
   std::span<const float> logits(std::int32_t row) const;  // [vocab_size], of the last good run
   std::int32_t vocab_size() const { return vocab_size_; }
   const KvCache& cache() const { return cache_; }
+  KvCache& cache() { return cache_; }
   Model& model() { return *model_; }
   const Model& model() const { return *model_; }
 

@@ -9,6 +9,7 @@ std::string BatchPlan::to_string() const {
             std::to_string(e.rows) + "]";
     if (e.shared_blocks > 0) text += "p" + std::to_string(e.shared_blocks);
     if (e.copies_tail) text += "c";
+    if (e.restored > 0) text += "r" + std::to_string(e.restored);
     if (e.new_blocks > 0) text += "b" + std::to_string(e.new_blocks);
     if (e.admitted) text += "a";
     if (e.samples) text += "s";

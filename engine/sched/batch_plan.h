@@ -18,6 +18,7 @@ struct PlanEntry {
   std::int32_t new_blocks = 0;     // to reserve before the step
   std::int32_t shared_blocks = 0;  // of its prefix, to take over before that
   bool copies_tail = false;        // the first new block starts as a copy of the prefix's tail
+  std::int32_t restored = 0;       // first positions that come back from host memory into its blocks
   bool samples = false;            // the last row is the newest token: its logits give the next one
   bool partial = false;            // a part of what was left to compute, not the whole
   bool admitted = false;           // it leaves the queue with this step

@@ -17,6 +17,8 @@ struct SchedLimits {
   std::int32_t max_num_seqs = 1;            // sequences in one step
   std::int32_t max_num_batched_tokens = 1;  // rows of one step
   std::int32_t max_prefill_chunk = 0;       // rows of one prompt in one step; 0 = no bound of its own
+  std::int32_t max_mixed_rows = 0;          // rows of a step with decode rows in it; 0 = no bound of its own
+  bool ranked = false;                      // better ranks take rows and blocks from worse ones that run
 };
 
 // What a waiting sequence may start with instead of computing it.
@@ -37,6 +39,8 @@ struct SeqView {
   bool paused = false;
   bool was_preempted = false;
   bool pending = false;            // waits for another sequence that computes the same prefix
+  std::int32_t rank = 0;           // among all running and waiting ones, 0 is the best; used where they are ranked
+  std::int32_t saved = 0;          // of a waiting one: first positions whose contents are in host memory
   std::span<const BlockId> table;  // the blocks held; may be left out where PlanInput::refs is
   PrefixView prefix;
 };
@@ -60,6 +64,15 @@ struct PlanInput {
 //     (INV-8). One whose prefix another is computing is passed over until it is there.
 //  4. When nothing could be planned although something unpaused waits, paused sequences are
 //     preempted until the oldest fits (INV-7: whatever is runnable makes progress).
+//  Prompt rows keep within max_mixed_rows where there are decode rows, but a block of them always runs.
+//
+// Ranked (priority, mlfq), other rules hold:
+//  1. The step is for the best max_num_seqs that can run, whether they run or wait; others keep their blocks until
+//     these are needed. Each of them gets a row, decode rows are kept for those that decode, and the better rank gets
+//     more of the rest.
+//  2. In order of rank each gets the blocks it needs: free ones, then those of paused sequences, then those of
+//     worse ranks from the worst on. One that was preempted before needs room to its end beside better ones (INV-8).
+//  3. When a waiting one does not fit even so, none of worse rank is admitted in this step.
 BatchPlan plan_step(const PlanInput& input, const SchedLimits& limits);
 
 }  // namespace foregate

@@ -14,6 +14,7 @@
 #include "engine/kv/block_key.h"
 #include "engine/kv/block_pool.h"
 #include "engine/kv/block_table.h"
+#include "engine/sched/policy_mlfq.h"
 
 namespace foregate {
 
@@ -41,6 +42,9 @@ struct Sequence {
   std::vector<BlockKey> keys;       // of its full blocks, as far as they were asked for
   std::int32_t published = 0;       // leading blocks of its table that the prefix cache knows
   PrefixMatch match;                // while it waits
+  std::int32_t saved = 0;           // while it waits: first positions whose contents are in host memory
+  std::int32_t reached = 0;         // positions that were ever computed for it or taken over
+  MlfqState mlfq;                   // what that policy remembers of it
   bool pending = false;             // waits for a prefix that another sequence computes
   std::int32_t cached_tokens = -1;  // of the prompt, not computed when it was first admitted
   std::int32_t preemptions = 0;

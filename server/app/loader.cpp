@@ -41,6 +41,15 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.max_num_seqs = static_cast<std::int32_t>(options.max_num_seqs);
   boot.max_num_batched_tokens = static_cast<std::int32_t>(options.max_num_batched_tokens);
   boot.max_num_queued_reqs = static_cast<std::int32_t>(options.max_num_queued_reqs);
+  boot.max_num_queued_tokens = options.max_num_queued_tokens;
+  boot.max_client_share = static_cast<std::int32_t>(options.max_client_share);
+  boot.scheduling_policy = options.scheduling_policy;
+  boot.mlfq_quantum = static_cast<std::int32_t>(options.mlfq_quantum);
+  boot.mlfq_promote_after = static_cast<std::int32_t>(options.mlfq_promote_after);
+  boot.dlpm_quantum = options.dlpm_quantum;
+  boot.target_itl_seconds = static_cast<double>(options.target_itl_ms) * 1e-3;
+  boot.preemption_mode = options.preemption_mode;
+  boot.swap_space_bytes = options.swap_space;
   boot.block_size = static_cast<std::int32_t>(options.block_size);
   boot.num_blocks = options.num_gpu_blocks_override;
   boot.kv_cache_bytes = options.kv_cache_memory_bytes;
@@ -75,7 +84,7 @@ Result<std::shared_ptr<const ChatTemplate>> own_template(const std::string& path
   return std::shared_ptr<const ChatTemplate>(std::move(compiled).value());
 }
 
-void add_facts(const BootReport& report, Engine& engine, ServedModel& served) {
+void add_facts(const ServeOptions& options, const BootReport& report, Engine& engine, ServedModel& served) {
   const ModelInfo& model = engine.model();
   served.facts = {{"model", served.context.model_names[0]},
                   {"architecture", model.architecture},
@@ -92,7 +101,9 @@ void add_facts(const BootReport& report, Engine& engine, ServedModel& served) {
                   {"threads", std::to_string(report.threads)},
                   {"kv_cache_dtype", dtype_name(report.kv_type)},
                   {"kv_blocks", std::to_string(report.num_blocks)},
-                  {"kv_block_bytes", std::to_string(report.block_bytes)}};
+                  {"kv_block_bytes", std::to_string(report.block_bytes)},
+                  {"scheduling_policy", options.scheduling_policy},
+                  {"preemption_mode", options.preemption_mode}};
   for (const std::string& op : report.fallbacks) log_warn("op " + op + " runs on the reference kernels");
 }
 
@@ -119,8 +130,9 @@ Result<std::shared_ptr<const ServedModel>> load(const ServeOptions& options, Met
   context.model_names = model_names(options, booted->report());
   if (options.generation_config == "auto") context.defaults = booted->generation_defaults();
   context.limits = served->engine->limits();
+  context.priorities = options.scheduling_policy == "priority";
   context.max_prompt_bytes = max_prompt_bytes(*served->tokenizer, context.limits.max_model_len);
-  add_facts(booted->report(), *served->engine, *served);
+  add_facts(options, booted->report(), *served->engine, *served);
   return std::shared_ptr<const ServedModel>(std::move(served));
 }
 

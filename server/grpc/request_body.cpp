@@ -87,6 +87,8 @@ Result<ApiRequest> read_generate(const v1::GenerateRequest& message, const ApiCo
   put(body, "model", !message.model().empty(), message.model());
   put(body, "stream", true, message.stream());
   put(body, "add_special_tokens", message.has_add_special_tokens(), message.add_special_tokens());
+  put(body, "priority", message.priority() != 0, message.priority());
+  put(body, "cache_salt", !message.cache_salt().empty(), message.cache_salt());
   put_sampling(sampling, body);
   RETURN_IF_ERROR(put_logit_bias(sampling, context.limits, body));
   if (message.has_chat()) {

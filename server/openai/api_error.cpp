@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/api/client_share.h"
 #include "server/openai/fields.h"
 
 namespace foregate {
@@ -56,13 +57,14 @@ int http_status(Code code) {
 
 ApiError api_error(const Status& status) {
   ApiError error;
-  error.status = http_status(status.code());
-  error.retry_later = error.status == 503;
+  const bool over_share = status.code() == Code::kResourceExhausted && status.field() == kClientShareField;
+  error.status = over_share ? 429 : http_status(status.code());
+  error.retry_later = error.status == 503 || error.status == 429;
   const char* code = nullptr;
   if (status.code() == Code::kUnimplemented) code = "unsupported_value";
   if (status.code() == Code::kNotFound && status.field() == "model") code = "model_not_found";
-  if (status.code() == Code::kResourceExhausted) code = "server_full";
-  error.body = render(error.status, status.message(), status.field(), code);
+  if (status.code() == Code::kResourceExhausted) code = over_share ? "client_over_share" : "server_full";
+  error.body = render(error.status, status.message(), over_share ? "" : status.field(), code);
   return error;
 }
 

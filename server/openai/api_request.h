@@ -45,6 +45,7 @@ struct ApiContext {
   std::vector<std::string> model_names;  // what `model` may say; the first is the one shown
   GenerationDefaults defaults;
   Limits limits;
+  bool priorities = false;           // a request may have a priority other than 0
   std::size_t max_prompt_bytes = 0;  // a longer text cannot fit the model; 0 = not known
   std::int64_t now_unix_seconds = 0;
 };

@@ -33,7 +33,6 @@ constexpr Unsupported kUnsupported[] = {
     {"truncate_prompt_tokens", "[null]"},
     {"prompt_logprobs", "[null]"},
     {"prompt_embeds", "[null]"},
-    {"priority", "[null, 0]"},
     {"logits_processors", "[null, []]"},
     {"thinking_token_budget", "[null]"},
     {"chat_template", "[null]"},
@@ -144,6 +143,16 @@ void read_n(Fields& fields, const Limits& limits, ApiRequest& request) {
   request.n = static_cast<std::int32_t>(n);
 }
 
+void read_priority(Fields& fields, bool looked_at, ApiRequest& request) {
+  std::int64_t priority = 0;
+  fields.integer("priority", -kMaxInt, kMaxInt, priority);
+  if (!fields.ok()) return;
+  request.priority = static_cast<std::int32_t>(priority);
+  if (priority != 0 && !looked_at) {
+    fields.fail_with(unimplemented("priority is looked at under --scheduling-policy priority only", "priority"));
+  }
+}
+
 }  // namespace
 
 void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& request) {
@@ -155,6 +164,7 @@ void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& r
   fields.boolean("include_stop_str_in_output", request.include_stop);
   fields.boolean("skip_special_tokens", request.skip_special_tokens);
   fields.boolean("return_token_ids", request.return_token_ids);
+  read_priority(fields, context.priorities, request);
   fields.text("cache_salt", static_cast<std::size_t>(context.limits.max_salt_bytes), request.cache_salt);
 }
 

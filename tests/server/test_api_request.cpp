@@ -392,6 +392,16 @@ TEST_F(ApiRequestTest, NeutralValuesOfUnsupportedFieldsAreTaken) {
   }
 }
 
+TEST_F(ApiRequestTest, PrioritiesAreForThePolicyThatLooksAtThem) {
+  EXPECT_EQ(chat(R"("priority": 7)").status().code(), Code::kUnimplemented);
+  context.priorities = true;
+  EXPECT_EQ(chat(R"("priority": -7)")->priority, -7);
+  EXPECT_EQ(completion(R"("priority": 3)")->priority, 3);
+  EXPECT_EQ(completion(R"("priority": null)")->priority, 0);
+  refuse(chat(R"("priority": "high")"), "priority", "a word");
+  refuse(chat(R"("priority": 2147483648)"), "priority", "beyond 32 bits");
+}
+
 TEST_F(ApiRequestTest, BadJsonIsRefused) {
   for (const std::string& body :
        {std::string(), std::string("nonsense"), std::string("[]"), std::string("5"), std::string("null"),

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/api/client_share.h"
 #include "server/http/http_server.h"
 #include "server/http/router.h"
 #include "server/http/service.h"
@@ -279,6 +280,18 @@ TEST_F(ServiceTest, FullAndDrainingEnginesAnswer503WithRetryAfter) {
   EXPECT_EQ(connection->received.substr(0, 12), "HTTP/1.1 503");
   EXPECT_NE(connection->received.find("retry-after"), std::string::npos);
   EXPECT_EQ(frontend->open_answers(), 0u);
+}
+
+TEST_F(ServiceTest, AClientOverItsShareGets429) {
+  start();
+  parts.engine->refuse = Status(Code::kResourceExhausted, "this client holds 3 places", kClientShareField);
+  auto connection = connect();
+  connection->send(post("/v1/chat/completions", kChat));
+  ASSERT_TRUE(loop.turn_until([&] { return !connection->received.empty(); }));
+  EXPECT_EQ(connection->received.substr(0, 12), "HTTP/1.1 429");
+  EXPECT_NE(connection->received.find("retry-after"), std::string::npos);
+  EXPECT_EQ(body_of(connection->received)["error"]["code"], "client_over_share");
+  EXPECT_TRUE(body_of(connection->received)["error"]["param"].is_null());
 }
 
 TEST_F(ServiceTest, LoadingDrainingAndStalledAreNotReady) {

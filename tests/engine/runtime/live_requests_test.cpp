@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/api/client_share.h"
+
 namespace foregate {
 namespace {
 
 TEST(LiveRequests, CountsSamplesInAndOut) {
-  LiveRequests live(5);
+  LiveRequests live({.max_samples = 5});
   EXPECT_TRUE(live.open(RequestId{1}, 3).ok());
   EXPECT_EQ(live.open(RequestId{2}, 3).code(), Code::kResourceExhausted);
   EXPECT_EQ(live.open(RequestId{1}, 1).code(), Code::kInvalidArgument);
@@ -21,7 +23,7 @@ TEST(LiveRequests, CountsSamplesInAndOut) {
 }
 
 TEST(LiveRequests, ControlsOfOneRequestMerge) {
-  LiveRequests live(100);
+  LiveRequests live({.max_samples = 100});
   ASSERT_TRUE(live.open(RequestId{1}, 3).ok());
   ASSERT_TRUE(live.open(RequestId{2}, 1).ok());
   for (int i = 0; i < 1000; ++i) {
@@ -43,7 +45,7 @@ TEST(LiveRequests, ControlsOfOneRequestMerge) {
 }
 
 TEST(LiveRequests, WhatIsPutBackComesAgainUnlessOverruled) {
-  LiveRequests live(100);
+  LiveRequests live({.max_samples = 100});
   ASSERT_TRUE(live.open(RequestId{1}, 2).ok());
   ASSERT_TRUE(live.set_paused(RequestId{1}, true));
   ASSERT_TRUE(live.cancel(RequestId{1}, 1));
@@ -60,13 +62,51 @@ TEST(LiveRequests, WhatIsPutBackComesAgainUnlessOverruled) {
 }
 
 TEST(LiveRequests, ControlsDieWithTheirRequest) {
-  LiveRequests live(100);
+  LiveRequests live({.max_samples = 100});
   ASSERT_TRUE(live.open(RequestId{1}, 1).ok());
   ASSERT_TRUE(live.cancel(RequestId{1}));
   live.close_sample(RequestId{1});
   EXPECT_TRUE(live.take_controls().empty());
   ASSERT_TRUE(live.open(RequestId{1}, 1).ok());
   EXPECT_TRUE(live.take_controls().empty()) << "a reused id must not inherit a cancel";
+}
+
+TEST(LiveRequests, QueuedTokensAreBoundedUntilTheFirstStep) {
+  LiveRequests live({.max_samples = 100, .max_queued_tokens = 50});
+  EXPECT_TRUE(live.open(RequestId{1}, 1, 80).ok()) << "alone, it would never be let in otherwise";
+  Status status = live.open(RequestId{2}, 1, 1);
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_TRUE(status.field().empty());
+  live.begin_sample(RequestId{1});
+  EXPECT_TRUE(live.open(RequestId{2}, 2, 25).ok());
+  EXPECT_FALSE(live.open(RequestId{3}, 1, 1).ok());
+  EXPECT_EQ(live.figures().queued_tokens, 50);
+  live.begin_sample(RequestId{2});
+  live.close_sample(RequestId{2});
+  EXPECT_EQ(live.figures().queued_tokens, 25);
+  live.close_sample(RequestId{2});  // cancelled before it ran
+  EXPECT_EQ(live.figures().queued_tokens, 0);
+  EXPECT_TRUE(live.open(RequestId{4}, 3, 10).ok());
+  live.abandon(RequestId{4});
+  live.close_sample(RequestId{1});
+  EXPECT_EQ(live.figures().queued_tokens, 0);
+  EXPECT_EQ(live.samples(), 0);
+  EXPECT_EQ(live.figures().refused_tokens, 2u);
+}
+
+TEST(LiveRequests, AClientHasItsShare) {
+  LiveRequests live({.max_samples = 10, .max_client_share = 30});
+  EXPECT_TRUE(live.open(RequestId{1}, 3, 1, 7).ok());
+  const Status status = live.open(RequestId{2}, 1, 1, 7);
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_EQ(status.field(), kClientShareField);
+  EXPECT_TRUE(live.open(RequestId{2}, 1, 1, 8).ok()) << "others are served";
+  EXPECT_TRUE(live.open(RequestId{3}, 2, 1, 0).ok()) << "nobody known has no share";
+  live.close_sample(RequestId{1});
+  EXPECT_TRUE(live.open(RequestId{4}, 1, 1, 7).ok());
+  EXPECT_FALSE(live.open(RequestId{5}, 4, 1, 9).ok()) << "more than a share from the start";
+  EXPECT_EQ(live.figures().refused_share, 2u);
+  EXPECT_EQ(live.figures().refused_full, 0u);
 }
 
 }  // namespace

@@ -1,0 +1,9 @@
+// How a refusal that concerns one client only is told from one that concerns all. Plain data.
+#pragma once
+
+namespace foregate {
+
+// Field of the kResourceExhausted of a client that has its share already, while others are served.
+inline constexpr const char* kClientShareField = "client_share";
+
+}  // namespace foregate

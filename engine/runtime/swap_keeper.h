@@ -1,0 +1,41 @@
+// What becomes of the KV blocks of a preempted sequence: given up and computed again, or copied to host memory and
+// taken back, whichever was asked for or costs less. Owned by the loop, engine thread only.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/api/engine.h"
+#include "engine/base/clock.h"
+#include "engine/kv/kv_txn.h"
+#include "engine/kv/swap_space.h"
+#include "engine/runtime/engine_parts.h"
+#include "engine/runtime/sequence_table.h"
+#include "engine/sched/batch_plan.h"
+#include "engine/sched/step_cost.h"
+
+namespace foregate {
+
+class SwapKeeper {
+ public:
+  SwapKeeper(Device& device, const EngineOptions& options, const Clock& clock);
+  // Measures what copies cost, by one block; nothing changes in it. At start.
+  void probe(const KvCache& cache);
+  // Before the blocks of `seq` are given up: copies what was computed, or not. Sets seq.saved.
+  void preempted(Sequence& seq, const KvCache& cache, const StepCost& steps, EngineStats& stats);
+  // Stage: fills the blocks reserved for what comes back.
+  void restore(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& txn, KvCache& cache);
+  // Commit: `seq` runs again, its copy is not needed any more.
+  void resumed(const PlanEntry& entry, Sequence& seq, EngineStats& stats);
+  void ended(SeqId seq) { space_.drop(seq); }
+  void figures(EngineStats& stats) const;
+
+ private:
+  bool wanted(const Sequence& seq, const KvCache& cache, std::size_t blocks, const StepCost& steps) const;
+  const PreemptionMode mode_;
+  const std::int32_t chunk_;
+  const Clock& clock_;
+  SwapSpace space_;
+  CopyRate rate_;
+};
+
+}  // namespace foregate

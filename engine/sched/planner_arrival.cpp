@@ -1,0 +1,89 @@
+#include <algorithm>
+#include <utility>
+
+#include "engine/sched/planner.h"
+
+namespace foregate {
+
+BatchPlan Planner::by_arrival() {
+  plan_running(true);
+  decode_rows_ = plan_.rows;
+  budget_ = prompt_budget(budget_, decode_rows_);
+  plan_running(false);
+  if (plan_.preempted.empty()) admit();
+  if (plan_.empty()) make_room_for_head();
+  return std::move(plan_);
+}
+
+bool Planner::full() const {
+  return budget_ <= 0 || static_cast<std::int32_t>(plan_.entries.size()) >= limits_.max_num_seqs;
+}
+
+void Planner::plan_running(bool decode) {
+  for (std::size_t i = 0; i < state_.size() && !full(); ++i) {
+    const SeqView& seq = input_.running[i];
+    if (seq.paused || state_[i].evicted || (seq.tokens - seq.computed == 1) != decode) continue;
+    const std::int32_t more = std::max(0, need(seq) - state_[i].held);
+    if (!make_room(i, more)) continue;
+    take(i, more);
+    add_entry(seq, seq.computed, more, most_rows(seq, seq.computed, budget_));
+  }
+}
+
+// True when `blocks` are free for running sequence i, after preempting others if need be.
+bool Planner::make_room(std::size_t i, std::int32_t blocks) {
+  while (free_ < blocks) {
+    const std::size_t victim = pick_victim(i);
+    if (victim == state_.size()) return false;
+    evict(victim);
+    if (victim == i) return false;
+  }
+  return true;
+}
+
+std::size_t Planner::pick_victim(std::size_t i) const {
+  const std::size_t paused = latest_paused();
+  if (paused != state_.size()) return paused;
+  for (std::size_t j = state_.size(); j-- > i;) {
+    if (!state_[j].evicted && !state_[j].planned) return j;
+  }
+  return state_.size();
+}
+
+// Blocks that everything running and planned may still ask for.
+std::int32_t Planner::growth() const {
+  std::int32_t blocks = admitted_growth_;
+  for (std::size_t i = 0; i < state_.size(); ++i) {
+    if (!state_[i].evicted) blocks += std::max(0, input_.running[i].max_blocks - state_[i].held);
+  }
+  return blocks;
+}
+
+bool Planner::fits(const SeqView& seq, const Admission& a) const {
+  if (!seq.was_preempted) return a.taken <= free_;
+  return a.taken + std::max(0, seq.max_blocks - need(seq)) + growth() <= free_;
+}
+
+void Planner::admit() {
+  for (const SeqView& seq : input_.waiting) {
+    if (seq.paused || seq.pending) continue;
+    if (full() || active_ >= limits_.max_num_seqs) return;
+    const Admission a = admission(seq);
+    if (!fits(seq, a)) return;
+    take(seq, a);
+    add_admission(seq, a, most_rows(seq, a.first, budget_));
+  }
+}
+
+void Planner::make_room_for_head() {
+  const auto head = std::ranges::find_if(input_.waiting, [](const SeqView& s) { return !s.paused && !s.pending; });
+  if (head == input_.waiting.end()) return;
+  while (!fits(*head, admission(*head))) {
+    const std::size_t victim = latest_paused();
+    if (victim == state_.size()) return;
+    evict(victim);
+  }
+  admit();
+}
+
+}  // namespace foregate

@@ -1,0 +1,126 @@
+#include <algorithm>
+#include <utility>
+
+#include "engine/sched/planner.h"
+
+namespace foregate {
+
+BatchPlan Planner::by_rank() {
+  const std::vector<Member> members = best();
+  auto decode_rows = static_cast<std::int32_t>(std::ranges::count_if(members, &Member::decodes));
+  for (const Member& member : members) {
+    decode_rows -= member.decodes() ? 1 : 0;
+    if (member.runs && state_[member.running].evicted) continue;
+    plan_member(member, decode_rows);
+  }
+  std::ranges::stable_partition(plan_.entries, [](const PlanEntry& e) { return !e.partial && !e.admitted; });
+  return std::move(plan_);
+}
+
+// Whose step it is. No more than there are rows, so that each of them gets one.
+std::vector<Planner::Member> Planner::best() const {
+  std::vector<Member> members;
+  for (std::size_t i = 0; i < input_.running.size(); ++i) {
+    if (!input_.running[i].paused) members.push_back({&input_.running[i], i, true});
+  }
+  for (const SeqView& seq : input_.waiting) {
+    if (!seq.paused && !seq.pending) members.push_back({&seq, 0, false});
+  }
+  std::ranges::sort(members, {}, [](const Member& m) { return m.seq->rank; });
+  const auto most = static_cast<std::size_t>(std::min(limits_.max_num_seqs, limits_.max_num_batched_tokens));
+  if (members.size() > most) members.resize(most);
+  return members;
+}
+
+// `decode_rows_after`: rows kept for those of worse rank that decode.
+void Planner::plan_member(const Member& member, std::int32_t decode_rows_after) {
+  const SeqView& seq = *member.seq;
+  if (member.decodes()) {
+    const std::int32_t more = std::max(0, need(seq) - state_[member.running].held);
+    if (!make_room_ranked(seq)) return;
+    take(member.running, more);
+    add_entry(seq, seq.computed, more, 1);
+    ++decode_rows_;
+    return;
+  }
+  if (!member.runs && admission_closed_) return;
+  const std::int32_t budget = prompt_budget(budget_ - decode_rows_after, decode_rows_ + decode_rows_after);
+  if (budget <= 0) return;
+  if (!make_room_ranked(seq)) {
+    admission_closed_ = admission_closed_ || !member.runs;
+    return;
+  }
+  if (member.runs) {
+    const std::int32_t more = std::max(0, need(seq) - state_[member.running].held);
+    take(member.running, more);
+    add_entry(seq, seq.computed, more, most_rows(seq, seq.computed, budget));
+    return;
+  }
+  const Admission a = admission(seq);
+  take(seq, a);
+  add_admission(seq, a, most_rows(seq, a.first, budget));
+}
+
+// Whether somebody admitted in this plan starts with a copy of a block of `seq`, which must stay until then.
+bool Planner::holds_tail(const SeqView& seq) const {
+  return std::ranges::any_of(tails_,
+                             [&](BlockId tail) { return std::ranges::find(seq.table, tail) != seq.table.end(); });
+}
+
+// The holder to take blocks from for somebody of this rank: a paused one, else the worst; state_.size(): none.
+std::size_t Planner::worst_holder(std::int32_t better_than) const {
+  std::size_t worst = state_.size();
+  for (std::size_t j = state_.size(); j-- > 0;) {
+    const SeqView& seq = input_.running[j];
+    if (state_[j].evicted || state_[j].planned || holds_tail(seq)) continue;
+    if (seq.paused) return j;
+    if (worst == state_.size() && seq.rank > better_than) worst = j;
+  }
+  return worst;
+}
+
+bool Planner::fits_ranked(const SeqView& seq, const Admission& a) const {
+  if (!seq.was_preempted) return a.taken <= free_;
+  std::int32_t growth = admitted_growth_;
+  for (std::size_t i = 0; i < state_.size(); ++i) {
+    const SeqView& other = input_.running[i];
+    const bool before = !state_[i].evicted && !other.paused && other.rank < seq.rank;
+    growth += before ? std::max(0, other.max_blocks - state_[i].held) : 0;
+  }
+  return a.taken + std::max(0, seq.max_blocks - need(seq)) + growth <= free_;
+}
+
+// True when `seq` can have its blocks, after taking some from worse ranks if need be; else nothing has changed.
+bool Planner::make_room_ranked(const SeqView& seq) {
+  const auto running = std::ranges::find(input_.running, seq.id, &SeqView::id);
+  const bool runs = running != input_.running.end();
+  const auto at = static_cast<std::size_t>(running - input_.running.begin());
+  const auto has_room = [&] {
+    return runs ? std::max(0, need(seq) - state_[at].held) <= free_ : fits_ranked(seq, admission(seq));
+  };
+  if (has_room()) return true;
+  Before kept = before();
+  while (!has_room()) {
+    const std::size_t victim = worst_holder(seq.rank);
+    if (victim == state_.size()) {
+      take_back(std::move(kept));
+      return false;
+    }
+    evict(victim);
+  }
+  return true;
+}
+
+Planner::Before Planner::before() const {
+  return {holders_, state_, free_, active_, plan_.preempted.size()};
+}
+
+void Planner::take_back(Before before) {
+  holders_ = std::move(before.holders);
+  state_ = std::move(before.state);
+  free_ = before.free;
+  active_ = before.active;
+  plan_.preempted.resize(before.preempted);
+}
+
+}  // namespace foregate
