@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/api/hint_bytes.h"
 #include "engine/api/policy_figures.h"
@@ -81,6 +82,14 @@ struct DenseFigures {
   std::uint64_t slot_bytes = 0;
 };
 
+// What speculation did; counters never fall.
+struct SpecFigures {
+  std::uint64_t drafts = 0;                // that a step computed rows for
+  std::uint64_t draft_tokens = 0;          // in them
+  std::uint64_t accepted_tokens = 0;       // of these
+  std::vector<std::uint64_t> accepted_at;  // of these, by place in the draft
+};
+
 // A snapshot; counters never fall.
 struct EngineStats {
   std::int64_t running = 0;
@@ -115,8 +124,9 @@ struct EngineStats {
   std::uint64_t finished_length = 0;
   std::uint64_t nonfinite_rows = 0;
   TimeNs last_step_end = 0;
-  std::optional<ExpertFigures> experts;  // none: all experts are in memory
-  std::optional<DenseFigures> dense;     // none: so are all dense weights
+  std::optional<ExpertFigures> experts;    // none: all experts are in memory
+  std::optional<DenseFigures> dense;       // none: so are all dense weights
+  std::optional<SpecFigures> speculation;  // none: nothing drafts
 };
 
 class Engine {

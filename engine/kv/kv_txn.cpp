@@ -98,6 +98,13 @@ void KvTxn::release_all(BlockPool& pool, BlockTable& table, ClientId owner) {
   table.blocks_.clear();
 }
 
+void KvTxn::truncate(BlockPool& pool, BlockTable& table, std::int32_t count) {
+  while (table.size() > count) {
+    pool.release(table.blocks_.back());
+    table.blocks_.pop_back();
+  }
+}
+
 void KvTxn::replace(BlockPool& pool, BlockTable& table, std::int32_t index, BlockId block) {
   BlockId& place = table.blocks_[static_cast<std::size_t>(index)];
   if (place == block) return;

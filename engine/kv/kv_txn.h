@@ -47,6 +47,8 @@ class KvTxn {
   // Gives all blocks of a table back to the pool at once: the sequence ended or was preempted and
   // no step in flight refers to it (INV-4). Published ones are kept in the name of `owner`.
   static void release_all(BlockPool& pool, BlockTable& table, ClientId owner = 0);
+  // The same of all blocks but the first `count`: what was in them was rejected.
+  static void truncate(BlockPool& pool, BlockTable& table, std::int32_t count);
   // Block number `index` of the table becomes `block`, which holds the same and is held or published.
   static void replace(BlockPool& pool, BlockTable& table, std::int32_t index, BlockId block);
 

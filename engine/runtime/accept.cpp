@@ -4,6 +4,7 @@
 
 #include "engine/sample/logit_row.h"
 #include "engine/sample/logprobs.h"
+#include "engine/spec/verify.h"
 
 namespace foregate {
 namespace {
@@ -38,32 +39,47 @@ SampleInput sample_input(const Sequence& seq, std::span<const float> logits, std
   return input;
 }
 
-}  // namespace
-
-Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const LogitRange& range,
-                                               const StepRunner& runner, std::span<const Token> eos_ids,
-                                               Sampler& sampler, Sequence& seq) {
-  if (seq.wants_prompt_logprobs()) RETURN_IF_ERROR(score_prompt(range, runner, seq));
-  if (!entry.samples) return std::optional<TokenEvent>();
-  const auto logits = runner.logits(range.first + range.rows - 1);
-  ASSIGN_OR_RETURN(SampledToken sampled, sampler.sample(sample_input(seq, logits, eos_ids)));
-
-  TokenEvent event;
-  event.request = seq.request->id;
-  event.index = seq.index;
-  if (seq.wants_prompt_logprobs()) {
-    event.prompt_logprobs = std::move(seq.prompt_logprobs);
-    seq.prompt_logprobs_sent = true;
-  }
+// The token becomes part of the sample, or ends it.
+void take(SampledToken sampled, Sequence& seq, TokenEvent& event) {
   if (sampled.stops) {
     event.finish = FinishReason::kStop;
     event.stop_token = sampled.token;
-    return std::optional<TokenEvent>(std::move(event));
+    return;
   }
   seq.tokens.push_back(sampled.token);
   event.tokens.push_back(sampled.token);
   if (sampled.logprobs) event.logprobs.push_back(std::move(*sampled.logprobs));
   if (seq.output_tokens() >= seq.request->sampling.max_tokens) event.finish = FinishReason::kLength;
+}
+
+}  // namespace
+
+Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const LogitRange& range,
+                                               const StepRunner& runner, std::span<const Token> eos_ids,
+                                               Sampler& sampler, Sequence& seq) {
+  seq.computed = entry.first_position + entry.rows - entry.draft;
+  if (seq.wants_prompt_logprobs()) RETURN_IF_ERROR(score_prompt(range, runner, seq));
+  if (!entry.samples) return std::optional<TokenEvent>();
+  TokenEvent event;
+  event.request = seq.request->id;
+  event.index = seq.index;
+  Status failed;
+  const std::span<const Token> draft = std::span(seq.draft).first(static_cast<std::size_t>(entry.draft));
+  const std::size_t stand = verify_chain(draft, [&](std::size_t row) -> std::optional<Token> {
+    const std::int32_t at = range.first + range.rows - 1 - entry.draft + static_cast<std::int32_t>(row);
+    auto sampled = sampler.sample(sample_input(seq, runner.logits(at), eos_ids));
+    if (!sampled.ok()) return failed = sampled.status(), std::nullopt;
+    const Token token = sampled->token;
+    take(std::move(*sampled), seq, event);
+    return event.finish ? std::nullopt : std::optional(token);
+  });
+  if (!failed.ok() && stand == 0) return failed;
+  // A row that failed after others were good counts as rejected: computed anew, it fails in its own name.
+  seq.computed += static_cast<std::int32_t>(stand) - (failed.ok() ? 0 : 1);
+  if (seq.wants_prompt_logprobs()) {
+    event.prompt_logprobs = std::move(seq.prompt_logprobs);
+    seq.prompt_logprobs_sent = true;
+  }
   return std::optional<TokenEvent>(std::move(event));
 }
 

@@ -16,7 +16,8 @@
 namespace foregate {
 
 // The event to emit, none while the prompt is not whole. The new token is appended to the sequence
-// unless it is a stop id. kDataLoss when logits are not finite: only this sequence must end (INV-11).
+// unless it is a stop id; with a draft, all tokens that stand. Says in Sequence::computed which rows are kept.
+// kDataLoss when logits are not finite: only this sequence must end (INV-11).
 Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const LogitRange& range,
                                                const StepRunner& runner, std::span<const Token> eos_ids,
                                                Sampler& sampler, Sequence& seq);

@@ -14,12 +14,14 @@
 #include "engine/model/summary.h"
 #include "engine/model/transformer.h"
 #include "engine/runtime/cost_report.h"
+#include "engine/runtime/draft_boot.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/machine_name.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/memory_plan.h"
 #include "engine/runtime/model_text.h"
 #include "engine/runtime/route_trace.h"
+#include "engine/spec/spec_config.h"
 #include "kernels/registry/gpu.h"
 #include "kernels/registry/registry.h"
 
@@ -48,7 +50,7 @@ Status check_boot_options(const BootOptions& o) {
   if (o.device != "auto" && o.device != "cpu" && o.device != "cuda") {
     return invalid_argument("must be auto, cpu or cuda, not " + o.device, "device");
   }
-  return {};
+  return parse_spec_config(o.speculative_config).status();
 }
 
 // Members in the order in which they depend on one another: the last goes first.
@@ -399,6 +401,7 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   parts.device = loaded_.backend.device.get();
   parts.cache = std::move(cache);
   ASSIGN_OR_RETURN(parts.options, engine_options(options, report));
+  RETURN_IF_ERROR(choose_drafter(options, parts.speculation, report.speculation));
   parts.info = loaded_.info;
   parts.limits.max_model_len = loaded_.info.max_model_len;
   parts.limits.vocab_size = loaded_.info.vocab_size;

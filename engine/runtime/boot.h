@@ -59,6 +59,7 @@ struct BootOptions {
   bool lookahead_correction = true;           // guess from the residual stream as it moves on average until then
   bool cost_calibration = true;               // measure what loads and kernels of experts cost, once a model
   std::string trace_routes;                   // file that gets what every MoE layer routes to; empty: none
+  std::string speculative_config;             // JSON as parse_spec_config() takes it; empty: plain decoding
   std::optional<DType> kv_type;               // f32, f16 or bf16; none: ModelSummary::kv_type
   std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
   double step_limit_seconds = 60.0;           // a longer step makes healthy() false
@@ -83,9 +84,10 @@ struct BootReport {
   std::int64_t block_bytes = 0;
   std::int64_t available_bytes = 0;  // memory this process could still take before the KV cache
   double load_seconds = 0.0;
-  std::string weights;  // how they were loaded
-  std::string dense;    // where the dense weights of layers are
-  std::string experts;  // where they are
+  std::string weights;      // how they were loaded
+  std::string dense;        // where the dense weights of layers are
+  std::string experts;      // where they are
+  std::string speculation;  // what drafts, and how much
 };
 
 // A model in memory without an engine: what benchmarks and inspection use. Owns backend and model.

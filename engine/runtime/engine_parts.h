@@ -13,6 +13,7 @@
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
 #include "engine/sched/policy.h"
+#include "engine/spec/drafter.h"
 #include "kernels/api/device.h"
 
 namespace foregate {
@@ -39,12 +40,18 @@ struct EngineOptions {
   std::string model_name;                  // label of the metrics
 };
 
+struct SpeculationParts {
+  std::unique_ptr<Drafter> drafter;         // none: plain decoding
+  std::int32_t num_speculative_tokens = 4;  // drafted for one sequence in one step, at most
+};
+
 // `device`, `clock` and `metrics` must outlive the engine; `metrics` may be null.
 struct EngineParts {
   std::unique_ptr<Model> model;
   Device* device = nullptr;
   KvCache cache;
   EngineOptions options;
+  SpeculationParts speculation;
   ModelInfo info;
   Limits limits;
   const Clock* clock = nullptr;  // null: system_clock()

@@ -36,6 +36,7 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       prefixes_(pool_, options_.prefix_caching, options_.model_name),
       policy_(options_.policy),
       swap_(*parts.device, options_, clock_),
+      speculation_(std::move(parts.speculation), parts.metrics, options_.model_name),
       sampler_(runner_.vocab_size()),
       metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len),
       sched_(parts.metrics, options_),
@@ -120,6 +121,7 @@ BatchPlan EngineLoop::plan() {
   if (policy_.needs_prefixes()) prefixes_.look_up(sequences_, views);
   policy_.rank(sequences_, views);
   prefixes_.fill(sequences_, views, options_.max_num_seqs, policy_.ranked(), stats_);
+  speculation_.propose(sequences_, views);
   PlanInput input;
   input.running = views.running;
   input.waiting = views.waiting;
@@ -224,11 +226,11 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     Sequence& seq = sequences_.at(entry.seq);
     seq.running = true;
     seq.suspect = false;
-    seq.computed = entry.first_position + entry.rows;
     swap_.resumed(entry, seq, stats_);
     prefixes_.note_admitted(entry, seq, stats_);
     stats_.chunked_prefills += entry.partial ? 1 : 0;
     auto event = accept_entry(entry, io_.logit_ranges[i], runner_, info_.eos_token_ids, sampler_, seq);
+    speculation_.settle(entry, seq, pool_);
     if (!event.ok()) {
       if (event.status().code() == Code::kDataLoss) wipe(seq);
       finish(seq, FinishReason::kError, now, event.status());
@@ -252,6 +254,7 @@ void EngineLoop::wipe(const Sequence& seq) {
 void EngineLoop::step_failed(const BatchPlan& plan, const Status& why, TimeNs now) {
   log_error("step failed: " + why.to_string() + " plan " + plan.to_string());
   if (runner_.model().broken()) return fail_engine(why);
+  if (speculation_.takes_blame(plan, sequences_)) return;
   // Weights that cannot be read say nothing about the engine: requests that need other ones go on.
   const bool weights_unreadable = why.code() == Code::kDataLoss || why.code() == Code::kUnavailable;
   if (!weights_unreadable && ++fatal_in_a_row_ >= options_.max_fatal_steps) return fail_engine(why);
@@ -289,6 +292,7 @@ void EngineLoop::retire(Sequence& seq, FinishReason reason, TimeNs now) {
   KvTxn::release_all(pool_, seq.blocks, seq.request->client);
   swap_.ended(seq.id);
   ended_.push_back(seq.request->id);
+  speculation_.forget(seq.id);
   sequences_.remove(seq.id);
 }
 
@@ -330,6 +334,7 @@ void EngineLoop::end_turn() {
   prefixes_.figures(stats_);
   swap_.figures(stats_);
   if (!ended_.empty()) policy_.retired(sequences_);
+  speculation_.figures(stats_);
   metrics_.figures(stats_);
   sched_.figures(stats_, shared_.live.figures(), sched_limits().max_mixed_rows);
   stats_.experts = runner_.model().expert_figures();

@@ -16,6 +16,7 @@
 #include "engine/runtime/prefix_sharing.h"
 #include "engine/runtime/sched_report.h"
 #include "engine/runtime/sequence_table.h"
+#include "engine/runtime/speculation.h"
 #include "engine/runtime/step_io.h"
 #include "engine/runtime/step_runner.h"
 #include "engine/runtime/swap_keeper.h"
@@ -65,6 +66,7 @@ class EngineLoop {
   PolicyKeeper policy_;
   SwapKeeper swap_;
   StepCost step_cost_;
+  Speculation speculation_;
   Sampler sampler_;
   EngineMetrics metrics_;
   SchedReport sched_;

@@ -53,7 +53,7 @@ void PolicyKeeper::ran(const BatchPlan& plan, SequenceTable& sequences, EngineSt
   if (options_.kind == PolicyKind::kDlpm) charge(plan, sequences, stats);
   for (const PlanEntry& entry : plan.entries) {
     std::int32_t& reached = sequences.at(entry.seq).reached;
-    reached = std::max(reached, entry.first_position + entry.rows);
+    reached = std::max(reached, entry.first_position + entry.rows - entry.draft);
   }
 }
 
@@ -61,7 +61,7 @@ void PolicyKeeper::note_levels(const BatchPlan& plan, SequenceTable& sequences, 
   std::unordered_map<std::uint64_t, std::int32_t> fresh;  // positions computed for the first time
   for (const PlanEntry& entry : plan.entries) {
     const std::int32_t before = std::max(sequences.at(entry.seq).reached, entry.first_position);
-    fresh[entry.seq.value] = std::max(0, entry.first_position + entry.rows - before);
+    fresh[entry.seq.value] = std::max(0, entry.first_position + entry.rows - entry.draft - before);
   }
   for (Sequence* seq : sequences.all()) {
     const auto ran = fresh.find(seq->id.value);

@@ -6,10 +6,10 @@ namespace foregate {
 namespace {
 
 // First position of the entry whose logits are wanted: for prompt log-probabilities every row that
-// predicts a prompt token not yet scored, else the last row when it samples.
+// predicts a prompt token not yet scored, else the row to sample from, and those of its draft.
 std::int32_t first_logit_position(const PlanEntry& entry, const Sequence& seq) {
   const std::int32_t end = entry.first_position + entry.rows;
-  std::int32_t first = entry.samples ? end - 1 : end;
+  std::int32_t first = entry.samples ? end - 1 - entry.draft : end;
   if (seq.wants_prompt_logprobs()) {
     const auto scored = std::max<std::int32_t>(1, static_cast<std::int32_t>(seq.prompt_logprobs.size()));
     if (scored < seq.prompt_tokens()) first = std::min(first, std::max(entry.first_position, scored - 1));
@@ -21,7 +21,8 @@ void add_rows(const PlanEntry& entry, const Sequence& seq, std::int32_t block_si
               StepIo& io) {
   for (std::int32_t i = 0; i < entry.rows; ++i) {
     const std::int32_t position = entry.first_position + i;
-    io.tokens.push_back(seq.tokens[static_cast<std::size_t>(position)]);
+    const auto at = static_cast<std::size_t>(position);
+    io.tokens.push_back(at < seq.tokens.size() ? seq.tokens[at] : seq.draft[at - seq.tokens.size()]);
     io.positions.push_back(position);
     io.slot_mapping.push_back(static_cast<std::int64_t>(table[position / block_size]) * block_size +
                               position % block_size);

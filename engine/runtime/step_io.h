@@ -12,7 +12,7 @@
 namespace foregate {
 
 // Which rows of `logits` belong to entry i of the plan: first, first + 1, ... in order of position.
-// The last of them is the one to sample from when the entry samples.
+// The last of them that is no draft is the one to sample from when the entry samples.
 struct LogitRange {
   std::int32_t first = 0;
   std::int32_t rows = 0;

@@ -13,6 +13,7 @@ std::string BatchPlan::to_string() const {
     if (e.new_blocks > 0) text += "b" + std::to_string(e.new_blocks);
     if (e.admitted) text += "a";
     if (e.samples) text += "s";
+    if (e.draft > 0) text += "d" + std::to_string(e.draft);
   }
   for (SeqId seq : preempted) text += " preempt" + std::to_string(seq.value);
   return text;

@@ -15,11 +15,12 @@ struct PlanEntry {
   SeqId seq;
   std::int32_t first_position = 0;
   std::int32_t rows = 0;
+  std::int32_t draft = 0;          // of the rows, the last so many hold drafted tokens
   std::int32_t new_blocks = 0;     // to reserve before the step
   std::int32_t shared_blocks = 0;  // of its prefix, to take over before that
   bool copies_tail = false;        // the first new block starts as a copy of the prefix's tail
   std::int32_t restored = 0;       // first positions that come back from host memory into its blocks
-  bool samples = false;            // the last row is the newest token: its logits give the next one
+  bool samples = false;            // the last row that is no draft is the newest token: its logits give the next one
   bool partial = false;            // a part of what was left to compute, not the whole
   bool admitted = false;           // it leaves the queue with this step
   bool operator==(const PlanEntry&) const = default;

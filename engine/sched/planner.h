@@ -52,6 +52,7 @@ class Planner {
   PlanEntry& add_entry(const SeqView& seq, std::int32_t first_position, std::int32_t new_blocks, std::int32_t rows);
   void add_admission(const SeqView& seq, const Admission& a, std::int32_t rows);
   std::int32_t prompt_budget(std::int32_t budget, std::int32_t decode_rows) const;
+  void add_drafts();
 
   // By arrival.
   bool full() const;

@@ -12,6 +12,7 @@ BatchPlan Planner::by_arrival() {
   plan_running(false);
   if (plan_.preempted.empty()) admit();
   if (plan_.empty()) make_room_for_head();
+  add_drafts();
   return std::move(plan_);
 }
 

@@ -13,6 +13,7 @@ BatchPlan Planner::by_rank() {
     if (member.runs && state_[member.running].evicted) continue;
     plan_member(member, decode_rows);
   }
+  add_drafts();
   std::ranges::stable_partition(plan_.entries, [](const PlanEntry& e) { return !e.partial && !e.admitted; });
   return std::move(plan_);
 }

@@ -36,6 +36,7 @@ struct SeqView {
   std::int32_t blocks = 0;                                            // held
   std::int32_t max_blocks = 0;                                        // held when it has grown to its end
   std::int32_t max_chunk = std::numeric_limits<std::int32_t>::max();  // rows it takes in one step
+  std::int32_t draft = 0;                                             // tokens drafted for it, to verify if they fit
   bool paused = false;
   bool was_preempted = false;
   bool pending = false;            // waits for another sequence that computes the same prefix
@@ -64,6 +65,8 @@ struct PlanInput {
 //     (INV-8). One whose prefix another is computing is passed over until it is there.
 //  4. When nothing could be planned although something unpaused waits, paused sequences are
 //     preempted until the oldest fits (INV-7: whatever is runnable makes progress).
+//  Drafts of decode rows get what rows and blocks are left, oldest first, in a step without preemption. Blocks that
+//     only rejected rows needed are given back after the step, so a draft never pushes anybody out.
 //  Prompt rows keep within max_mixed_rows where there are decode rows, but a block of them always runs.
 //
 // Ranked (priority, mlfq), other rules hold:

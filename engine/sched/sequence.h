@@ -34,10 +34,12 @@ struct Sequence {
 
   std::vector<Token> tokens;        // prompt, then output
   std::int32_t computed = 0;        // positions whose keys and values are in the cache
+  std::vector<Token> draft;         // guessed to follow the tokens; good for one turn
   BlockTable blocks;                // empty while it waits
   bool running = false;             // admitted: holds blocks
   bool paused = false;              // its reader is slow; keeps its blocks, is not planned
   bool suspect = false;             // was in a failed step; runs alone until one of its steps succeeds
+  bool plain_only = false;          // a step failed in which it had a draft: it gets no more
   bool finished = false;            // its finish is emitted; nothing follows (INV-5)
   std::vector<BlockKey> keys;       // of its full blocks, as far as they were asked for
   std::int32_t published = 0;       // leading blocks of its table that the prefix cache knows

@@ -32,6 +32,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.lookahead_correction = options.lookahead_correction;
   boot.lookahead_distance = static_cast<std::int32_t>(options.lookahead_distance);
   boot.prompt_read_ahead = options.prompt_read_ahead;
+  boot.speculative_config = options.speculative_config;
   boot.trace_routes = options.trace_routes;
   boot.device = options.device;
   boot.cuda_module = options.cuda_module;
@@ -94,6 +95,7 @@ void add_facts(const ServeOptions& options, const BootReport& report, Engine& en
                   {"device_reason", report.device_reason},
                   {"weights", report.weights},
                   {"experts", report.experts},
+                  {"speculation", report.speculation},
                   {"dense_weights", report.dense},
                   {"load_seconds", std::to_string(report.load_seconds)},
                   {"isa", report.isa},

@@ -88,6 +88,8 @@ EngineParts parts_of(const EngineSetup& setup, std::unique_ptr<Model> model) {
   parts.limits = setup.limits;
   parts.clock = setup.clock;
   parts.metrics = setup.metrics;
+  if (setup.drafter) parts.speculation.drafter = setup.drafter();
+  parts.speculation.num_speculative_tokens = setup.num_speculative_tokens;
   return parts;
 }
 

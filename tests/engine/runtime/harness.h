@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -66,6 +67,8 @@ struct EngineSetup {
   std::vector<Token> eos = {kEos};
   const Clock* clock = nullptr;
   Metrics* metrics = nullptr;
+  std::function<std::unique_ptr<Drafter>()> drafter;  // none: plain decoding
+  std::int32_t num_speculative_tokens = 4;
   EngineSetup();
 };
 

@@ -72,6 +72,20 @@ TEST(BlockPoolDeathTest, FreeingAFreeBlockIsABug) {
   EXPECT_DEATH(pool.release(BlockId{7}), "CHECK");
 }
 
+TEST(KvTxn, TruncateGivesBackTheLastBlocks) {
+  BlockPool pool(6, 4);
+  BlockTable table;
+  ASSERT_TRUE(grow(pool, table, 4));
+  KvTxn::truncate(pool, table, 5);
+  EXPECT_EQ(ids(table), (std::vector<std::int32_t>{0, 1, 2, 3}));
+  KvTxn::truncate(pool, table, 2);
+  EXPECT_EQ(ids(table), (std::vector<std::int32_t>{0, 1}));
+  EXPECT_EQ(pool.free_blocks(), 4);
+  const BlockTable* tables[] = {&table};
+  EXPECT_TRUE(pool.audit(tables).ok());
+  EXPECT_EQ(pool.acquire(), BlockId{2});  // what a table without a draft would get next
+}
+
 TEST(BlocksFor, RoundsUp) {
   EXPECT_EQ(blocks_for(0, 16), 0);
   EXPECT_EQ(blocks_for(1, 16), 1);

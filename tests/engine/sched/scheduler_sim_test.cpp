@@ -32,6 +32,7 @@ class World {
     limits_.max_num_batched_tokens = draw(1, 20);
     limits_.max_prefill_chunk = draw(0, 1) * draw(1, 6);
     pausing_ = draw(0, 1) == 1;
+    drafting_ = seed % 2 == 1;
     const int actors = draw(1, 12);
     for (int i = 0; i < actors; ++i) {
       Actor actor;
@@ -52,6 +53,7 @@ class World {
     }
   }
   std::int64_t preemptions = 0;
+  std::int64_t drafts = 0;
 
  private:
   std::int32_t draw(std::int32_t low, std::int32_t high) {
@@ -88,6 +90,9 @@ class World {
       view.max_blocks = blocks_for(a.prompt + a.output - 1, block_size_);
       view.paused = a.paused;
       view.was_preempted = a.preemptions > 0;
+      if (drafting_)
+        view.draft =
+            std::min<std::int32_t>((a.made * 7 + static_cast<std::int32_t>(id.value)) % 5, a.output - a.made - 1);
       (a.running ? running : waiting).push_back(view);
     }
     PlanInput input;
@@ -133,8 +138,16 @@ class World {
     a.blocks += entry.new_blocks;
     a.computed += entry.rows;
     ASSERT_LE(a.computed, a.blocks * block_size_) << "a row without a slot";
+    a.computed -= entry.draft;
     ASSERT_EQ(entry.samples, a.computed == tokens(a));
-    if (entry.samples && ++a.made == a.output) actors_.erase(entry.seq);
+    ASSERT_TRUE(entry.draft == 0 || (entry.samples && entry.rows == 1 + entry.draft));
+    ASSERT_LT(a.made + entry.draft, a.output) << "a draft past the end";
+    drafts += entry.draft;
+    const std::int32_t accepted = draw(0, entry.draft);
+    a.computed += accepted;
+    a.made += entry.samples ? 1 + accepted : 0;
+    if (entry.draft > 0) a.blocks = std::min(a.blocks, blocks_for(a.computed, block_size_));  // of rejected rows
+    if (a.made == a.output) actors_.erase(entry.seq);
   }
 
   std::uint64_t seed_;
@@ -143,18 +156,22 @@ class World {
   std::int32_t total_ = 1;
   SchedLimits limits_;
   bool pausing_ = false;
+  bool drafting_ = false;
   std::map<SeqId, Actor> actors_;
 };
 
 TEST(SchedulerSim, BoundsProgressAndEnd) {
   std::int64_t preemptions = 0;
+  std::int64_t drafts = 0;
   for (std::uint64_t seed = 0; seed < 3000; ++seed) {
     World world(seed);
     world.run();
     ASSERT_FALSE(::testing::Test::HasFatalFailure()) << "seed " << seed;
     preemptions += world.preemptions;
+    drafts += world.drafts;
   }
   EXPECT_GT(preemptions, 1000);
+  EXPECT_GT(drafts, 1000);
 }
 
 }  // namespace

@@ -223,5 +223,41 @@ TEST(Scheduler, APlanIsAFunctionOfItsInput) {
   EXPECT_EQ(c.plan(), c.plan());
 }
 
+SeqView drafted(SeqView view, std::int32_t draft) {
+  view.draft = draft;
+  return view;
+}
+
+TEST(Scheduler, DraftsTakeWhatRowsAreLeft) {
+  Case c;
+  c.running = {drafted(seq(1, 9, 8, 3), 3), drafted(seq(2, 20, 10, 5), 4), drafted(seq(3, 9, 8, 3), 4)};
+  c.waiting = {seq(4, 6, 0, 0)};
+  EXPECT_EQ(c.text(), "rows=25 seq1[8+4]sd3 seq3[8+5]b1sd4 seq2[10+10]s seq4[0+6]b2as");
+  c.limits.max_num_batched_tokens = 23;  // prompts first, then the oldest draft
+  EXPECT_EQ(c.text(), "rows=23 seq1[8+4]sd3 seq3[8+3]sd2 seq2[10+10]s seq4[0+6]b2as");
+  c.limits.max_num_batched_tokens = 18;
+  EXPECT_EQ(c.text(), "rows=18 seq1[8+1]s seq3[8+1]s seq2[10+10]s seq4[0+6]b2as");
+}
+
+TEST(Scheduler, DraftsTakeWhatBlocksAreLeft) {
+  Case c;
+  c.running = {drafted(seq(1, 12, 11, 3), 6), drafted(seq(2, 12, 11, 3), 6)};
+  EXPECT_EQ(c.text(), "rows=14 seq1[11+7]b2sd6 seq2[11+7]b2sd6");
+  c.free_blocks = 1;
+  EXPECT_EQ(c.text(), "rows=6 seq1[11+5]b1sd4 seq2[11+1]s");
+  c.free_blocks = 0;
+  EXPECT_EQ(c.text(), "rows=2 seq1[11+1]s seq2[11+1]s");
+  c.free_blocks = 9;
+  c.running = {drafted(seq(1, 12, 11, 3, 4), 6)};  // no further than its end
+  EXPECT_EQ(c.text(), "rows=5 seq1[11+5]b1sd4");
+}
+
+TEST(Scheduler, NoDraftWhereSomebodyHadToYield) {
+  Case c;
+  c.free_blocks = 0;
+  c.running = {drafted(seq(1, 9, 8, 2), 2), drafted(seq(2, 10, 9, 3), 2), seq(3, 9, 8, 3)};
+  EXPECT_EQ(c.text(), "rows=2 seq1[8+1]b1s seq2[9+1]s preempt3");
+}
+
 }  // namespace
 }  // namespace foregate

@@ -1,0 +1,103 @@
+#include "engine/runtime/speculation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/kv/kv_txn.h"
+
+namespace foregate {
+namespace {
+
+// Rows that a sequence may still use: the last token of an output is never an input, so it is never drafted.
+std::int32_t room(const Sequence& seq) {
+  return seq.request->sampling.max_tokens - seq.output_tokens() - 1;
+}
+
+// Decodes, and may have several rows.
+bool may_draft(const Sequence& seq, const SeqView& view) {
+  return !view.paused && !seq.plain_only && !seq.wants_prompt_logprobs() && seq.total_tokens() - seq.computed == 1 &&
+         room(seq) > 0;
+}
+
+}  // namespace
+
+Speculation::Speculation(SpeculationParts parts, Metrics* metrics, const std::string& model_name)
+    : drafter_(std::move(parts.drafter)), most_(parts.num_speculative_tokens) {
+  if (!enabled()) return;
+  figures_.accepted_at.assign(static_cast<std::size_t>(most_), 0);
+  series_.accepted_at.resize(static_cast<std::size_t>(most_));
+  if (metrics == nullptr) return;
+  const Labels labels = {{"model_name", model_name}};
+  series_.drafts.counter =
+      &metrics->counter("vllm:spec_decode_num_drafts", "Drafts that a step computed rows for.", labels);
+  series_.draft_tokens.counter =
+      &metrics->counter("vllm:spec_decode_num_draft_tokens", "Drafted tokens that a step computed rows for.", labels);
+  series_.accepted_tokens.counter =
+      &metrics->counter("vllm:spec_decode_num_accepted_tokens", "Drafted tokens that were accepted.", labels);
+  for (std::size_t i = 0; i < series_.accepted_at.size(); ++i) {
+    Labels with_position = labels;
+    with_position["position"] = std::to_string(i);
+    series_.accepted_at[i].counter =
+        &metrics->counter("vllm:spec_decode_num_accepted_tokens_per_pos",
+                          "Drafted tokens that were accepted, by place in the draft.", with_position);
+  }
+}
+
+void Speculation::propose(SequenceTable& sequences, SeqViews& views) {
+  if (!enabled()) return;
+  asks_.clear();
+  std::vector<SeqView*> asked;
+  for (SeqView& view : views.running) {
+    Sequence& seq = sequences.at(view.id);
+    seq.draft.clear();
+    if (!may_draft(seq, view)) continue;
+    asks_.push_back({seq.id, seq.request->id, seq.index, seq.tokens, std::min(most_, room(seq))});
+    asked.push_back(&view);
+  }
+  if (asks_.empty()) return;
+  drafts_.assign(asks_.size(), {});
+  drafter_->propose(asks_, drafts_);
+  for (std::size_t i = 0; i < asks_.size(); ++i) {
+    if (BUG_IF(static_cast<std::int32_t>(drafts_[i].size()) > asks_[i].most)) continue;
+    asked[i]->draft = static_cast<std::int32_t>(drafts_[i].size());
+    sequences.at(asks_[i].seq).draft = std::move(drafts_[i]);
+  }
+}
+
+void Speculation::settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool) {
+  if (entry.draft == 0) return;
+  const std::int32_t accepted = std::max(0, seq.computed - entry.first_position - 1);
+  ++figures_.drafts;
+  figures_.draft_tokens += static_cast<std::uint64_t>(entry.draft);
+  figures_.accepted_tokens += static_cast<std::uint64_t>(accepted);
+  for (std::int32_t i = 0; i < accepted; ++i) ++figures_.accepted_at[static_cast<std::size_t>(i)];
+  seq.draft.clear();
+  KvTxn::truncate(pool, seq.blocks, blocks_for(seq.computed, pool.block_size()));
+}
+
+bool Speculation::takes_blame(const BatchPlan& plan, SequenceTable& sequences) const {
+  bool any = false;
+  for (const PlanEntry& entry : plan.entries) {
+    if (entry.draft == 0) continue;
+    sequences.at(entry.seq).plain_only = any = true;
+  }
+  return any;
+}
+
+void Speculation::forget(SeqId seq) {
+  if (enabled()) drafter_->forget(seq);
+}
+
+void Speculation::figures(EngineStats& stats) {
+  if (!enabled()) return;
+  stats.speculation = figures_;
+  if (series_.drafts.counter == nullptr) return;
+  series_.drafts.follow(static_cast<double>(figures_.drafts));
+  series_.draft_tokens.follow(static_cast<double>(figures_.draft_tokens));
+  series_.accepted_tokens.follow(static_cast<double>(figures_.accepted_tokens));
+  for (std::size_t i = 0; i < figures_.accepted_at.size(); ++i) {
+    series_.accepted_at[i].follow(static_cast<double>(figures_.accepted_at[i]));
+  }
+}
+
+}  // namespace foregate

@@ -1,0 +1,51 @@
+// Speculation as the loop sees it: asks the drafter before a plan is made, and after a step gives back what rejected
+// rows held. Without a drafter all of it does nothing. Owned by the loop, engine thread only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/api/engine.h"
+#include "engine/base/metrics.h"
+#include "engine/kv/block_pool.h"
+#include "engine/runtime/counter_follower.h"
+#include "engine/runtime/engine_parts.h"
+#include "engine/runtime/sequence_table.h"
+#include "engine/sched/batch_plan.h"
+#include "engine/spec/drafter.h"
+
+namespace foregate {
+
+class Speculation {
+ public:
+  Speculation(SpeculationParts parts, Metrics* metrics, const std::string& model_name);
+  bool enabled() const { return drafter_ != nullptr; }
+
+  // Before the plan: a draft for every running sequence that is to decode, in Sequence::draft; its length in the view.
+  void propose(SequenceTable& sequences, SeqViews& views);
+  // After accept_entry: counts, and gives blocks back that only rejected rows were in.
+  void settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool);
+  // After a failed step: true when it held drafts. They may be its cause, so those who had one get no more, and the
+  // failure is held against nobody.
+  bool takes_blame(const BatchPlan& plan, SequenceTable& sequences) const;
+  void forget(SeqId seq);
+  void figures(EngineStats& stats);
+
+ private:
+  struct Series {
+    CounterFollower drafts;
+    CounterFollower draft_tokens;
+    CounterFollower accepted_tokens;
+    std::vector<CounterFollower> accepted_at;
+  };
+  std::unique_ptr<Drafter> drafter_;
+  std::int32_t most_;
+  SpecFigures figures_;
+  Series series_;
+  std::vector<DraftAsk> asks_;  // scratch of propose()
+  std::vector<Draft> drafts_;
+};
+
+}  // namespace foregate

@@ -1,0 +1,35 @@
+// The seam of speculation: what guesses the next tokens of sequences. A guess costs time when it is wrong and never
+// changes an answer. Owned by the runtime, engine thread only.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/api/types.h"
+#include "engine/base/ids.h"
+
+namespace foregate {
+
+// A sequence whose newest token is the only one not computed yet.
+struct DraftAsk {
+  SeqId seq;
+  RequestId request;
+  std::int32_t index = 0;         // of the request's samples
+  std::span<const Token> tokens;  // prompt and output so far; valid during the call
+  std::int32_t most = 0;          // tokens wanted, at least 1
+};
+
+using Draft = std::vector<Token>;
+
+class Drafter {
+ public:
+  virtual ~Drafter() = default;
+  // Fills drafts[i], empty before, with at most asks[i].most tokens that may follow; it stays empty where the drafter
+  // has nothing to say. A drafter that fails declines. Who is not asked about this turn may be asked about later.
+  virtual void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) = 0;
+  // The sequence has ended, nothing more will be asked about it.
+  virtual void forget(SeqId seq) { static_cast<void>(seq); }
+};
+
+}  // namespace foregate

@@ -1,0 +1,26 @@
+// What --speculative-config says: a JSON object with the keys that vLLM takes. Anything else is refused by its name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "engine/base/status.h"
+
+namespace foregate {
+
+enum class SpecMethod : std::uint8_t { kOff, kNgram };
+
+struct SpecConfig {
+  SpecMethod method = SpecMethod::kOff;
+  std::int32_t num_speculative_tokens = 4;  // drafted for one sequence in one step, at most
+  std::int32_t prompt_lookup_min = 3;       // tokens that must repeat before a lookup drafts
+  std::int32_t prompt_lookup_max = 5;       // tokens that are looked for
+};
+
+const char* spec_method_name(SpecMethod method);
+
+// Empty text: kOff. kInvalidArgument, field speculative_config, that names the key.
+Result<SpecConfig> parse_spec_config(std::string_view json);
+
+}  // namespace foregate

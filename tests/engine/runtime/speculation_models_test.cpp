@@ -1,0 +1,119 @@
+// Speculative = plain over real transformers, byte for byte: the demo model with prompt lookup at several batch widths,
+// chunks and page lengths, and a packed model most of whose experts are on disk.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "engine/runtime/boot.h"
+#include "engine/spec/ngram_drafter.h"
+#include "tests/engine/model/packing.h"
+#include "tests/engine/runtime/same_answer.h"
+
+namespace foregate {
+namespace {
+
+using namespace testing_support;
+
+class BorrowedModel final : public Model {
+ public:
+  explicit BorrowedModel(Model& model) : model_(model) {}
+  Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override {
+    return model_.forward(input, cache, logits);
+  }
+  std::int32_t vocab_size() const override { return model_.vocab_size(); }
+  KvLayout kv_layout(DType type, std::int32_t block_size) const override { return model_.kv_layout(type, block_size); }
+
+ private:
+  Model& model_;
+};
+
+// Prompts that repeat themselves, so that lookups find something; some greedy, some sampled.
+std::vector<Request> repeating_requests(int count, std::int32_t vocab, std::int32_t max_tokens) {
+  std::vector<Request> requests = mixed_requests(21, count, vocab, 5, 20, max_tokens);
+  for (Request& request : requests) {
+    const std::vector<Token> once = request.prompt;
+    for (int i = 0; i < 3; ++i) request.prompt.insert(request.prompt.end(), once.begin(), once.end());
+    request.sampling.max_tokens = max_tokens;
+  }
+  return requests;
+}
+
+void expect_same(const RunResult& plain, const RunResult& run) {
+  ASSERT_TRUE(plain.ended && run.ended);
+  const Difference difference = compare_runs(plain, run);
+  EXPECT_EQ(difference.answers, 0);
+  EXPECT_EQ(difference.logits, 0);
+  EXPECT_EQ(difference.compared, static_cast<std::int64_t>(plain.record->rows.size()));
+  EXPECT_EQ(run.stats.kv_blocks_used, 0);
+  ASSERT_TRUE(run.stats.speculation.has_value());
+  EXPECT_GT(run.stats.speculation->accepted_tokens, 0u);
+  EXPECT_LT(run.stats.speculation->accepted_tokens, run.stats.speculation->draft_tokens);
+}
+
+TEST(SpeculationDemo, EveryWayOfRunningEqualsPlain) {
+  BootOptions options;
+  options.model = std::string(FOREGATE_SOURCE_DIR) + "/models/demo";
+  options.threads = 1;
+  auto booted = boot_model(options);
+  ASSERT_TRUE(booted.ok()) << booted.status().to_string();
+  const ModelMaker maker = [&] { return std::make_unique<BorrowedModel>((*booted)->model()); };
+  const std::vector<Request> requests = repeating_requests(8, (*booted)->info().vocab_size, 24);
+  EngineSetup setup;
+  setup.limits.vocab_size = (*booted)->info().vocab_size;
+  setup.options.max_num_batched_tokens = 128;
+  const RunResult plain = run_requests(setup, maker, requests, Arrival::kOneByOne);
+  setup.drafter = [] { return std::make_unique<NgramDrafter>(1, 3); };
+  expect_same(plain, run_requests(setup, maker, requests, Arrival::kOneByOne));
+  for (int width : {2, 4, 8}) {
+    setup.options.max_num_seqs = width;
+    setup.block_size = width == 4 ? 16 : 4;
+    setup.options.max_prefill_chunk = width == 8 ? 7 : 0;
+    const RunResult run = run_requests(setup, maker, requests, Arrival::kTogether);
+    expect_same(plain, run);
+    EXPECT_GT(run.stats.batched_steps, 0u);
+  }
+  setup.block_size = 4;
+  setup.num_blocks = 60;  // one request may need 26
+  const RunResult tight = run_requests(setup, maker, requests, Arrival::kTogether);
+  expect_same(plain, tight);
+  EXPECT_GT(tight.stats.preemptions, 0u);
+}
+
+TEST(SpeculationOffload, WithExpertsOnDiskEqualsPlain) {
+  const MemoryFiles disk = packing::packed(std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/qwen3-moe-top4-norm",
+                                           packing::pack_options("none"));
+  auto packed = PackedModel::open(disk, "m");
+  std::uint64_t expert_bytes = 0;
+  for (const PackedUnit& unit : packed->index().units) {
+    expert_bytes += unit.kind == PackedKind::kExpert ? unit.bytes : 0;
+  }
+  EngineSetup setup;
+  setup.options.max_num_batched_tokens = 32;
+  setup.options.max_num_seqs = 3;
+  const auto run = [&](std::uint64_t budget, bool drafts) {
+    LoadOptions options = packing::load_options();
+    options.experts.emplace();
+    options.experts->warm = false;
+    options.experts->store.budget_bytes = budget;
+    const packing::Loaded loaded = packing::load(disk, "m", options);
+    EXPECT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
+    setup.limits.vocab_size = (*loaded.model)->vocab_size();
+    setup.drafter = nullptr;
+    if (drafts) setup.drafter = [] { return std::make_unique<NgramDrafter>(1, 3); };
+    Model& model = **loaded.model;
+    const auto requests = repeating_requests(6, setup.limits.vocab_size, 40);
+    RunResult result = run_requests(
+        setup, [&model] { return std::make_unique<BorrowedModel>(model); }, requests, Arrival::kTogether);
+    result.stats.experts = model.expert_figures();
+    return result;
+  };
+  const RunResult plain = run(expert_bytes, false);
+  for (const std::uint64_t budget : {expert_bytes / 2, expert_bytes}) {
+    const RunResult drafted = run(budget, true);
+    expect_same(plain, drafted);
+    EXPECT_EQ(drafted.stats.experts->evictions > 0, budget < expert_bytes);
+  }
+}
+
+}  // namespace
+}  // namespace foregate
