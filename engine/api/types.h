@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/api/constraint.h"
 #include "engine/base/clock.h"
 #include "engine/base/ids.h"
 #include "engine/base/status.h"
@@ -52,9 +54,10 @@ struct Request {
   SamplingParams sampling;
   std::int32_t n = 1;
   std::optional<std::int32_t> prompt_logprobs;
-  std::string cache_salt;     // requests of other salts never share blocks with this one
-  std::uint64_t client = 0;   // whose request it is, for fair shares
-  std::int32_t priority = 0;  // lower is sooner, where the scheduling policy looks at it
+  std::string cache_salt;                             // requests of other salts never share blocks with this one
+  std::uint64_t client = 0;                           // whose request it is, for fair shares
+  std::shared_ptr<const TokenConstraint> constraint;  // the form of the output; null: any
+  std::int32_t priority = 0;                          // lower is sooner, where the scheduling policy looks at it
   TimeNs arrival = 0;
   TimeNs deadline = 0;  // 0 = none
 };

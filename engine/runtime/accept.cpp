@@ -39,6 +39,17 @@ SampleInput sample_input(const Sequence& seq, std::span<const float> logits, std
   return input;
 }
 
+// The next token by a row of logits, held to the form that the request asks for.
+Result<SampledToken> sample(const Sequence& seq, std::span<const float> logits, std::span<const Token> eos_ids,
+                            Sampler& sampler) {
+  SampleInput input = sample_input(seq, logits, eos_ids);
+  if (seq.constraint == nullptr) return sampler.sample(input);
+  ASSIGN_OR_RETURN(input.allowed, seq.constraint->allowed());
+  ASSIGN_OR_RETURN(SampledToken sampled, sampler.sample(input));
+  if (!sampled.stops) RETURN_IF_ERROR(seq.constraint->accept(sampled.token));
+  return sampled;
+}
+
 // The token becomes part of the sample, or ends it.
 void take(SampledToken sampled, Sequence& seq, TokenEvent& event) {
   if (sampled.stops) {
@@ -50,6 +61,7 @@ void take(SampledToken sampled, Sequence& seq, TokenEvent& event) {
   event.tokens.push_back(sampled.token);
   if (sampled.logprobs) event.logprobs.push_back(std::move(*sampled.logprobs));
   if (seq.output_tokens() >= seq.request->sampling.max_tokens) event.finish = FinishReason::kLength;
+  if (seq.constraint != nullptr && seq.constraint->complete()) event.finish = FinishReason::kStop;
 }
 
 }  // namespace
@@ -67,7 +79,7 @@ Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const Log
   const std::span<const Token> draft = std::span(seq.draft).first(static_cast<std::size_t>(entry.draft));
   const std::size_t stand = verify_chain(draft, [&](std::size_t row) -> std::optional<Token> {
     const std::int32_t at = range.first + range.rows - 1 - entry.draft + static_cast<std::int32_t>(row);
-    auto sampled = sampler.sample(sample_input(seq, runner.logits(at), eos_ids));
+    auto sampled = sample(seq, runner.logits(at), eos_ids, sampler);
     if (!sampled.ok()) return failed = sampled.status(), std::nullopt;
     const Token token = sampled->token;
     take(std::move(*sampled), seq, event);

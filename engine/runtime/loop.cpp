@@ -90,6 +90,7 @@ void EngineLoop::add_request(const Submission& submission, TimeNs now) {
     seq->request = submission.request;
     seq->sink = submission.sink;
     seq->seed = seed;
+    if (request.constraint != nullptr) seq->constraint = request.constraint->start();
     seq->tokens.reserve(request.prompt.size() + 64);
     seq->tokens = request.prompt;
     seq->queued_at = request.arrival > 0 ? std::min(request.arrival, now) : now;

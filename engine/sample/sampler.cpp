@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/base/rng.h"
+#include "engine/sample/grammar_mask.h"
 #include "engine/sample/logit_row.h"
 #include "engine/sample/logprobs.h"
 
@@ -63,12 +64,13 @@ Result<SampledToken> Sampler::sample(const SampleInput& input) {
   block_maxima(row, maxima_);
   const std::size_t best = first_greatest(row, maxima_);
   if (!std::isfinite(row[best])) {
-    return invalid_argument("min_tokens, logit_bias and penalties leave no token to choose", "min_tokens");
+    return invalid_argument("min_tokens, logit_bias, penalties and the form of the output leave no token to choose",
+                            "min_tokens");
   }
   SampledToken result;
   result.token = params.temperature < kGreedyBelow ? static_cast<Token>(best) : draw(input, row, row[best]);
-  result.stops =
-      contains(params.stop_token_ids, result.token) || (!params.ignore_eos && contains(input.eos_ids, result.token));
+  result.stops = contains(params.stop_token_ids, result.token) ||
+                 ((!params.ignore_eos || input.allowed) && contains(input.eos_ids, result.token));
   if (params.logprobs) result.logprobs = position_logprobs(input.logits, result.token, *params.logprobs);
   return result;
 }
@@ -77,14 +79,15 @@ Result<SampledToken> Sampler::sample(const SampleInput& input) {
 bool Sampler::change_row(const SampleInput& input) {
   const SamplingParams& params = *input.params;
   const bool ends_wait = static_cast<std::int64_t>(input.output.size()) < params.min_tokens;
-  if (!ends_wait && params.logit_bias.empty() && params.repetition_penalty == 1.0f && params.presence_penalty == 0.0f &&
-      params.frequency_penalty == 0.0f) {
+  if (!input.allowed && !ends_wait && params.logit_bias.empty() && params.repetition_penalty == 1.0f &&
+      params.presence_penalty == 0.0f && params.frequency_penalty == 0.0f) {
     return false;
   }
   row_.assign(input.logits.begin(), input.logits.end());
+  if (input.allowed) apply_mask(row_, *input.allowed);
   if (ends_wait) {
     mask_tokens(row_, params.stop_token_ids);
-    if (!params.ignore_eos) mask_tokens(row_, input.eos_ids);
+    if (!params.ignore_eos || input.allowed) mask_tokens(row_, input.eos_ids);
   }
   apply_logit_bias(row_, params.logit_bias);
   apply_repetition_penalty(row_, input.prompt, input.output, params.repetition_penalty, counts_);

@@ -22,6 +22,8 @@ struct SampleInput {
   std::span<const Token> eos_ids;
   std::uint64_t seed = 0;
   std::int32_t index = 0;  // of n samples; each has its own stream of draws
+  // Of a sample whose form is demanded: a bit for each token that may come. Its end ends it whatever ignore_eos says.
+  std::optional<std::span<const std::uint64_t>> allowed = {};
 };
 
 struct SampledToken {
@@ -33,7 +35,7 @@ struct SampledToken {
 class Sampler {
  public:
   explicit Sampler(std::int32_t vocab_size);
-  // Order of vLLM: min_tokens mask, logit_bias, repetition, frequency and presence penalty, then
+  // Order of vLLM: grammar mask, min_tokens mask, logit_bias, repetition, frequency and presence penalty, then
   // argmax (temperature < 1e-5; ties to the lowest id) or temperature, min_p, top_k, top_p and one draw
   // among the tokens left, in order of their ids.
   // kDataLoss when the row is not finite, kInvalidArgument when no token is left to choose.

@@ -32,23 +32,24 @@ struct Sequence {
   std::shared_ptr<EventSink> sink;
   std::uint64_t seed = 0;
 
-  std::vector<Token> tokens;        // prompt, then output
-  std::int32_t computed = 0;        // positions whose keys and values are in the cache
-  std::vector<Token> draft;         // guessed to follow the tokens; good for one turn
-  BlockTable blocks;                // empty while it waits
-  bool running = false;             // admitted: holds blocks
-  bool paused = false;              // its reader is slow; keeps its blocks, is not planned
-  bool suspect = false;             // was in a failed step; runs alone until one of its steps succeeds
-  bool plain_only = false;          // a step failed in which it had a draft: it gets no more
-  bool finished = false;            // its finish is emitted; nothing follows (INV-5)
-  std::vector<BlockKey> keys;       // of its full blocks, as far as they were asked for
-  std::int32_t published = 0;       // leading blocks of its table that the prefix cache knows
-  PrefixMatch match;                // while it waits
-  std::int32_t saved = 0;           // while it waits: first positions whose contents are in host memory
-  std::int32_t reached = 0;         // positions that were ever computed for it or taken over
-  MlfqState mlfq;                   // what that policy remembers of it
-  bool pending = false;             // waits for a prefix that another sequence computes
-  std::int32_t cached_tokens = -1;  // of the prompt, not computed when it was first admitted
+  std::unique_ptr<ConstraintState> constraint;  // where its output is in the form that was asked for; may be null
+  std::vector<Token> tokens;                    // prompt, then output
+  std::int32_t computed = 0;                    // positions whose keys and values are in the cache
+  std::vector<Token> draft;                     // guessed to follow the tokens; good for one turn
+  BlockTable blocks;                            // empty while it waits
+  bool running = false;                         // admitted: holds blocks
+  bool paused = false;                          // its reader is slow; keeps its blocks, is not planned
+  bool suspect = false;                         // was in a failed step; runs alone until one of its steps succeeds
+  bool plain_only = false;                      // a step failed in which it had a draft: it gets no more
+  bool finished = false;                        // its finish is emitted; nothing follows (INV-5)
+  std::vector<BlockKey> keys;                   // of its full blocks, as far as they were asked for
+  std::int32_t published = 0;                   // leading blocks of its table that the prefix cache knows
+  PrefixMatch match;                            // while it waits
+  std::int32_t saved = 0;                       // while it waits: first positions whose contents are in host memory
+  std::int32_t reached = 0;                     // positions that were ever computed for it or taken over
+  MlfqState mlfq;                               // what that policy remembers of it
+  bool pending = false;                         // waits for a prefix that another sequence computes
+  std::int32_t cached_tokens = -1;              // of the prompt, not computed when it was first admitted
   std::int32_t preemptions = 0;
   std::int32_t fatal_steps = 0;
 

@@ -85,6 +85,21 @@ Result<std::shared_ptr<const ChatTemplate>> own_template(const std::string& path
   return std::shared_ptr<const ChatTemplate>(std::move(compiled).value());
 }
 
+// What grammars read: special tokens spell nothing.
+grammar::Vocabulary vocabulary_of(const Tokenizer& tokenizer, const ModelInfo& model) {
+  grammar::Vocabulary vocabulary;
+  const Token ids = std::min(tokenizer.vocab_size(), model.vocab_size);
+  for (Token id = 0; id < ids; ++id) {
+    vocabulary.tokens.push_back(tokenizer.is_special(id) ? std::string() : tokenizer.token_bytes(id));
+  }
+  for (const Token id : model.eos_token_ids) {
+    if (id < 0 || id >= ids) continue;
+    vocabulary.end_ids.push_back(id);
+    vocabulary.tokens[static_cast<std::size_t>(id)].clear();
+  }
+  return vocabulary;
+}
+
 void add_facts(const ServeOptions& options, const BootReport& report, Engine& engine, ServedModel& served) {
   const ModelInfo& model = engine.model();
   served.facts = {{"model", served.context.model_names[0]},
@@ -127,6 +142,8 @@ Result<std::shared_ptr<const ServedModel>> load(const ServeOptions& options, Met
   ApiContext& context = served->context;
   context.tokenizer = served->tokenizer.get();
   context.chat_template = served->chat_template.get();
+  served->grammars = std::make_shared<GrammarCompiler>(vocabulary_of(*served->tokenizer, served->engine->model()));
+  context.grammars = served->grammars.get();
   context.bos_token = booted->bos_token();
   context.eos_token = booted->eos_token();
   context.model_names = model_names(options, booted->report());

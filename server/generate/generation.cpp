@@ -57,6 +57,7 @@ bool Generation::submit() {
     request.cache_salt = asked.cache_salt;
     request.client = start_.client;
     request.priority = asked.priority;
+    request.constraint = asked.constraint;
     if (asked.echo) request.prompt_logprobs = asked.sampling.logprobs;
     request.arrival = start_.arrival;
     request.deadline = start_.deadline;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/api/engine.h"
+#include "engine/grammar/compile.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 #include "server/openai/api_request.h"
@@ -20,6 +21,7 @@ struct ServedModel {
   Engine* engine = nullptr;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;
+  std::shared_ptr<GrammarCompiler> grammars;
   ApiContext context;        // points into the above
   std::string model_root;    // path the model was loaded from
   std::int64_t created = 0;  // Unix time of the boot

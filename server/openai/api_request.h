@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "engine/api/types.h"
+#include "engine/grammar/compile.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 
@@ -34,12 +36,14 @@ struct ApiRequest {
   bool return_token_ids = false;
   std::string cache_salt;  // requests of other salts share no cached prefix with this one
   std::int32_t priority = 0;
+  std::shared_ptr<const TokenConstraint> constraint;  // the form of the output; null: any
 };
 
 // What parsing needs to know of the model and the server. Immutable while requests are parsed.
 struct ApiContext {
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: chat is refused
+  GrammarCompiler* grammars = nullptr;          // null: no form of the output can be asked for
   std::string bos_token;
   std::string eos_token;
   std::vector<std::string> model_names;  // what `model` may say; the first is the one shown

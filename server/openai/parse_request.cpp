@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "server/openai/output_form.h"
 #include "server/openai/sampling_fields.h"
 
 namespace foregate {
@@ -110,6 +111,8 @@ Result<ApiRequest> read_chat_request(const Json& json, const ApiContext& context
   RETURN_IF_ERROR(check_model(request, context));
   RETURN_IF_ERROR(refuse_unsupported(json));
   read_common_fields(fields, context, request);
+  RETURN_IF_ERROR(fields.status());
+  ASSIGN_OR_RETURN(request.constraint, read_output_form(json, context));
   read_chat_logprobs(fields, context.limits, request);
   const bool newer = fields.find("max_completion_tokens") != nullptr;
   const char* max_field = newer ? "max_completion_tokens" : "max_tokens";
@@ -132,6 +135,8 @@ Result<ApiRequest> read_completion_request(const Json& json, const ApiContext& c
   RETURN_IF_ERROR(check_model(request, context));
   RETURN_IF_ERROR(refuse_unsupported(json));
   read_common_fields(fields, context, request);
+  RETURN_IF_ERROR(fields.status());
+  ASSIGN_OR_RETURN(request.constraint, read_output_form(json, context));
   read_completion_logprobs(fields, context.limits, request);
   const auto max_tokens = read_max_tokens(fields, "max_tokens");
   fields.boolean("echo", request.echo);

@@ -18,14 +18,7 @@ struct Unsupported {
 
 constexpr Unsupported kUnsupported[] = {
     {"suffix", R"([null, ""])"},
-    {"response_format", R"([null, {"type": "text"}])"},
-    {"structured_outputs", "[null]"},
-    {"guided_json", "[null]"},
-    {"guided_regex", "[null]"},
-    {"guided_choice", "[null]"},
-    {"guided_grammar", "[null]"},
-    {"json_schema", "[null]"},
-    {"grammar", R"([null, ""])"},
+    {"guided_whitespace_pattern", "[null]"},
     {"use_beam_search", "[null, false]"},
     {"length_penalty", "[null, 1]"},
     {"bad_words", "[null, []]"},

@@ -1,0 +1,24 @@
+// Bounds of everything in this folder: a grammar from a client costs no more than these, whatever it says. Counted in
+// steps rather than in seconds, so that the same grammar is taken or refused on every machine.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace foregate::grammar {
+
+struct GrammarLimits {
+  std::size_t source_bytes = 1u << 20;
+  std::size_t depth = 48;                     // nesting: parentheses, schemas within schemas
+  std::size_t exprs = 400'000;                // of the grammar as written
+  std::size_t nodes = 200'000;                // of the automaton
+  std::uint64_t build_steps = 60'000'000;     // of building it
+  std::uint64_t prepare_visits = 24'000'000;  // trie nodes looked at when tokens are classified ahead of use
+  std::size_t items = 4096;                   // ways of reading the same bytes that are followed at once
+  std::size_t states = 1u << 15;              // distinct situations that are remembered
+  std::size_t stacks = 1u << 18;              // distinct nestings that are remembered
+  std::size_t mask_bytes = 2u << 20;          // remembered masks
+  std::size_t classified_bytes = 32u << 20;   // remembered classes of tokens
+};
+
+}  // namespace foregate::grammar
