@@ -41,6 +41,7 @@ ServiceOptions service_options(const ServeOptions& options) {
   service.api_keys = options.api_key;
   service.log_requests = options.enable_log_requests;
   service.version = FOREGATE_VERSION;
+  service.request_timeout = options.request_timeout;
   return service;
 }
 
@@ -58,6 +59,7 @@ GrpcOptions grpc_options(const ServeOptions& options) {
   grpc.stream_buffer_bytes = static_cast<std::size_t>(options.stream_buffer_bytes);
   grpc.stall_timeout = options.stall_timeout;
   grpc.version = FOREGATE_VERSION;
+  grpc.request_timeout = options.request_timeout;
   return grpc;
 }
 
@@ -186,8 +188,15 @@ class App {
       std::_Exit(draining_ ? 128 + signal : 0);
     }
     draining_ = true;
+    if (options_.drain_delay <= 0) return begin_drain();
+    log_info("signal: not ready from now on, draining in " + std::to_string(options_.drain_delay) + " s");
+    frontend_.begin_leaving();
+    drain_timer_->arm(options_.drain_delay, [this] { begin_drain(); });
+  }
+
+  void begin_drain() {
     drain_deadline_ = loop_->clock().now() + static_cast<TimeNs>(options_.shutdown_timeout * 1e9);
-    log_info("signal: draining, " + std::to_string(frontend_.open_answers()) + " requests are open");
+    log_info("draining, " + std::to_string(frontend_.open_answers()) + " requests are open");
     frontend_.begin_drain();
     http_.begin_drain();
     poll_drain();

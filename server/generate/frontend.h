@@ -42,9 +42,10 @@ class Frontend {
   ~Frontend();
   void set_backend(std::shared_ptr<const ServedModel> served);  // from loading to ready
   void set_failed(const std::string& reason) { health_.set_failed(reason); }
-  void release_backend() { backend_ = nullptr; }  // at the very end, when nothing is open
-  void begin_drain();                             // new work is refused from now on; open answers go on
-  void fail_open(const Status& status);           // ends what is still open
+  void release_backend() { backend_ = nullptr; }   // at the very end, when nothing is open
+  void begin_leaving() { health_.set_leaving(); }  // not ready any more; who still asks is served
+  void begin_drain();                              // new work is refused from now on; open answers go on
+  void fail_open(const Status& status);            // ends what is still open
 
   const std::shared_ptr<const ServedModel>& backend() const { return backend_; }
   bool engine_idle() const { return !backend_ || backend_->engine->idle(); }

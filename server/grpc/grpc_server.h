@@ -24,6 +24,7 @@ struct GrpcOptions {
   std::size_t stream_buffer_bytes = 131072;
   double stall_timeout = 30;
   std::string version;
+  double request_timeout = 0;  // seconds a call may take; 0: as long as its caller lets it
 };
 
 class GrpcServer {

@@ -1,5 +1,7 @@
 #include "server/grpc/grpc_status.h"
 
+#include "server/ops/retry_after.h"
+
 namespace foregate {
 
 grpc::StatusCode grpc_code(Code code) {
@@ -32,7 +34,7 @@ grpc::Status grpc_status(const Status& status, grpc::CallbackServerContext& cont
   if (status.ok()) return grpc::Status::OK;
   if (!status.field().empty()) context.AddTrailingMetadata(kFieldMetadata, status.field());
   const bool later = status.code() == Code::kResourceExhausted || status.code() == Code::kUnavailable;
-  if (later) context.AddTrailingMetadata(kPushbackMetadata, "1000");
+  if (later) context.AddTrailingMetadata(kPushbackMetadata, retry_pushback_ms());
   return grpc::Status(grpc_code(status.code()), status.message());
 }
 

@@ -7,6 +7,8 @@
 #include "server/grpc/grpc_status.h"
 #include "server/grpc/request_body.h"
 #include "server/grpc/wire_text.h"
+#include "server/ops/deadline.h"
+#include "server/ops/retry_after.h"
 
 namespace foregate {
 namespace {
@@ -89,7 +91,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(grpc:
   if (!allowed(*context)) {
     loop_.post([call] { call->finish(no_key()); });
   } else if (!entered) {
-    context->AddTrailingMetadata(kPushbackMetadata, "1000");
+    context->AddTrailingMetadata(kPushbackMetadata, retry_pushback_ms());
     loop_.post([call] { call->finish(too_many_calls()); });
   } else {
     loop_.post([this, alive = alive_, call, copy = std::make_shared<const v1::GenerateRequest>(*request)] {
@@ -146,7 +148,9 @@ void InferenceService::begin(const std::shared_ptr<GenerateCall>& call,
     const auto found = *alive ? running_.find(id) : running_.end();
     if (*alive && found != running_.end()) found->second.generation = generation;
   };
-  const Caller caller{client_of(call->context()), deadline_of(call->context(), loop_.clock().now())};
+  const TimeNs now = loop_.clock().now();
+  const TimeNs deadline = earlier_deadline(now, deadline_of(call->context(), now), options_.request_timeout);
+  const Caller caller{client_of(call->context()), deadline};
   frontend_.generate(parse, answer, refuse, caller, started);
 }
 

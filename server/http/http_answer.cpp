@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/openai/api_error.h"
+#include "server/ops/retry_after.h"
 
 namespace foregate {
 
@@ -105,7 +106,7 @@ void HttpAnswer::fail(const Status& status) {
   HttpResponse response;
   response.status = error.status == 499 ? 503 : error.status;
   response.body = error.body;
-  if (error.retry_later) response.headers.emplace_back("retry-after", "1");
+  if (error.retry_later) response.headers.emplace_back("retry-after", retry_after_seconds());
   exchange_->respond(std::move(response));
 }
 

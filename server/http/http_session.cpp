@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/base/log.h"
+#include "server/ops/retry_after.h"
 
 namespace foregate {
 namespace {
@@ -152,7 +153,7 @@ void HttpSession::fail(int status, const std::string& message) {
   HttpResponse response;
   response.status = status;
   response.body = shared_->callbacks.error_body(status, message);
-  if (status == 503) response.headers.emplace_back("retry-after", "1");
+  if (status == 503) response.headers.emplace_back("retry-after", retry_after_seconds());
   respond(reader_->head(), std::move(response));
 }
 

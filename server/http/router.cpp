@@ -7,6 +7,7 @@ namespace {
 
 constexpr Route kRoutes[] = {
     {"GET", "/health", Access::kPublic, Endpoint::kHealth, false},
+    {"GET", "/health/ready", Access::kPublic, Endpoint::kReady, false},
     {"GET", "/health/live", Access::kPublic, Endpoint::kLive, false},
     {"GET", "/metrics", Access::kKeyed, Endpoint::kMetrics, false},
     {"GET", "/version", Access::kKeyed, Endpoint::kVersion, false},

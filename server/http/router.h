@@ -8,7 +8,19 @@
 namespace foregate {
 
 enum class Access { kPublic, kKeyed };  // keyed: needs an API key when the server has any
-enum class Endpoint { kHealth, kLive, kMetrics, kVersion, kModels, kModel, kChat, kCompletion, kTokenize, kDetokenize };
+enum class Endpoint {
+  kHealth,
+  kReady,
+  kLive,
+  kMetrics,
+  kVersion,
+  kModels,
+  kModel,
+  kChat,
+  kCompletion,
+  kTokenize,
+  kDetokenize
+};
 
 struct Route {
   std::string_view method;  // GET also answers HEAD

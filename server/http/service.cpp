@@ -8,6 +8,8 @@
 #include "engine/base/log.h"
 #include "server/http/http_answer.h"
 #include "server/openai/api_error.h"
+#include "server/ops/deadline.h"
+#include "server/ops/retry_after.h"
 
 namespace foregate {
 namespace {
@@ -22,7 +24,7 @@ HttpResponse error_response(int status, const std::string& message, const std::s
   HttpResponse response;
   response.status = status;
   response.body = error_body(status, message, param);
-  if (status == 503) response.headers.emplace_back("retry-after", "1");
+  if (status == 503) response.headers.emplace_back("retry-after", retry_after_seconds());
   if (status == 401) response.headers.emplace_back("www-authenticate", "Bearer");
   return response;
 }
@@ -32,7 +34,7 @@ HttpResponse api_error_response(const Status& status) {
   HttpResponse response;
   response.status = error.status;
   response.body = error.body;
-  if (error.retry_later) response.headers.emplace_back("retry-after", "1");
+  if (error.retry_later) response.headers.emplace_back("retry-after", retry_after_seconds());
   return response;
 }
 
@@ -116,7 +118,8 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
   const RouteMatch match = match_route(request.method, request.path);
   if (match.route == nullptr) return exchange->respond(error_response(404, "there is no such path"));
   switch (match.route->endpoint) {
-    case Endpoint::kHealth: return exchange->respond(health_response());
+    case Endpoint::kHealth:
+    case Endpoint::kReady: return exchange->respond(health_response());
     case Endpoint::kLive: return exchange->respond(live_response());
     case Endpoint::kMetrics: {
       HttpResponse response;
@@ -148,7 +151,12 @@ void Service::generate(std::shared_ptr<Exchange> exchange, ApiKind kind) {
                                         loop_.clock().wall_seconds());
   };
   const auto refuse = [exchange](const Status& status) { exchange->respond(api_error_response(status)); };
+  const auto timeout = parse_timeout_ms(exchange->request().header(kTimeoutHeader));
+  if (!timeout.ok()) return refuse(timeout.status());
   Caller caller;
+  const TimeNs now = loop_.clock().now();
+  caller.deadline =
+      earlier_deadline(now, timeout.value() == 0 ? 0 : now + timeout.value() * 1'000'000, options_.request_timeout);
   if (auth_.needed()) caller.client = auth_.which(exchange->request().header("authorization"));
   frontend_.generate(parse, answer, refuse, caller);
 }

@@ -19,6 +19,7 @@ struct ServiceOptions {
   std::vector<std::string> api_keys;
   bool log_requests = false;
   std::string version;
+  double request_timeout = 0;  // seconds a request may take; 0: as long as its caller lets it
 };
 
 class Service {

@@ -311,6 +311,42 @@ TEST_F(ServiceTest, LoadingDrainingAndStalledAreNotReady) {
   EXPECT_EQ(ask(post("/v1/chat/completions", kChat))->received.substr(0, 12), "HTTP/1.1 503");
 }
 
+TEST_F(ServiceTest, WhoLeavesIsNotReadyButServesWhoStillAsks) {
+  start();
+  EXPECT_EQ(ask(get("/health/ready"))->received.substr(0, 12), "HTTP/1.1 200");
+  frontend->begin_leaving();
+  EXPECT_EQ(ask(get("/health/ready"))->received.substr(0, 12), "HTTP/1.1 503");
+  EXPECT_EQ(ask(get("/health"))->received.substr(0, 12), "HTTP/1.1 503");
+  EXPECT_EQ(ask(get("/health/live"))->received.substr(0, 12), "HTTP/1.1 200");
+  auto connection = connect();
+  const auto id = submit(connection, post("/v1/chat/completions", kChat));
+  frontend->begin_drain();
+  EXPECT_EQ(ask(post("/v1/chat/completions", kChat))->received.substr(0, 12), "HTTP/1.1 503");
+  parts.engine->finish(id, 0, FinishReason::kStop, test::kEos);
+  loop.turn();
+  EXPECT_EQ(connection->received.substr(0, 12), "HTTP/1.1 200");
+}
+
+TEST_F(ServiceTest, TheDeadlineIsTheEarlierOfTheClientsAndTheServers) {
+  service_options.request_timeout = 10;
+  start();
+  const TimeNs before = loop.clock().now();
+  const auto deadline_with = [&](const std::string& headers) {
+    auto connection = connect();
+    const auto id = submit(connection, post("/v1/chat/completions", kChat, headers));
+    return parts.engine->live[id].request.deadline;
+  };
+  const TimeNs second = 1'000'000'000;
+  EXPECT_GE(deadline_with(""), before + 10 * second);
+  EXPECT_LE(deadline_with("X-Request-Timeout-Ms: 2000\r\n"), loop.clock().now() + 2 * second);
+  EXPECT_GE(deadline_with("X-Request-Timeout-Ms: 2000\r\n"), before + 2 * second);
+  EXPECT_LE(deadline_with("X-Request-Timeout-Ms: 60000\r\n"), loop.clock().now() + 10 * second);
+  for (const char* bad : {"0", "-1", "soon", "1.5", "99999999999999999999"}) {
+    const auto answer = ask(post("/v1/chat/completions", kChat, std::string("X-Request-Timeout-Ms: ") + bad + "\r\n"));
+    EXPECT_EQ(answer->received.substr(0, 12), "HTTP/1.1 400") << bad;
+  }
+}
+
 TEST_F(ServiceTest, DrainFailsWhatIsOpen) {
   start();
   auto connection = connect();
@@ -348,7 +384,7 @@ TEST_F(ServiceTest, EveryRouteIsPublicOrKeyed) {
       EXPECT_NE(allowed->received.substr(9, 3), "401") << path;
     }
   }
-  EXPECT_EQ(open_routes, 2) << "only the health probes are open";
+  EXPECT_EQ(open_routes, 3) << "only the health probes are open";
 }
 
 TEST_F(ServiceTest, UnknownPathsAndMethods) {
