@@ -1,38 +1,39 @@
-// The rank seam: collectives between ranks with a deadline and an epoch on every call. A peer that
-// is late or has another epoch is an explicit failure, never a hang.
+// The rank seam: a line between two ranks that carries messages, with a deadline and an epoch on every call. A peer
+// that is late, gone, or says what was not asked is an explicit failure, never a hang. One thread sends and receives at
+// an end; close() may come from any thread.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
-#include <vector>
+#include <utility>
 
 #include "engine/base/clock.h"
-#include "engine/base/ids.h"
 #include "engine/base/status.h"
+#include "engine/comm/message.h"
 
 namespace foregate {
 
-struct CallLimits {
-  std::uint64_t epoch = 0;
-  TimeNs deadline = 0;  // monotonic
-};
+inline constexpr TimeNs kNoDeadline = std::numeric_limits<TimeNs>::max();
 
-class Transport {
+class RankLine {
  public:
-  virtual ~Transport() = default;
-  virtual RankId rank() const = 0;
-  virtual std::int32_t ranks() const = 0;
-  // Copies `data` of the root to every rank; sizes must agree.
-  virtual Status broadcast(RankId root, std::span<std::byte> data, CallLimits limits) = 0;
-  // send[r] goes to rank r; received[r] is resized to what rank r sent here.
-  virtual Status all_to_all(const std::vector<std::span<const std::byte>>& send,
-                            std::vector<std::vector<std::byte>>& received, CallLimits limits) = 0;
-  virtual Status barrier(CallLimits limits) = 0;
+  virtual ~RankLine() = default;
+  // kUnavailable: the other end is gone; kDeadlineExceeded: it does not take the bytes. After an error the line is
+  // closed. Times are of system_clock().
+  virtual Status send(MessageKind kind, std::uint64_t epoch, std::span<const std::byte> body, TimeNs deadline) = 0;
+  // The next message; kDataLoss when it is none or beyond the bounds, else as send() fails.
+  virtual Result<Message> receive(const MessageBounds& bounds, TimeNs deadline) = 0;
+  // Both ends fail from here on, calls that wait at once.
+  virtual void close() = 0;
 };
 
-// The transport of a server that is its own only rank.
-std::unique_ptr<Transport> single_rank_transport();
+using LinePair = std::pair<std::unique_ptr<RankLine>, std::unique_ptr<RankLine>>;
+
+// Two ends within this process: for tests and the simulator.
+LinePair memory_line();
+// Over a connected stream socket, which it owns.
+std::unique_ptr<RankLine> socket_line(int fd);
 
 }  // namespace foregate

@@ -48,20 +48,26 @@ void group_by_expert(const Step& step) {
 }
 
 // The op takes experts of one kind per call (args_moe.h); a checkpoint may quantize some experts of a layer only.
-void run_groups(const Step& step, std::span<ExpertGroup> groups) {
+void run_groups(const OpTable& ops, Stream& stream, Activation activation, View2<const float> x, View2<float> y,
+                float* inner, std::span<ExpertGroup> groups) {
   const auto quantized = [](const ExpertGroup& group) { return is_quantized(group.weights.gate.format); };
   const auto middle = std::partition(groups.begin(), groups.end(), quantized);
   const auto run = [&](auto first, auto last) {
     if (first == last) return;
-    step.ops.expert_ffn(step.stream, ExpertFfnArgs{.x = step.block_in(),
-                                                   .y = expert_out(step),
-                                                   .groups = &*first,
-                                                   .num_groups = static_cast<std::int32_t>(last - first),
-                                                   .activation = step.config.activation,
-                                                   .scratch = step.scratch.ffn_inner});
+    ops.expert_ffn(stream, ExpertFfnArgs{.x = x,
+                                         .y = y,
+                                         .groups = &*first,
+                                         .num_groups = static_cast<std::int32_t>(last - first),
+                                         .activation = activation,
+                                         .scratch = inner});
   };
   run(groups.begin(), middle);
   run(middle, groups.end());
+}
+
+void run_groups(const Step& step, std::span<ExpertGroup> groups) {
+  run_groups(step.ops, step.stream, step.config.activation, step.block_in(), expert_out(step), step.scratch.ffn_inner,
+             groups);
 }
 
 void add_shared_expert(const Step& step, const LayerWeights& weights) {

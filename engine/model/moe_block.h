@@ -16,6 +16,9 @@ void group_by_expert(const Step& step);
 
 // The FFN of some of the groups, whose weights are set by now. May reorder them.
 void run_groups(const Step& step, std::span<ExpertGroup> groups);
+// The same outside a step: rows of x to rows of y; `inner` is [sum of rows, intermediate].
+void run_groups(const OpTable& ops, Stream& stream, Activation activation, View2<const float> x, View2<float> y,
+                float* inner, std::span<ExpertGroup> groups);
 
 // scratch.delta = what all groups gave, and the shared expert's part.
 void combine_groups(const Step& step, const LayerWeights& weights);

@@ -6,6 +6,7 @@
 #include "engine/model/forward_check.h"
 #include "engine/model/moe_offload.h"
 #include "engine/model/moe_resident.h"
+#include "engine/model/rank_experts.h"
 #include "engine/model/routing.h"
 #include "engine/model/step.h"
 
@@ -164,6 +165,7 @@ void Transformer::set_route_sink(RouteSink* sink) {
 }
 
 Result<int> Transformer::run_moe(const Step& step, LayerId id) {
+  if (exchange_) return exchange_->run(step, id, *weights_);
   if (weights_->store) return run_moe_offload(step, id, *weights_, *weights_->store, lookahead_.get());
   return run_moe_resident(step, id, *weights_);
 }
@@ -254,12 +256,14 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   if (!device.host_visible() && (!options.packing || options.experts || options.dense)) {
     return unimplemented("weights on disk and packing of weights are for the host");
   }
+  if (options.ranks != nullptr) RETURN_IF_ERROR(check_shared_experts(model.config, options, device));
   const DeviceTarget target{device, stream};
   const LoadPacking here = options.packing ? *options.packing : LoadPacking{&device, &ops, &stream};
   ASSIGN_OR_RETURN(auto weights,
                    load_weights(model.config, model.index, *here.device, *here.ops, *here.stream, options.weights,
                                 options.progress, options.verify_weights, options.experts ? &*options.experts : nullptr,
-                                options.dense ? &*options.dense : nullptr, device.host_visible() ? nullptr : &target));
+                                options.dense ? &*options.dense : nullptr, device.host_visible() ? nullptr : &target,
+                                options.ranks != nullptr ? weights_of_rank(options.ranks->plan()) : WeightFilter{}));
   if (!device.host_visible() && ops.moe_ffn != nullptr) {
     RETURN_IF_ERROR(make_device_experts(model.config, device, stream, *weights));
   }
@@ -276,6 +280,9 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                                                    options.max_batched_tokens, ops, stream);
   transformer->set_lookahead(std::move(lookahead));
   transformer->device_ = &device;
+  if (options.ranks != nullptr) {
+    transformer->exchange_ = std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks);
+  }
   return transformer;
 }
 

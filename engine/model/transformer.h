@@ -17,6 +17,7 @@
 #include "engine/model/model_config.h"
 #include "engine/model/model_source.h"
 #include "engine/model/model_weights.h"
+#include "engine/model/moe_exchange.h"
 #include "engine/model/route_tap.h"
 #include "engine/model/step_scratch.h"
 #include "engine/model/weight_loader.h"
@@ -40,6 +41,9 @@ struct LoadOptions {
   std::optional<ExpertLoading> experts = {};  // experts in a store; none: all in memory
   std::optional<DenseLoading> dense = {};     // dense weights in a window; none: all in memory
   std::optional<LoadPacking> packing = {};    // none: on the device itself
+  // Experts shared with other ranks: this one loads those that the plan gives rank 0. On the host, all in memory; the
+  // ranks must outlive the transformer. Null: all experts are here.
+  ExpertRanks* ranks = nullptr;
 };
 
 struct Step;
@@ -85,6 +89,7 @@ class Transformer final : public Model {
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;
   std::unique_ptr<Lookahead> lookahead_;
+  std::unique_ptr<MoeExchange> exchange_;  // null: all experts are here
   std::optional<RouteTap> tap_;
   StepScratch scratch_;
   std::int32_t max_batched_tokens_;

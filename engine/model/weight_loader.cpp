@@ -96,7 +96,7 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
                                                    const OpTable& ops, Stream& stream, const WeightPlanOptions& options,
                                                    const WeightProgress& progress, bool verify,
                                                    const ExpertLoading* experts, const DenseLoading* dense,
-                                                   const DeviceTarget* target) {
+                                                   const DeviceTarget* target, const WeightFilter& wanted) {
   auto weights = std::make_unique<ModelWeights>();
   ASSIGN_OR_RETURN(const auto items, plan_weights(config, index, options, *weights));
   DensePlan window;
@@ -107,6 +107,7 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
   std::vector<WeightItem> later;
   std::vector<WeightItem> streamed;
   for (const WeightItem& item : items) {
+    if (wanted && !wanted(item)) continue;
     const bool streams = item.layer >= 0 && window.streams(LayerId{item.layer});
     const bool expert = item.group == WeightGroup::kExperts;
     (expert && experts != nullptr ? later : !expert && streams ? streamed : now).push_back(item);

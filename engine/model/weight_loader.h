@@ -23,6 +23,9 @@ struct DeviceTarget {
   Stream& stream;
 };
 
+// Which weights of a plan to load; those left out stay null. Empty: all.
+using WeightFilter = std::function<bool(const WeightItem&)>;
+
 // kDataLoss for missing or misshapen tensors (named) before any memory is taken;
 // kResourceExhausted when the device has too little. `progress` is called after each piece, on this thread. `verify`:
 // compare the checksums of a packed model. `experts`: leave experts on disk, in a store, as make_store() does.
@@ -33,7 +36,8 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
                                                    const WeightProgress& progress, bool verify = true,
                                                    const ExpertLoading* experts = nullptr,
                                                    const DenseLoading* dense = nullptr,
-                                                   const DeviceTarget* target = nullptr);
+                                                   const DeviceTarget* target = nullptr,
+                                                   const WeightFilter& wanted = {});
 
 // Sets what a step reads, for the bandwidth figures, from the plan that `weights` was filled by.
 void count_step_bytes(const ModelConfig& config, const std::vector<WeightItem>& items, ModelWeights& weights);

@@ -15,7 +15,6 @@
 #include "engine/base/metrics.h"
 #include "engine/base/rng.h"
 #include "engine/base/status.h"
-#include "engine/comm/transport.h"
 #include "engine/io/file.h"
 
 namespace foregate {
@@ -257,18 +256,6 @@ TEST(Files, ReadsWithinBoundsOnly) {
   EXPECT_TRUE(files.exists(path));
   std::remove(path.c_str());
   EXPECT_FALSE(files.exists(path));
-}
-
-TEST(Transport, OneRankTalksToItself) {
-  const auto transport = single_rank_transport();
-  std::vector<std::byte> data = {std::byte{1}, std::byte{2}};
-  std::vector<std::vector<std::byte>> received;
-  EXPECT_TRUE(transport->all_to_all({std::span<const std::byte>(data)}, received, {}).ok());
-  EXPECT_EQ(received.at(0), data);
-  EXPECT_FALSE(transport->all_to_all({}, received, {}).ok());
-  EXPECT_TRUE(transport->broadcast(RankId{0}, data, {}).ok());
-  EXPECT_FALSE(transport->broadcast(RankId{1}, data, {}).ok());
-  EXPECT_TRUE(transport->barrier({}).ok());
 }
 
 }  // namespace

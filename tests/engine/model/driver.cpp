@@ -43,12 +43,14 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
                                   .weights = {quantization_named(options.quantization)},
                                   .experts = experts(model),
                                   .dense = options.dense,
-                                  .packing = packing}));
+                                  .packing = packing,
+                                  .ranks = options.ranks}));
   cache_ = std::make_unique<KvCache>(
       must(KvCache::create(*backend_.device, model_->kv_layout(DType::kF32, options.block_size), options.blocks)));
 }
 
 std::optional<ExpertLoading> Driver::experts(const OpenModel& model) {
+  if (options_.ranks != nullptr) return std::nullopt;
   if (!options_.experts && (!options_.cuda_module.empty() || !kEvictAtRelease || model.config.router.experts == 0))
     return std::nullopt;
   std::string error;

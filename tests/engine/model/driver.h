@@ -25,6 +25,7 @@ struct DriverOptions {
   const FileSystem* files = nullptr;          // where the model is; null: the disk
   std::optional<ExpertLoading> experts = {};  // none: all in memory, but in the flavour evict-at-release
   std::optional<DenseLoading> dense = {};     // none: all in memory
+  ExpertRanks* ranks = nullptr;               // that share the experts; null: all are here
 };
 
 class Driver {

@@ -1,0 +1,34 @@
+// The other ranks as the MoE exchange sees them: a line to each that serves, and what becomes of one that fails. The
+// runtime keeps them alive; tests put threads behind it. Engine thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "engine/base/clock.h"
+#include "engine/base/ids.h"
+#include "engine/base/status.h"
+#include "engine/comm/transport.h"
+#include "engine/placement/plan.h"
+
+namespace foregate {
+
+// Rows that crossed in both directions, and the bytes of their messages.
+struct Crossed {
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;
+};
+
+class ExpertRanks {
+ public:
+  virtual ~ExpertRanks() = default;
+  virtual const PlacementPlan& plan() const = 0;
+  // The line to a rank other than 0; kUnavailable while it does not serve.
+  virtual Result<std::shared_ptr<RankLine>> line(RankId rank) = 0;
+  // The rank did not keep to the protocol or the deadline: it gets no more work, and a successor.
+  virtual void drop(RankId rank, const Status& why) = 0;
+  virtual TimeNs answer_deadline() const = 0;  // of an exchange that begins now
+  virtual void count(const Crossed& crossed) = 0;
+};
+
+}  // namespace foregate

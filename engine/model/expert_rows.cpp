@@ -1,0 +1,98 @@
+#include "engine/model/expert_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace foregate {
+namespace {
+
+// layer, rows, groups, assignments
+constexpr std::size_t kFixedBytes = 4 * sizeof(std::int32_t);
+
+std::byte* put(std::byte* at, const std::vector<std::int32_t>& values) {
+  if (!values.empty()) std::memcpy(at, values.data(), values.size() * sizeof(std::int32_t));
+  return at + values.size() * sizeof(std::int32_t);
+}
+
+const std::byte* get(const std::byte* at, std::vector<std::int32_t>& values) {
+  if (!values.empty()) std::memcpy(values.data(), at, values.size() * sizeof(std::int32_t));
+  return at + values.size() * sizeof(std::int32_t);
+}
+
+Status check_indices(const ExpertRows& rows, const ExpertRowsLimits& limits) {
+  std::int64_t sum = 0;
+  for (std::size_t g = 0; g < rows.experts.size(); ++g) {
+    const bool ascends = g == 0 || rows.experts[g] > rows.experts[g - 1];
+    if (!ascends || rows.experts[g] < 0 || rows.experts[g] >= limits.experts) {
+      return data_loss("an exchange names expert " + std::to_string(rows.experts[g]));
+    }
+    if (rows.group_rows[g] < 1 || rows.group_rows[g] > rows.rows) {
+      return data_loss("an exchange has " + std::to_string(rows.group_rows[g]) + " rows of one expert");
+    }
+    sum += rows.group_rows[g];
+  }
+  if (sum != static_cast<std::int64_t>(rows.x_rows.size())) return data_loss("the groups of an exchange do not add up");
+  for (const std::int32_t row : rows.x_rows) {
+    if (row < 0 || row >= rows.rows) return data_loss("an exchange names row " + std::to_string(row));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::uint64_t max_rows_bytes(const ExpertRowsLimits& limits) {
+  const auto rows = static_cast<std::uint64_t>(limits.max_rows);
+  const std::uint64_t indices =
+      2 * static_cast<std::uint64_t>(limits.experts) + rows * static_cast<std::uint64_t>(limits.top_k);
+  return kFixedBytes + (indices + rows * static_cast<std::uint64_t>(limits.hidden)) * sizeof(float);
+}
+
+std::uint64_t max_outputs_bytes(const ExpertRowsLimits& limits) {
+  return static_cast<std::uint64_t>(limits.max_rows) * static_cast<std::uint64_t>(limits.top_k) *
+         static_cast<std::uint64_t>(limits.hidden) * sizeof(float);
+}
+
+std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std::vector<std::byte>& body) {
+  const std::size_t indices = rows.experts.size() + rows.group_rows.size() + rows.x_rows.size();
+  const std::size_t values = static_cast<std::size_t>(rows.rows * hidden) * sizeof(float);
+  body.resize(kFixedBytes + indices * sizeof(std::int32_t) + values);
+  const std::int32_t fixed[4] = {rows.layer.value, static_cast<std::int32_t>(rows.rows),
+                                 static_cast<std::int32_t>(rows.experts.size()),
+                                 static_cast<std::int32_t>(rows.x_rows.size())};
+  std::memcpy(body.data(), fixed, sizeof fixed);
+  std::byte* at = put(body.data() + kFixedBytes, rows.experts);
+  at = put(at, rows.group_rows);
+  at = put(at, rows.x_rows);
+  return {at, values};
+}
+
+Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits, ExpertRows& rows,
+                 std::span<const std::byte>& values) {
+  if (body.size() < kFixedBytes) return data_loss("an exchange of " + std::to_string(body.size()) + " bytes");
+  std::int32_t fixed[4];
+  std::memcpy(fixed, body.data(), sizeof fixed);
+  const auto [layer, count, groups, assignments] = fixed;
+  if (layer < 0 || layer >= limits.layers) return data_loss("an exchange is of layer " + std::to_string(layer));
+  if (count < 1 || count > limits.max_rows) return data_loss("an exchange has " + std::to_string(count) + " rows");
+  if (groups < 1 || groups > limits.experts) return data_loss("an exchange has " + std::to_string(groups) + " groups");
+  if (assignments < groups || assignments > std::int64_t{count} * limits.top_k) {
+    return data_loss("an exchange has " + std::to_string(assignments) + " outputs");
+  }
+  const std::uint64_t indices = 2 * static_cast<std::uint64_t>(groups) + static_cast<std::uint64_t>(assignments);
+  const std::uint64_t floats = static_cast<std::uint64_t>(count) * static_cast<std::uint64_t>(limits.hidden);
+  if (body.size() != kFixedBytes + (indices + floats) * sizeof(float)) {
+    return data_loss("an exchange of " + std::to_string(body.size()) + " bytes does not hold what it says");
+  }
+  rows.layer = LayerId{layer};
+  rows.rows = count;
+  rows.experts.resize(static_cast<std::size_t>(groups));
+  rows.group_rows.resize(static_cast<std::size_t>(groups));
+  rows.x_rows.resize(static_cast<std::size_t>(assignments));
+  const std::byte* at = get(body.data() + kFixedBytes, rows.experts);
+  at = get(at, rows.group_rows);
+  at = get(at, rows.x_rows);
+  values = {at, static_cast<std::size_t>(floats) * sizeof(float)};
+  return check_indices(rows, limits);
+}
+
+}  // namespace foregate

@@ -1,0 +1,42 @@
+// The bodies of the two messages of an exchange: rows with the experts they go to, and what the experts made of them.
+// A receiver checks every count and index against what it holds before it uses one. Pure.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/base/ids.h"
+#include "engine/base/status.h"
+
+namespace foregate {
+
+struct ExpertRowsLimits {
+  std::int64_t max_rows = 0;  // of one step
+  std::int32_t top_k = 0;
+  std::int64_t hidden = 0;
+  std::int32_t layers = 0;
+  std::int32_t experts = 0;
+};
+
+// Some rows of a layer's input and their way through one rank's experts. Outputs come in the order of `x_rows`.
+struct ExpertRows {
+  LayerId layer;
+  std::int64_t rows = 0;
+  std::vector<std::int32_t> experts;     // ascending
+  std::vector<std::int32_t> group_rows;  // of each, at least 1
+  std::vector<std::int32_t> x_rows;      // group by group: which of `rows`
+};
+
+// The largest bodies that the limits allow.
+std::uint64_t max_rows_bytes(const ExpertRowsLimits& limits);
+std::uint64_t max_outputs_bytes(const ExpertRowsLimits& limits);
+
+// Lays out all but the values; returns where those begin: rows.rows * hidden floats, to be filled by the caller.
+std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std::vector<std::byte>& body);
+// kDataLoss names the fault. `values` leads into the body.
+Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits, ExpertRows& rows,
+                 std::span<const std::byte>& values);
+
+}  // namespace foregate

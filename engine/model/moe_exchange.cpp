@@ -1,0 +1,153 @@
+#include "engine/model/moe_exchange.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "engine/model/moe_block.h"
+#include "engine/model/route_tap.h"
+#include "engine/model/routing.h"
+
+namespace foregate {
+namespace {
+
+Status of_rank(std::size_t rank, const Status& why) {
+  return unavailable("rank " + std::to_string(rank) + " does not serve: " + why.message());
+}
+
+}  // namespace
+
+MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks)
+    : ranks_(ranks),
+      limits_{.max_rows = max_rows,
+              .top_k = config.router.top_k,
+              .hidden = config.hidden_size,
+              .layers = static_cast<std::int32_t>(config.layers.size()),
+              .experts = config.router.experts},
+      owners_(ranks.plan().homes()),
+      parts_(static_cast<std::size_t>(ranks.plan().ranks())),
+      sent_as_(static_cast<std::size_t>(max_rows), -1) {
+  for (const ExpertCopy& copy : ranks.plan().copies()) {
+    if (copy.rank != RankId{0}) continue;
+    owners_[static_cast<std::size_t>(copy.layer.value)][static_cast<std::size_t>(copy.expert.value)] = 0;
+  }
+}
+
+// Each row goes to a rank once, however many of its experts the rank has.
+void MoeExchange::add_group(const ExpertGroup& group, std::int32_t expert, Part& part) {
+  part.rows.experts.push_back(expert);
+  part.rows.group_rows.push_back(group.rows);
+  for (std::int32_t i = 0; i < group.rows; ++i) {
+    std::int32_t& at = sent_as_[static_cast<std::size_t>(group.x_rows[i])];
+    if (at < 0) {
+      at = static_cast<std::int32_t>(part.from.size());
+      part.from.push_back(group.x_rows[i]);
+    }
+    part.rows.x_rows.push_back(at);
+    part.out_rows.push_back(group.out_rows[i]);
+  }
+}
+
+void MoeExchange::divide(const Step& step, LayerId id, const ModelWeights& weights) {
+  const StepScratch& s = step.scratch;
+  const std::vector<std::int32_t>& owners = owners_[static_cast<std::size_t>(id.value)];
+  own_groups_.clear();
+  for (std::size_t rank = 0; rank < parts_.size(); ++rank) {
+    Part& part = parts_[rank];
+    part.rows = {};
+    part.rows.layer = id;
+    part.from.clear();
+    part.out_rows.clear();
+    for (std::size_t g = 0; g < s.groups.size(); ++g) {
+      const std::int32_t expert = s.group_experts[g];
+      if (owners[static_cast<std::size_t>(expert)] != static_cast<std::int32_t>(rank)) continue;
+      if (rank > 0) {
+        add_group(s.groups[g], expert, part);
+      } else {
+        own_groups_.push_back(s.groups[g]);
+        own_groups_.back().weights = weights.experts.get({id, ExpertId{expert}});
+      }
+    }
+    for (const std::int32_t row : part.from) sent_as_[static_cast<std::size_t>(row)] = -1;
+    part.rows.rows = static_cast<std::int64_t>(part.from.size());
+  }
+}
+
+Status MoeExchange::send(const Step& step, TimeNs deadline) {
+  const View2<const float> in = step.block_in();
+  const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
+  for (std::size_t rank = 1; rank < parts_.size(); ++rank) {
+    Part& part = parts_[rank];
+    if (part.from.empty()) continue;
+    auto line = ranks_.line(RankId{static_cast<std::int32_t>(rank)});
+    if (!line.ok()) return of_rank(rank, line.status());
+    std::byte* at = write_rows(part.rows, limits_.hidden, part.body).data();
+    for (const std::int32_t row : part.from) {
+      std::memcpy(at, in.data + row * in.stride, row_bytes);
+      at += row_bytes;
+    }
+    if (const Status sent = (*line)->send(MessageKind::kRows, epoch_, part.body, deadline); !sent.ok()) {
+      ranks_.drop(RankId{static_cast<std::int32_t>(rank)}, sent);
+      return of_rank(rank, sent);
+    }
+    part.line = std::move(*line);
+    crossed_.rows += part.from.size();
+    crossed_.bytes += kMessageHeaderBytes + part.body.size();
+  }
+  return {};
+}
+
+Status MoeExchange::receive_part(const Step& step, Part& part, TimeNs deadline) {
+  const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
+  const std::uint64_t bytes = part.out_rows.size() * row_bytes;
+  ASSIGN_OR_RETURN(const Message answer,
+                   part.line->receive({.least_epoch = epoch_, .most_epoch = epoch_, .most_bytes = bytes}, deadline));
+  if (answer.kind != MessageKind::kOutputs || answer.body.size() != bytes) {
+    return data_loss("an answer of " + std::to_string(answer.body.size()) + " bytes where " + std::to_string(bytes) +
+                     " are due");
+  }
+  const std::byte* at = answer.body.data();
+  for (const std::int32_t row : part.out_rows) {
+    std::memcpy(step.scratch.expert_out + row * limits_.hidden, at, row_bytes);
+    at += row_bytes;
+  }
+  crossed_.rows += part.out_rows.size();
+  crossed_.bytes += kMessageHeaderBytes + bytes;
+  return {};
+}
+
+// Every answer that is due is waited for, also after one that failed: the next exchange finds the lines empty.
+Status MoeExchange::receive(const Step& step, TimeNs deadline) {
+  Status first;
+  for (std::size_t rank = 1; rank < parts_.size(); ++rank) {
+    if (parts_[rank].line == nullptr) continue;
+    const Status got = receive_part(step, parts_[rank], deadline);
+    parts_[rank].line = nullptr;
+    if (got.ok()) continue;
+    ranks_.drop(RankId{static_cast<std::int32_t>(rank)}, got);
+    if (first.ok()) first = of_rank(rank, got);
+  }
+  return first;
+}
+
+Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& weights) {
+  const LayerWeights& layer = weights.layers[static_cast<std::size_t>(id.value)];
+  route_layer(step, id, layer);
+  route_next_layer(step, id, weights.layers);
+  group_by_expert(step);
+  if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
+  divide(step, id, weights);
+  ++epoch_;
+  crossed_ = {};
+  const TimeNs deadline = ranks_.answer_deadline();
+  const Status sent = send(step, deadline);
+  if (sent.ok()) run_groups(step, own_groups_);
+  const Status received = receive(step, deadline);
+  ranks_.count(crossed_);
+  RETURN_IF_ERROR(sent);
+  RETURN_IF_ERROR(received);
+  combine_groups(step, layer);
+  return static_cast<int>(step.scratch.groups.size());
+}
+
+}  // namespace foregate

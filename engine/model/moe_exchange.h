@@ -1,0 +1,51 @@
+// The MoE block with experts shared among ranks: rank 0 sends rows to the ranks that hold their experts, runs its own,
+// and combines what comes back in slot order. The same kernels on the same rows, so the same bits as moe_resident.h.
+// Owned by the transformer of rank 0.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/model/expert_ranks.h"
+#include "engine/model/expert_rows.h"
+#include "engine/model/model_weights.h"
+#include "engine/model/step.h"
+
+namespace foregate {
+
+class MoeExchange {
+ public:
+  // `ranks` must outlive this; its plan must fit the config, and `weights` hold what it gives rank 0.
+  MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks);
+
+  // scratch.delta = MoE(scratch.normed) of layer `id`; the number of experts that ran. kUnavailable names the rank
+  // that does not serve. After an error no answer is outstanding.
+  Result<int> run(const Step& step, LayerId id, const ModelWeights& weights);
+
+ private:
+  struct Part {  // of one rank in the layer that runs
+    ExpertRows rows;
+    std::vector<std::int32_t> from;  // the step's rows that are sent
+    std::vector<std::int32_t> out_rows;
+    std::shared_ptr<RankLine> line;  // set while an answer is due
+    std::vector<std::byte> body;
+  };
+
+  void divide(const Step& step, LayerId id, const ModelWeights& weights);
+  void add_group(const ExpertGroup& group, std::int32_t expert, Part& part);
+  Status send(const Step& step, TimeNs deadline);
+  Status receive(const Step& step, TimeNs deadline);
+  Status receive_part(const Step& step, Part& part, TimeNs deadline);
+
+  ExpertRanks& ranks_;
+  ExpertRowsLimits limits_;
+  std::vector<std::vector<std::int32_t>> owners_;  // [layer][expert]: 0 where it has a copy, else the home
+  std::vector<Part> parts_;                        // by rank; that of rank 0 is not used
+  std::vector<ExpertGroup> own_groups_;
+  std::vector<std::int32_t> sent_as_;  // by row of the step, for one part: its place there, or -1
+  std::uint64_t epoch_ = 0;
+  Crossed crossed_;
+};
+
+}  // namespace foregate

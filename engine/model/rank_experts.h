@@ -1,0 +1,54 @@
+// Which weights a rank loads, and a rank that has nothing but experts: it answers rows with what its experts make of
+// them. One thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "engine/base/status.h"
+#include "engine/comm/transport.h"
+#include "engine/model/expert_rows.h"
+#include "engine/model/model_source.h"
+#include "engine/model/transformer.h"
+#include "engine/placement/plan.h"
+
+namespace foregate {
+
+// kInvalidArgument when the plan is of another model.
+Status check_plan_fits(const PlacementPlan& plan, const ModelConfig& config);
+// That a transformer can share its experts: on the host, none on disk, a plan that fits.
+Status check_shared_experts(const ModelConfig& config, const LoadOptions& options, const Device& device);
+// What rank 0 loads: everything but the experts that only others have.
+WeightFilter weights_of_rank(const PlacementPlan& plan);
+
+class RankExperts {
+ public:
+  // Loads the experts that `plan` gives `rank` and nothing else. `ops`, `device` and `stream` must outlive the result.
+  static Result<std::unique_ptr<RankExperts>> load(const OpenModel& model, const PlacementPlan& plan, RankId rank,
+                                                   Device& device, const OpTable& ops, Stream& stream,
+                                                   const LoadOptions& options);
+  // Answers until the line ends: kUnavailable when rank 0 has gone, kDataLoss after a message that is none.
+  Status serve(RankLine& line);
+
+  const ModelWeights& weights() const { return *weights_; }
+  std::int64_t weight_bytes() const;
+
+ private:
+  RankExperts(ModelConfig config, std::unique_ptr<ModelWeights> weights, ExpertRowsLimits limits, const OpTable& ops,
+              Stream& stream)
+      : config_(std::move(config)), weights_(std::move(weights)), limits_(limits), ops_(ops), stream_(stream) {}
+  Status allocate(Device& device);
+  Status compute(std::span<const std::byte> body);  // into y_ and outputs_
+
+  ModelConfig config_;
+  std::unique_ptr<ModelWeights> weights_;
+  ExpertRowsLimits limits_;
+  const OpTable& ops_;
+  Stream& stream_;
+  Memory x_, y_, inner_;
+  ExpertRows rows_;
+  std::vector<std::int32_t> identity_;
+  std::vector<ExpertGroup> groups_;
+};
+
+}  // namespace foregate

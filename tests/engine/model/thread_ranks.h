@@ -1,0 +1,89 @@
+// Ranks as threads of this process, on lines in memory: each loads its own experts from the files and serves them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/model/rank_experts.h"
+#include "kernels/registry/registry.h"
+
+namespace foregate {
+
+class ThreadRanks final : public ExpertRanks {
+ public:
+  ThreadRanks(const std::string& dir, PlacementPlan plan, const std::string& isa, std::int32_t max_rows = 256)
+      : plan_(std::move(plan)) {
+    for (std::int32_t r = 1; r < plan_.ranks(); ++r) add(dir, RankId{r}, isa, max_rows);
+  }
+  ~ThreadRanks() override {
+    for (auto& [id, rank] : ranks_) {
+      rank.line->close();
+      if (rank.own != nullptr) rank.own->close();
+      if (rank.thread.joinable()) rank.thread.join();
+    }
+  }
+
+  const PlacementPlan& plan() const override { return plan_; }
+  Result<std::shared_ptr<RankLine>> line(RankId rank) override {
+    if (dropped_.count(rank) > 0) return unavailable("it was dropped");
+    return ranks_.at(rank).line;
+  }
+  void drop(RankId rank, const Status& why) override { dropped_.emplace(rank, why); }
+  TimeNs answer_deadline() const override { return deadline_; }
+  void count(const Crossed& crossed) override {
+    crossed_.rows += crossed.rows;
+    crossed_.bytes += crossed.bytes;
+  }
+
+  // Puts a line of the test's own in the place of a rank's; null: what the rank had is back.
+  void replace(RankId rank, std::shared_ptr<RankLine> line) {
+    Rank& at = ranks_.at(rank);
+    if (at.own == nullptr) at.own = at.line;
+    at.line = line != nullptr ? std::move(line) : at.own;
+    dropped_.erase(rank);
+  }
+  void set_deadline(TimeNs deadline) { deadline_ = deadline; }
+  const Crossed& crossed() const { return crossed_; }
+  const std::map<RankId, Status>& dropped() const { return dropped_; }
+  const RankExperts& experts(RankId rank) const { return *ranks_.at(rank).experts; }
+
+ private:
+  struct Rank {
+    Backend backend;
+    std::unique_ptr<Stream> stream;
+    std::unique_ptr<RankExperts> experts;
+    std::shared_ptr<RankLine> line;
+    std::shared_ptr<RankLine> own;
+    std::unique_ptr<RankLine> far_end;
+    std::thread thread;
+  };
+
+  void add(const std::string& dir, RankId id, const std::string& isa, std::int32_t max_rows) {
+    Rank& rank = ranks_[id];
+    std::string error;
+    rank.backend = make_backend({.isa = isa, .threads = 1}, &error);
+    CHECK(rank.backend.device != nullptr);
+    rank.stream = rank.backend.device->create_stream();
+    auto model = open_model(local_files(), dir);
+    CHECK(model.ok());
+    auto loaded = RankExperts::load(*model, plan_, id, *rank.backend.device, rank.backend.ops, *rank.stream,
+                                    {.max_batched_tokens = max_rows});
+    CHECK(loaded.ok());
+    rank.experts = std::move(loaded).value();
+    auto [near, far] = memory_line();
+    rank.line = std::move(near);
+    rank.far_end = std::move(far);
+    rank.thread = std::thread([&rank] { (void)rank.experts->serve(*rank.far_end); });
+  }
+
+  PlacementPlan plan_;
+  std::map<RankId, Rank> ranks_;
+  std::map<RankId, Status> dropped_;
+  TimeNs deadline_ = kNoDeadline;
+  Crossed crossed_;
+};
+
+}  // namespace foregate
