@@ -88,6 +88,8 @@ struct SpecFigures {
   std::uint64_t draft_tokens = 0;          // in them
   std::uint64_t accepted_tokens = 0;       // of these
   std::vector<std::uint64_t> accepted_at;  // of these, by place in the draft
+  std::uint64_t gated = 0;                 // turns in which a draft was not expected to gain
+  std::uint64_t probes = 0;                // drafts made all the same, to see whether that still holds
 };
 
 // A snapshot; counters never fall.

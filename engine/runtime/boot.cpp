@@ -380,6 +380,11 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   tell(options, "kv cache", 0.0);
   const KvLayout layout = model_.kv_layout(loaded_.report.kv_type, options.block_size);
   BootReport& report = loaded_.report;
+  EngineParts parts;
+  DraftHost host{*loaded_.backend.device,   *loaded_.ops, *loaded_.stream, {}, loaded_.info.vocab_size,
+                 loaded_.info.max_model_len};
+  if (loaded_.host.device) host.packing = {loaded_.host.device.get(), &loaded_.host.ops, loaded_.host_stream.get()};
+  RETURN_IF_ERROR(choose_drafter(options, host, parts.speculation, report.speculation));
   KvBudget budget;
   budget.num_blocks = options.num_blocks;
   budget.kv_cache_bytes = options.kv_cache_bytes;
@@ -396,12 +401,10 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   ASSIGN_OR_RETURN(KvCache cache, KvCache::create(*loaded_.backend.device, layout, report.num_blocks));
   tell(options, "kv cache", 1.0);
 
-  EngineParts parts;
   parts.model = std::move(loaded_.model);
   parts.device = loaded_.backend.device.get();
   parts.cache = std::move(cache);
   ASSIGN_OR_RETURN(parts.options, engine_options(options, report));
-  RETURN_IF_ERROR(choose_drafter(options, parts.speculation, report.speculation));
   parts.info = loaded_.info;
   parts.limits.max_model_len = loaded_.info.max_model_len;
   parts.limits.vocab_size = loaded_.info.vocab_size;

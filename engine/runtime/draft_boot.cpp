@@ -1,21 +1,79 @@
 #include "engine/runtime/draft_boot.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <memory>
+#include <utility>
 
 #include "engine/base/log.h"
+#include "engine/io/file.h"
+#include "engine/kv/block_pool.h"
+#include "engine/model/model_source.h"
+#include "engine/runtime/memory_budget.h"
+#include "engine/spec/model_drafter.h"
 #include "engine/spec/ngram_drafter.h"
 #include "engine/spec/spec_config.h"
 
 namespace foregate {
+namespace {
 
-Status choose_drafter(const BootOptions& options, SpeculationParts& parts, std::string& said) {
+constexpr std::int32_t kDraftRows = 256;     // of one run of the draft model, more when the batch is wider
+constexpr std::int32_t kDraftPage = 16;      // positions
+constexpr std::int64_t kShareOfMemory = 16;  // its cache takes one part in so many of what is free
+
+// Pages for max_num_seqs sequences of full length, fewer where memory is short, for one of them at least.
+std::int64_t draft_pages(const BootOptions& options, std::int32_t positions, std::int64_t page_bytes) {
+  const std::int64_t one = blocks_for(positions, kDraftPage);
+  const std::int64_t wanted = one * options.max_num_seqs;
+  const std::int64_t available = available_memory();
+  if (available <= 0) return wanted;
+  return std::clamp(available / kShareOfMemory / page_bytes, one, wanted);
+}
+
+Result<std::unique_ptr<Drafter>> load_draft_model(const BootOptions& options, const DraftHost& host,
+                                                  const std::string& path) {
+  ASSIGN_OR_RETURN(const OpenModel opened, open_model(local_files(), path));
+  LoadOptions load;
+  ModelDrafterOptions drafting;
+  drafting.max_rows = load.max_batched_tokens = std::max(kDraftRows, options.max_num_seqs);
+  load.packing = host.packing;
+  load.verify_weights = options.verify_weights;
+  ASSIGN_OR_RETURN(std::unique_ptr<Transformer> model,
+                   load_transformer(opened, host.device, host.ops, host.stream, load));
+  if (model->vocab_size() > host.vocab_size) {
+    return invalid_argument("--speculative-config: the draft model has " + std::to_string(model->vocab_size()) +
+                                " token ids, the model " + std::to_string(host.vocab_size),
+                            "speculative_config");
+  }
+  drafting.vocab_size = host.vocab_size;
+  drafting.max_positions = std::min(model->config().max_positions, host.max_model_len);
+  const KvLayout layout = model->kv_layout(options.kv_type.value_or(DType::kF32), kDraftPage);
+  const std::int64_t pages = draft_pages(options, drafting.max_positions, layout.block_bytes());
+  ASSIGN_OR_RETURN(KvCache cache, KvCache::create(host.device, layout, pages));
+  char text[200];
+  std::snprintf(text, sizeof text, "draft model: %.3f GB of weights, %.3f GB for keys and values of %lld tokens",
+                static_cast<double>(model->weight_bytes()) * 1e-9,
+                static_cast<double>(pages * layout.block_bytes()) * 1e-9, static_cast<long long>(pages * kDraftPage));
+  log_info(text);
+  return std::unique_ptr<Drafter>(
+      std::make_unique<ModelDrafter>(std::move(model), host.device, std::move(cache), drafting));
+}
+
+}  // namespace
+
+Status choose_drafter(const BootOptions& options, const DraftHost& host, SpeculationParts& parts, std::string& said) {
   said = "off";
   ASSIGN_OR_RETURN(const SpecConfig config, parse_spec_config(options.speculative_config));
   if (config.method == SpecMethod::kOff) return {};
   parts.num_speculative_tokens = config.num_speculative_tokens;
-  parts.drafter = std::make_unique<NgramDrafter>(config.prompt_lookup_min, config.prompt_lookup_max);
+  parts.adaptive = config.adaptive;
+  if (config.method == SpecMethod::kNgram) {
+    parts.drafter = std::make_unique<NgramDrafter>(config.prompt_lookup_min, config.prompt_lookup_max);
+  } else {
+    ASSIGN_OR_RETURN(parts.drafter, load_draft_model(options, host, config.model));
+  }
   said = std::string(spec_method_name(config.method)) + ", at most " + std::to_string(config.num_speculative_tokens) +
-         " tokens";
+         " tokens" + (config.adaptive ? ", fewer where that is faster" : "");
   log_info("speculation: " + said);
   return {};
 }

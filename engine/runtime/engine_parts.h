@@ -43,6 +43,7 @@ struct EngineOptions {
 struct SpeculationParts {
   std::unique_ptr<Drafter> drafter;         // none: plain decoding
   std::int32_t num_speculative_tokens = 4;  // drafted for one sequence in one step, at most
+  bool adaptive = false;                    // fewer or none where that is measured to be faster
 };
 
 // `device`, `clock` and `metrics` must outlive the engine; `metrics` may be null.

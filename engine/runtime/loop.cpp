@@ -36,7 +36,7 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       prefixes_(pool_, options_.prefix_caching, options_.model_name),
       policy_(options_.policy),
       swap_(*parts.device, options_, clock_),
-      speculation_(std::move(parts.speculation), parts.metrics, options_.model_name),
+      speculation_(std::move(parts.speculation), clock_, parts.metrics, options_.model_name),
       sampler_(runner_.vocab_size()),
       metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len),
       sched_(parts.metrics, options_),
@@ -191,6 +191,7 @@ void EngineLoop::step(const BatchPlan& plan) {
     txn.drop();
     return step_failed(plan, internal_error("the plan asks for blocks that it cannot have"), clock_.now());
   }
+  const TimeNs began = clock_.now();
   build_step(plan, sequences_, txn, pool_.block_size(), io_);
   const TimeNs start = clock_.now();
   note_first_runs(plan, start);
@@ -208,6 +209,7 @@ void EngineLoop::step(const BatchPlan& plan) {
   step_cost_.add(plan.rows, seconds_between(start, now));
   policy_.ran(plan, sequences_, stats_);
   commit(plan, now);
+  speculation_.note_step(plan, clock_.now() - began);
 }
 
 void EngineLoop::note_first_runs(const BatchPlan& plan, TimeNs now) {

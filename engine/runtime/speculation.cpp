@@ -21,9 +21,10 @@ bool may_draft(const Sequence& seq, const SeqView& view) {
 
 }  // namespace
 
-Speculation::Speculation(SpeculationParts parts, Metrics* metrics, const std::string& model_name)
-    : drafter_(std::move(parts.drafter)), most_(parts.num_speculative_tokens) {
+Speculation::Speculation(SpeculationParts parts, const Clock& clock, Metrics* metrics, const std::string& model_name)
+    : drafter_(std::move(parts.drafter)), clock_(clock), most_(parts.num_speculative_tokens) {
   if (!enabled()) return;
+  if (parts.adaptive) controller_.emplace(most_);
   figures_.accepted_at.assign(static_cast<std::size_t>(most_), 0);
   series_.accepted_at.resize(static_cast<std::size_t>(most_));
   if (metrics == nullptr) return;
@@ -34,6 +35,10 @@ Speculation::Speculation(SpeculationParts parts, Metrics* metrics, const std::st
       &metrics->counter("vllm:spec_decode_num_draft_tokens", "Drafted tokens that a step computed rows for.", labels);
   series_.accepted_tokens.counter =
       &metrics->counter("vllm:spec_decode_num_accepted_tokens", "Drafted tokens that were accepted.", labels);
+  series_.gated.counter =
+      &metrics->counter("foregate_spec_gated_turns", "Turns in which no draft was expected to gain.", labels);
+  series_.probes.counter = &metrics->counter(
+      "foregate_spec_probes", "Turns with drafts that were not expected to gain, to measure them anew.", labels);
   for (std::size_t i = 0; i < series_.accepted_at.size(); ++i) {
     Labels with_position = labels;
     with_position["position"] = std::to_string(i);
@@ -52,16 +57,46 @@ void Speculation::propose(SequenceTable& sequences, SeqViews& views) {
     seq.draft.clear();
     if (!may_draft(seq, view)) continue;
     asks_.push_back({seq.id, seq.request->id, seq.index, seq.tokens, std::min(most_, room(seq))});
-    asked.push_back(&view);
   }
+  if (controller_) choose_lengths(views);
   if (asks_.empty()) return;
+  for (const DraftAsk& ask : asks_) {
+    asked.push_back(&*std::ranges::find(views.running, ask.seq, &SeqView::id));
+  }
   drafts_.assign(asks_.size(), {});
+  const TimeNs began = clock_.now();
   drafter_->propose(asks_, drafts_);
+  std::size_t longest = 0;
+  for (const Draft& draft : drafts_) longest = std::max(longest, draft.size());
+  if (controller_) controller_->note_draft(static_cast<std::int32_t>(longest), seconds_between(began, clock_.now()));
   for (std::size_t i = 0; i < asks_.size(); ++i) {
     if (BUG_IF(static_cast<std::int32_t>(drafts_[i].size()) > asks_[i].most)) continue;
     asked[i]->draft = static_cast<std::int32_t>(drafts_[i].size());
     sequences.at(asks_[i].seq).draft = std::move(drafts_[i]);
   }
+}
+
+// Cuts what is asked for to what is expected to gain.
+void Speculation::choose_lengths(const SeqViews& views) {
+  std::vector<DraftController::Candidate> candidates;
+  for (const DraftAsk& ask : asks_) candidates.push_back({ask.seq, ask.most, 0});
+  const auto decodes = std::ranges::count_if(
+      views.running, [](const SeqView& view) { return !view.paused && view.tokens - view.computed == 1; });
+  controller_->choose(candidates, static_cast<std::int32_t>(decodes));
+  std::vector<DraftAsk> chosen;
+  for (std::size_t i = 0; i < asks_.size(); ++i) {
+    asks_[i].most = candidates[i].depth;
+    if (asks_[i].most > 0) chosen.push_back(asks_[i]);
+  }
+  asks_ = std::move(chosen);
+}
+
+void Speculation::note_step(const BatchPlan& plan, TimeNs took) {
+  if (!controller_) return;
+  const bool decodes_only = std::ranges::all_of(plan.entries, [](const PlanEntry& entry) {
+    return entry.samples && entry.rows == 1 + entry.draft && !entry.admitted;
+  });
+  if (decodes_only) controller_->note_step(plan.rows, seconds_between(0, took));
 }
 
 void Speculation::settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool) {
@@ -71,6 +106,7 @@ void Speculation::settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool)
   figures_.draft_tokens += static_cast<std::uint64_t>(entry.draft);
   figures_.accepted_tokens += static_cast<std::uint64_t>(accepted);
   for (std::int32_t i = 0; i < accepted; ++i) ++figures_.accepted_at[static_cast<std::size_t>(i)];
+  if (controller_) controller_->note_verdict(seq.id, entry.draft, accepted);
   seq.draft.clear();
   KvTxn::truncate(pool, seq.blocks, blocks_for(seq.computed, pool.block_size()));
 }
@@ -86,12 +122,19 @@ bool Speculation::takes_blame(const BatchPlan& plan, SequenceTable& sequences) c
 
 void Speculation::forget(SeqId seq) {
   if (enabled()) drafter_->forget(seq);
+  if (controller_) controller_->forget(seq);
 }
 
 void Speculation::figures(EngineStats& stats) {
   if (!enabled()) return;
+  if (controller_) {
+    figures_.gated = controller_->gated();
+    figures_.probes = controller_->probes();
+  }
   stats.speculation = figures_;
   if (series_.drafts.counter == nullptr) return;
+  series_.gated.follow(static_cast<double>(figures_.gated));
+  series_.probes.follow(static_cast<double>(figures_.probes));
   series_.drafts.follow(static_cast<double>(figures_.drafts));
   series_.draft_tokens.follow(static_cast<double>(figures_.draft_tokens));
   series_.accepted_tokens.follow(static_cast<double>(figures_.accepted_tokens));

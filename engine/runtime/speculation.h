@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,17 +15,20 @@
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/sequence_table.h"
 #include "engine/sched/batch_plan.h"
+#include "engine/spec/controller.h"
 #include "engine/spec/drafter.h"
 
 namespace foregate {
 
 class Speculation {
  public:
-  Speculation(SpeculationParts parts, Metrics* metrics, const std::string& model_name);
+  Speculation(SpeculationParts parts, const Clock& clock, Metrics* metrics, const std::string& model_name);
   bool enabled() const { return drafter_ != nullptr; }
 
   // Before the plan: a draft for every running sequence that is to decode, in Sequence::draft; its length in the view.
   void propose(SequenceTable& sequences, SeqViews& views);
+  // After a step that took so long, sampling included.
+  void note_step(const BatchPlan& plan, TimeNs took);
   // After accept_entry: counts, and gives blocks back that only rejected rows were in.
   void settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool);
   // After a failed step: true when it held drafts. They may be its cause, so those who had one get no more, and the
@@ -39,8 +43,14 @@ class Speculation {
     CounterFollower draft_tokens;
     CounterFollower accepted_tokens;
     std::vector<CounterFollower> accepted_at;
+    CounterFollower gated;
+    CounterFollower probes;
   };
+  void choose_lengths(const SeqViews& views);
+
   std::unique_ptr<Drafter> drafter_;
+  std::optional<DraftController> controller_;
+  const Clock& clock_;
   std::int32_t most_;
   SpecFigures figures_;
   Series series_;

@@ -36,8 +36,14 @@ Status set_method(const std::string& method, const std::string& model, SpecConfi
     config.method = SpecMethod::kNgram;
     return {};
   }
+  if (method == "draft_model" || (method.empty() && !model.empty())) {
+    if (model.empty()) return wrong("method draft_model needs a model");
+    config.method = SpecMethod::kDraftModel;
+    config.model = model;
+    return {};
+  }
   if (method.empty()) return wrong("method is missing");
-  return wrong("method " + printable(method) + " is not known; ngram is");
+  return wrong("method " + printable(method) + " is not known; ngram and draft_model are");
 }
 
 }  // namespace
@@ -46,6 +52,7 @@ const char* spec_method_name(SpecMethod method) {
   switch (method) {
     case SpecMethod::kOff: return "off";
     case SpecMethod::kNgram: return "ngram";
+    case SpecMethod::kDraftModel: return "draft_model";
   }
   return "off";
 }
@@ -66,6 +73,9 @@ Result<SpecConfig> parse_spec_config(std::string_view json) {
       RETURN_IF_ERROR(read_text(value, key, method));
     } else if (key == "model") {
       RETURN_IF_ERROR(read_text(value, key, model));
+    } else if (key == "adaptive") {
+      if (!value.is_boolean()) return wrong("adaptive must be true or false");
+      config.adaptive = value.get<bool>();
     } else if (key == "num_speculative_tokens") {
       RETURN_IF_ERROR(read_count(value, key, kMostTokens, config.num_speculative_tokens));
     } else if (key == "prompt_lookup_min") {

@@ -1,4 +1,5 @@
-// What --speculative-config says: a JSON object with the keys that vLLM takes. Anything else is refused by its name.
+// What --speculative-config says: a JSON object with the keys that vLLM takes, and `adaptive`. Anything else is refused
+// by its name.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +10,12 @@
 
 namespace foregate {
 
-enum class SpecMethod : std::uint8_t { kOff, kNgram };
+enum class SpecMethod : std::uint8_t { kOff, kNgram, kDraftModel };
 
 struct SpecConfig {
   SpecMethod method = SpecMethod::kOff;
+  std::string model;                        // path of the draft model
+  bool adaptive = true;                     // fewer or none where that is measured to be faster; our own key
   std::int32_t num_speculative_tokens = 4;  // drafted for one sequence in one step, at most
   std::int32_t prompt_lookup_min = 3;       // tokens that must repeat before a lookup drafts
   std::int32_t prompt_lookup_max = 5;       // tokens that are looked for

@@ -79,6 +79,41 @@ TEST(SpeculationDemo, EveryWayOfRunningEqualsPlain) {
   EXPECT_GT(tight.stats.preemptions, 0u);
 }
 
+// Through boot: the draft model's own cache, catching up, several sequences at once.
+TEST(SpeculationDemo, TheDraftModelEqualsPlain) {
+  const auto answers = [](const std::string& config, SpecFigures* figures) {
+    BootOptions options;
+    options.model = std::string(FOREGATE_SOURCE_DIR) + "/models/demo";
+    options.threads = 1;
+    options.max_num_seqs = 4;
+    options.speculative_config = config;
+    auto booted = boot_engine(options);
+    CHECK(booted.ok());
+    Engine& engine = (*booted)->engine();
+    std::vector<std::shared_ptr<CollectSink>> sinks;
+    for (const Request& request : repeating_requests(6, engine.limits().vocab_size, 20)) {
+      sinks.push_back(std::make_shared<CollectSink>());
+      EXPECT_TRUE(engine.submit(request, sinks.back()).ok());
+    }
+    std::vector<std::vector<Token>> tokens;
+    for (const auto& sink : sinks) {
+      EXPECT_TRUE(sink->wait_finished(1));
+      tokens.push_back(sink->log().tokens);
+    }
+    EXPECT_TRUE(wait_idle(engine));
+    if (figures != nullptr) *figures = engine.stats().speculation.value();
+    return tokens;
+  };
+  const std::string draft = std::string(FOREGATE_SOURCE_DIR) + "/models/demo-draft";
+  SpecFigures figures;
+  const auto plain = answers("", nullptr);
+  EXPECT_EQ(plain, answers(R"({"method": "draft_model", "adaptive": false, "model": ")" + draft + "\"}", &figures));
+  EXPECT_GT(figures.accepted_tokens, 0u);
+  EXPECT_LT(figures.accepted_tokens, figures.draft_tokens);
+  EXPECT_EQ(plain, answers(R"({"method": "draft_model", "model": ")" + draft + "\"}", &figures));
+  EXPECT_GT(figures.gated, 0u);  // the first steps are plain, to know what they cost
+}
+
 TEST(SpeculationOffload, WithExpertsOnDiskEqualsPlain) {
   const MemoryFiles disk = packing::packed(std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/qwen3-moe-top4-norm",
                                            packing::pack_options("none"));

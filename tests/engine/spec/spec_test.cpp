@@ -64,6 +64,11 @@ TEST(SpecConfig, TakesWhatVllmTakes) {
   config = parse_spec_config(R"({"model": "[ngram]", "prompt_lookup_max": 4})");
   ASSERT_TRUE(config.ok());
   EXPECT_EQ(config->prompt_lookup_min, 4);
+  config = parse_spec_config(R"({"method": "draft_model", "model": "d", "adaptive": false})");
+  ASSERT_TRUE(config.ok());
+  EXPECT_EQ(config->method, SpecMethod::kDraftModel);
+  EXPECT_EQ(config->model, "d");
+  EXPECT_FALSE(config->adaptive);
 }
 
 void expect_refused(const char* json, const char* named) {
@@ -84,6 +89,8 @@ TEST(SpecConfig, RefusesByName) {
   expect_refused(R"({"method": "ngram", "prompt_lookup_max": "4"})", "prompt_lookup_max");
   expect_refused(R"({"method": "ngram", "model": "x"})", "model");
   expect_refused(R"({"method": 3})", "method");
+  expect_refused(R"({"method": "draft_model"})", "model");
+  expect_refused(R"({"method": "ngram", "adaptive": 1})", "adaptive");
   expect_refused("[1]", "object");
   expect_refused("{", "JSON");
 }

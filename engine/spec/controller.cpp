@@ -1,0 +1,138 @@
+#include "engine/spec/controller.h"
+
+#include <algorithm>
+
+namespace foregate {
+namespace {
+
+constexpr double kLeastGain = 1.03;
+constexpr double kKeep = 0.97;         // of old verdicts, at each new one
+constexpr double kNewTime = 0.2;       // weight of a new time
+constexpr double kOutlier = 3.0;       // a time counts at most so many times what was expected
+constexpr double kFirstGuess = 0.7;    // acceptance before anything was seen
+constexpr double kPrior = 4.0;         // verdicts that a sequence must have to count as much as all others
+constexpr std::int32_t kRefresh = 64;  // drafting steps before a plain one renews its time
+constexpr std::int32_t kFirstPatience = 64;
+constexpr std::int32_t kLastPatience = 1024;
+
+}  // namespace
+
+void DraftController::Rate::note(bool hit) {
+  hits = hits * kKeep + (hit ? 1.0 : 0.0);
+  trials = trials * kKeep + 1.0;
+}
+
+void DraftController::Cost::note(double value) {
+  if (count++ == 0) {
+    seconds = value;
+    return;
+  }
+  const double weight = std::max(kNewTime, 1.0 / count);
+  seconds += weight * (std::min(value, kOutlier * seconds) - seconds);
+}
+
+DraftController::DraftController(std::int32_t most)
+    : most_(most),
+      steps_(static_cast<std::size_t>(kMostRows) + 1),
+      places_(static_cast<std::size_t>(most)),
+      patience_(kFirstPatience) {}
+
+bool DraftController::known(std::int32_t rows) const {
+  return rows <= kMostRows && steps_[static_cast<std::size_t>(rows)].count >= 2;
+}
+
+// Between neighbours that were measured; beyond them as the nearest, so that what is unknown gets tried once.
+double DraftController::step_seconds(std::int32_t rows) const {
+  const std::int32_t at = std::min(rows, kMostRows);
+  std::int32_t low = at;
+  while (low > 0 && steps_[static_cast<std::size_t>(low)].count == 0) --low;
+  std::int32_t high = at;
+  while (high <= kMostRows && steps_[static_cast<std::size_t>(high)].count == 0) ++high;
+  if (low == 0 && high > kMostRows) return 0.0;
+  if (high > kMostRows) return steps_[static_cast<std::size_t>(low)].seconds;
+  const double above = steps_[static_cast<std::size_t>(high)].seconds;
+  if (low == 0 || low == high) return above;
+  const double below = steps_[static_cast<std::size_t>(low)].seconds;
+  return below + (above - below) * (at - low) / (high - low);
+}
+
+double DraftController::acceptance(SeqId seq, std::int32_t place) const {
+  const auto rate = [](const Rate& r, double prior) { return (r.hits + kPrior * prior) / (r.trials + kPrior); };
+  const double everywhere = rate(all_, kFirstGuess);
+  const double here = rate(places_[static_cast<std::size_t>(place)], everywhere);
+  const auto own = sequences_.find(seq);
+  const double mine = own == sequences_.end() ? everywhere : rate(own->second, everywhere);
+  return std::clamp(mine * here / std::max(everywhere, 1e-6), 0.0, 0.999);
+}
+
+// Sets the depths that give the most tokens per second, and says how many times plain decoding that is.
+double DraftController::gain(std::span<Candidate> candidates, std::int32_t decode_rows) const {
+  const double plain = decode_rows / step_seconds(decode_rows);
+  std::vector<double> next(candidates.size());  // probability that the next token of the draft would stand
+  std::vector<std::int32_t> depth(candidates.size(), 0);
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    candidates[i].depth = 0;
+    next[i] = candidates[i].most > 0 ? acceptance(candidates[i].seq, 0) : 0.0;
+  }
+  double tokens = decode_rows;
+  double best = 1.0;
+  std::int32_t longest = 0;
+  for (std::int32_t rows = decode_rows + 1; rows <= kMostRows; ++rows) {
+    const auto at = static_cast<std::size_t>(std::max_element(next.begin(), next.end()) - next.begin());
+    if (next[at] <= 0.0) break;
+    tokens += next[at];
+    longest = std::max(longest, ++depth[at]);
+    next[at] *= depth[at] < std::min(most_, candidates[at].most) ? acceptance(candidates[at].seq, depth[at]) : 0.0;
+    const double ratio = tokens / (step_seconds(rows) + longest * draft_.seconds) / plain;
+    if (ratio <= best) continue;
+    best = ratio;
+    for (std::size_t i = 0; i < candidates.size(); ++i) candidates[i].depth = depth[i];
+  }
+  return best;
+}
+
+// After long enough without drafts, short ones for everybody: acceptance and times may have changed.
+bool DraftController::probe(std::span<Candidate> candidates) {
+  if (++off_for_ < patience_) return false;
+  off_for_ = 0;
+  patience_ = std::min(2 * patience_, kLastPatience);
+  for (Candidate& candidate : candidates) candidate.depth = std::min({2, most_, candidate.most});
+  ++probes_;
+  return true;
+}
+
+void DraftController::choose(std::span<Candidate> candidates, std::int32_t decode_rows) {
+  if (candidates.empty()) return;
+  const bool renew = !known(decode_rows) || on_for_ >= kRefresh;
+  const double ratio = renew ? 1.0 : gain(candidates, decode_rows);
+  if (ratio >= kLeastGain) {
+    ++on_for_;
+    off_for_ = 0;
+    patience_ = kFirstPatience;
+    return;
+  }
+  for (Candidate& candidate : candidates) candidate.depth = 0;
+  on_for_ = 0;
+  if (!renew && probe(candidates)) return;
+  ++gated_;
+}
+
+void DraftController::note_draft(std::int32_t depth, double seconds) {
+  if (depth > 0) draft_.note(seconds / depth);
+}
+
+void DraftController::note_step(std::int32_t rows, double seconds) {
+  if (rows > 0 && rows <= kMostRows && seconds > 0.0) steps_[static_cast<std::size_t>(rows)].note(seconds);
+}
+
+void DraftController::note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted) {
+  Rate& own = sequences_[seq];
+  for (std::int32_t place = 0; place < std::min(drafted, accepted + 1); ++place) {
+    const bool hit = place < accepted;
+    own.note(hit);
+    all_.note(hit);
+    places_[static_cast<std::size_t>(place)].note(hit);
+  }
+}
+
+}  // namespace foregate

@@ -1,0 +1,72 @@
+// A smaller model of the same tokens drafts, greedily: it follows each sequence in a cache of its own and runs once for
+// the whole batch per drafted token. What it has not seen of a sequence it catches up on when it is asked about it, a
+// bounded number of rows at a time; until then it declines. Memory is what the cache was made with: when that runs out,
+// sequences asked about least lately are forgotten first. Engine thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/kv/kv_cache.h"
+#include "engine/model/model.h"
+#include "engine/spec/drafter.h"
+#include "kernels/api/device.h"
+
+namespace foregate {
+
+struct ModelDrafterOptions {
+  std::int32_t max_rows = 256;     // of one run of the model; at least the sequences of one turn
+  std::int32_t vocab_size = 0;     // of the target: greater ids are never drafted
+  std::int32_t max_positions = 0;  // that the draft model was made for
+};
+
+class ModelDrafter final : public Drafter {
+ public:
+  // `device` must outlive this; `cache` is empty and has the layout of `model`.
+  ModelDrafter(std::unique_ptr<Model> model, Device& device, KvCache cache, ModelDrafterOptions options);
+  void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) override;
+  void forget(SeqId seq) override;
+  std::int64_t free_pages() const { return static_cast<std::int64_t>(free_.size()); }
+
+ private:
+  struct Follower {
+    std::vector<Token> cached;        // tokens whose keys and values are in the pages
+    std::size_t sure = 0;             // of these, known to be the sequence's
+    std::vector<std::int32_t> pages;  // blocks of the cache, in order of position
+    std::uint64_t turn = 0;           // in which it was asked about
+  };
+  // Rows of one sequence in one run.
+  struct Part {
+    std::size_t ask = 0;
+    Follower* follower = nullptr;
+    std::span<const Token> tokens;
+    bool whole = true;  // its last row is the newest token
+  };
+  std::vector<Part> catch_up(std::span<const DraftAsk> asks);
+  bool make_room(Follower& follower, std::size_t positions);
+  bool evict_one();
+  Status run(std::span<const Part> parts);
+  Token best_token(std::size_t row) const;  // -1: none to draft
+
+  std::unique_ptr<Model> model_;
+  Device& device_;
+  KvCache cache_;
+  const ModelDrafterOptions options_;
+  std::int32_t page_size_;
+  std::unordered_map<SeqId, Follower> followers_;
+  std::vector<std::int32_t> free_;
+  std::uint64_t turn_ = 0;
+  bool failed_ = false;
+  Memory logits_;
+  std::vector<Token> tokens_;  // arrays of one run
+  std::vector<std::int32_t> positions_;
+  std::vector<std::int64_t> slots_;
+  std::vector<SeqSpan> seqs_;
+  std::vector<std::int32_t> logit_rows_;
+};
+
+}  // namespace foregate

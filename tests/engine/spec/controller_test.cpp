@@ -1,0 +1,94 @@
+// The controller in worlds with known times and acceptance: it drafts where that gains, and never loses much elsewhere.
+#include "engine/spec/controller.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "engine/base/rng.h"
+
+namespace foregate {
+namespace {
+
+struct World {
+  std::function<double(std::int32_t)> step;  // seconds by rows
+  double draft = 0.0;                        // seconds for one more token
+  double acceptance = 0.0;
+  std::int32_t sequences = 1;
+};
+
+struct Outcome {
+  double over_plain = 0.0;  // tokens per second, in those of plain decoding
+  std::int64_t drafted = 0;
+  std::uint64_t gated = 0;
+};
+
+Outcome live(const World& world, std::int32_t steps) {
+  DraftController controller(4);
+  double seconds = 0.0;
+  std::int64_t tokens = 0;
+  Outcome outcome;
+  for (std::int32_t step = 0; step < steps; ++step) {
+    std::vector<DraftController::Candidate> candidates;
+    for (std::int32_t s = 0; s < world.sequences; ++s)
+      candidates.push_back({SeqId{static_cast<std::uint64_t>(s)}, 4, 0});
+    controller.choose(candidates, world.sequences);
+    std::int32_t rows = world.sequences;
+    std::int32_t longest = 0;
+    for (const auto& candidate : candidates) {
+      rows += candidate.depth;
+      longest = std::max(longest, candidate.depth);
+    }
+    const double took = world.step(rows);
+    controller.note_draft(longest, longest * world.draft);
+    controller.note_step(rows, took);
+    seconds += took + longest * world.draft;
+    tokens += world.sequences;
+    for (const auto& candidate : candidates) {
+      std::int32_t accepted = 0;
+      while (accepted < candidate.depth && uniform01(7, candidate.seq.value * 8 + static_cast<std::uint64_t>(accepted),
+                                                     static_cast<std::uint64_t>(step)) < world.acceptance) {
+        ++accepted;
+      }
+      if (candidate.depth > 0) controller.note_verdict(candidate.seq, candidate.depth, accepted);
+      tokens += accepted;
+      outcome.drafted += candidate.depth;
+    }
+  }
+  outcome.over_plain = static_cast<double>(tokens) / seconds * world.step(world.sequences) / world.sequences;
+  outcome.gated = controller.gated();
+  return outcome;
+}
+
+TEST(DraftController, DraftsWhereRowsAreCheap) {
+  const Outcome outcome = live({[](std::int32_t rows) { return 1.0 + 0.05 * rows; }, 0.0, 0.8, 1}, 2000);
+  EXPECT_GT(outcome.over_plain, 2.2);
+  EXPECT_GT(outcome.drafted, 6000);
+}
+
+TEST(DraftController, SharesRowsOverABatch) {
+  const Outcome outcome = live({[](std::int32_t rows) { return 1.0 + 0.01 * rows; }, 0.01, 0.7, 8}, 2000);
+  EXPECT_GT(outcome.over_plain, 1.7);
+}
+
+TEST(DraftController, NeverLosesWhereNothingIsAccepted) {
+  const Outcome outcome = live({[](std::int32_t rows) { return 1.0 + 0.1 * rows; }, 0.1, 0.0, 1}, 4000);
+  EXPECT_GT(outcome.over_plain, 0.98);
+  EXPECT_GT(outcome.drafted, 0);
+  EXPECT_GT(outcome.gated, 3000u);
+}
+
+TEST(DraftController, NeverLosesWhereARowCostsAsMuchAsAStep) {
+  const Outcome outcome = live({[](std::int32_t rows) { return 1.0 * rows; }, 0.0, 0.8, 4}, 4000);
+  EXPECT_GT(outcome.over_plain, 0.98);
+  EXPECT_GT(outcome.gated, 3000u);
+}
+
+TEST(DraftController, NeverLosesWhereDraftingIsSlow) {
+  const Outcome outcome = live({[](std::int32_t rows) { return 1.0 + 0.02 * rows; }, 1.0, 0.6, 1}, 4000);
+  EXPECT_GT(outcome.over_plain, 0.98);
+  EXPECT_GT(outcome.gated, 3000u);
+}
+
+}  // namespace
+}  // namespace foregate
