@@ -79,6 +79,16 @@ Status put_chat(const v1::Chat& chat, Json& body) {
   return put_json("chat_template_kwargs", chat.chat_template_kwargs_json(), body);
 }
 
+void put_form(const v1::OutputForm& form, Json& body) {
+  Json outputs = Json::object();
+  put(outputs, "json", form.has_json_schema(), form.json_schema());
+  put(outputs, "json_object", form.has_json_object(), form.json_object());
+  put(outputs, "regex", form.has_regex(), form.regex());
+  put(outputs, "grammar", form.has_grammar(), form.grammar());
+  if (form.has_choice()) outputs["choice"] = list_of(form.choice().texts());
+  body["structured_outputs"] = std::move(outputs);
+}
+
 }  // namespace
 
 Result<ApiRequest> read_generate(const v1::GenerateRequest& message, const ApiContext& context) {
@@ -90,6 +100,7 @@ Result<ApiRequest> read_generate(const v1::GenerateRequest& message, const ApiCo
   put(body, "priority", message.priority() != 0, message.priority());
   put(body, "cache_salt", !message.cache_salt().empty(), message.cache_salt());
   put_sampling(sampling, body);
+  if (message.has_output_form()) put_form(message.output_form(), body);
   RETURN_IF_ERROR(put_logit_bias(sampling, context.limits, body));
   if (message.has_chat()) {
     RETURN_IF_ERROR(put_chat(message.chat(), body));

@@ -67,6 +67,7 @@ Service::Service(IoLoop& loop, Frontend& frontend, ServiceOptions options, Metri
       options_(std::move(options)),
       metrics_(metrics),
       auth_(options_.api_keys),
+      grammars_(metrics),
       id_prefix_(random_prefix()),
       started_(loop.clock().now()) {}
 
@@ -124,6 +125,8 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
     case Endpoint::kMetrics: {
       HttpResponse response;
       response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+      const auto& backend = frontend_.backend();
+      if (backend && backend->grammars) grammars_.update(backend->grammars->figures());
       response.body = metrics_.prometheus_text();
       return exchange->respond(std::move(response));
     }

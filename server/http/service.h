@@ -12,6 +12,7 @@
 #include "server/http/router.h"
 #include "server/net/io.h"
 #include "server/ops/auth.h"
+#include "server/ops/grammar_report.h"
 
 namespace foregate {
 
@@ -44,6 +45,7 @@ class Service {
   ServiceOptions options_;
   Metrics& metrics_;
   Auth auth_;
+  GrammarReport grammars_;
   std::uint64_t next_response_ = 0;
   std::string id_prefix_;
   TimeNs started_;

@@ -186,6 +186,11 @@ struct FakeParts {
     backend->tokenizer = tokenizer;
     backend->chat_template = chat_template;
     backend->model_root = "models/demo";
+    grammar::Vocabulary vocabulary;
+    for (Token id = 0; id < kVocab; ++id) vocabulary.tokens.push_back(id < 256 ? tokenizer->token_bytes(id) : "");
+    vocabulary.end_ids = {kEos};
+    backend->grammars = std::make_shared<GrammarCompiler>(std::move(vocabulary));
+    backend->context.grammars = backend->grammars.get();
     backend->context.tokenizer = tokenizer.get();
     backend->context.chat_template = chat_template.get();
     backend->context.model_names = {"demo"};
