@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes metrics.md beside this file: every series of /metrics, as a server says itself.
 
-It starts `foregate serve` with the demo model packed, experts and dense weights partly on disk, and asks once.
+It starts `foregate serve` with the demo model packed, once on two ranks, once with experts and dense weights partly on
+disk, and asks once.
 Usage: make_metrics.py --binary FOREGATE --model DIR [--check]   Needs nothing but Python."""
 import argparse
 import http.client
@@ -20,7 +21,8 @@ HEAD = """# Every series of `/metrics`
 
 Made by `deploy/make_metrics.py` from what a running server says of itself. Names that begin with `vllm:` mean what they mean
 there; `moe_*` are about experts, `dense_window_*` appear where dense weights pass through memory, `moe_calibrated_*` where costs
-were measured. Histograms have `_bucket`, `_sum` and `_count`. What to watch and what to do is in `deploy/README.md`.
+were measured, `moe_exchange_*` and those of ranks where there is more than one. Histograms have `_bucket`, `_sum` and
+`_count`. What to watch and what to do is in `deploy/README.md`.
 
 | Series | Kind | Labels | Meaning |
 |---|---|---|---|
@@ -81,17 +83,20 @@ def parsed(text):
 
 
 def collect(binary, model, work):
-    """What a server exports whose experts and dense weights are partly on disk, after one answer."""
+    """What servers export after one answer: one with experts and dense weights partly on disk, one of two ranks."""
     packed = Path(work) / "packed"
     done = subprocess.run([binary, "pack", model, packed], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
-    flags = ("--expert-memory", "40%", "--dense-memory", "60%", "--trace-routes", str(Path(work) / "routes.trace"))
-    with Served(binary, packed, *flags) as served:
-        status, text = served.request("POST", "/v1/completions", {"prompt": "Once upon a time", "max_tokens": 8})
-        if status != 200:
-            raise RuntimeError(text)
-        return parsed(served.request("GET", "/metrics")[1])
+    on_disk = ("--expert-memory", "40%", "--dense-memory", "60%", "--trace-routes", str(Path(work) / "routes.trace"))
+    series = {}
+    for flags in (("--expert-parallel-size", "2"), on_disk):
+        with Served(binary, packed, *flags) as served:
+            status, text = served.request("POST", "/v1/completions", {"prompt": "Once upon a time", "max_tokens": 8})
+            if status != 200:
+                raise RuntimeError(text)
+            series |= parsed(served.request("GET", "/metrics")[1])
+    return series
 
 
 def table(series):

@@ -20,6 +20,7 @@
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/memory_plan.h"
 #include "engine/runtime/model_text.h"
+#include "engine/runtime/rank_boot.h"
 #include "engine/runtime/route_trace.h"
 #include "engine/spec/spec_config.h"
 #include "kernels/registry/gpu.h"
@@ -50,6 +51,7 @@ Status check_boot_options(const BootOptions& o) {
   if (o.device != "auto" && o.device != "cpu" && o.device != "cuda") {
     return invalid_argument("must be auto, cpu or cuda, not " + o.device, "device");
   }
+  RETURN_IF_ERROR(check_rank_options(o));
   return parse_spec_config(o.speculative_config).status();
 }
 
@@ -63,6 +65,7 @@ struct LoadedModel {
   std::unique_ptr<Stream> background_stream;
   std::unique_ptr<const OpTable> ops;
   std::unique_ptr<RouteTrace> trace;
+  std::unique_ptr<RankTeam> ranks;  // null: this is the only one
   std::unique_ptr<Transformer> model;
   ModelInfo info;
   BootReport report;
@@ -93,6 +96,9 @@ void report_experts(const BootOptions& options, const ModelConfig& config, Loade
   const ExpertStore* store = loaded.model->store();
   if (store == nullptr) {
     loaded.report.experts = "all in memory";
+    if (loaded.ranks) {
+      loaded.report.experts += " of " + std::to_string(options.expert_parallel_size) + " ranks, " + options.placement;
+    }
     return;
   }
   const StoreStats stats = store->stats();
@@ -215,7 +221,7 @@ Status start_trace(const BootOptions& options, const ModelConfig& config, Loaded
 // What passes through memory from disk is computed on the CPU.
 bool all_weights_in_memory(const BootOptions& options) {
   const bool experts = options.expert_memory == "all" || options.expert_memory == "auto";
-  return !kEvictAtRelease && experts && options.dense_memory == "all";
+  return !kEvictAtRelease && experts && options.dense_memory == "all" && options.expert_parallel_size == 1;
 }
 
 // A CPU backend, and before it a GPU when one is asked for, or is there and nothing speaks against it.
@@ -223,6 +229,10 @@ Status choose_backends(const BootOptions& options, LoadedModel& loaded) {
   std::string error;
   loaded.backend = make_backend({.isa = options.isa, .threads = options.threads}, &error);
   if (loaded.backend.device == nullptr) return invalid_argument(error, "isa");
+  if (options.expert_parallel_size > 1 && options.threads == 0) {  // the ranks share the cores
+    const int share = std::max(1, loaded.backend.threads / options.expert_parallel_size);
+    loaded.backend = make_backend({.isa = options.isa, .threads = share}, &error);
+  }
   BootReport& report = loaded.report;
   report.device_reason = "--device cpu";
   if (options.device == "cpu") return {};
@@ -230,7 +240,9 @@ Status choose_backends(const BootOptions& options, LoadedModel& loaded) {
     if (options.device == "cuda")
       return unimplemented("--device cuda needs all weights in memory: --expert-memory all, --dense-memory all",
                            "device");
-    report.device_reason = "cpu: --expert-memory or --dense-memory leaves weights on disk";
+    report.device_reason = options.expert_parallel_size > 1
+                               ? "cpu: --expert-parallel-size"
+                               : "cpu: --expert-memory or --dense-memory leaves weights on disk";
     return {};
   }
   Backend gpu = make_gpu_backend({.module = options.cuda_module}, &error);
@@ -258,7 +270,10 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   const bool on_gpu = loaded.host.device != nullptr;
   const std::int64_t available = available_memory();
   BootOptions planned = options;
-  if (on_gpu) planned.expert_memory = planned.dense_memory = "all";
+  if (on_gpu || options.expert_parallel_size > 1) planned.expert_memory = planned.dense_memory = "all";
+  loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
+  ASSIGN_OR_RETURN(loaded.ranks,
+                   start_ranks(options, summary.config, loaded.backend.threads, loaded.report.model_name));
   ASSIGN_OR_RETURN(const MemoryPlan memory, plan_memory(planned, summary, available));
   loaded.kept_for_cache = memory.kept_for_cache;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
@@ -267,9 +282,10 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   load.max_batched_tokens = options.max_num_batched_tokens;
   load.weights = plan;
   load.verify_weights = options.verify_weights;
+  load.ranks = loaded.ranks.get();
   if (on_gpu) load.packing = {loaded.host.device.get(), &loaded.host.ops, loaded.host_stream.get()};
   if (memory.dense_bytes) load.dense = {.budget_bytes = *memory.dense_bytes, .verify = options.verify_weights};
-  if (memory.expert_bytes) {
+  if (memory.expert_bytes && !loaded.ranks) {
     ASSIGN_OR_RETURN(load.experts, expert_loading(options, *memory.expert_bytes, available, loaded.backend));
     ASSIGN_OR_RETURN(load.lookahead, lookahead_options(options));
     if (!summary.packed) {
@@ -287,7 +303,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   ASSIGN_OR_RETURN(loaded.model, load_transformer(model, *loaded.backend.device, *loaded.ops, *loaded.stream, load));
   describe(summary, loaded);
   loaded.report.kv_type = options.kv_type.value_or(summary.kv_type);
-  loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
+  if (loaded.ranks) RETURN_IF_ERROR(loaded.ranks->wait_serving());
   loaded.report.load_seconds = seconds_between(start, clock.now());
   report_load(options, loaded);
   report_experts(options, summary.config, loaded);

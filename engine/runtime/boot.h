@@ -29,42 +29,45 @@ struct BootOptions {
   std::string device = "auto";  // cpu, cuda, or auto: cuda where the module and a GPU are
   std::string cuda_module;      // path of the module; empty: beside the program
   std::string isa = "auto";
-  int threads = 0;                            // 0: one per physical core this process may use
-  std::int32_t max_model_len = 0;             // tokens; 0: from config.json
-  std::int32_t max_num_seqs = 32;             // sequences in one step
-  std::int32_t max_num_batched_tokens = 512;  // rows of one step
-  std::int32_t max_num_queued_reqs = 256;     // sequences that may wait beyond max_num_seqs
-  std::int64_t max_num_queued_tokens = 0;     // prompt tokens of sequences that have not run yet; 0: no bound
-  std::int32_t max_client_share = 100;        // percent of all places that one client may hold
-  std::string scheduling_policy = "fcfs";     // as policy_named() takes it
-  std::int32_t mlfq_quantum = 64;             // tokens of the top level of mlfq
-  std::int32_t mlfq_promote_after = 1024;     // steps without a row until promotion
-  std::int64_t dlpm_quantum = 2048;           // work that a client gets at a time under dlpm
-  double target_itl_seconds = 0.0;            // of steps with decode rows; 0: no target
-  std::string preemption_mode = "recompute";  // recompute, swap, auto
-  std::int64_t swap_space_bytes = 1 << 30;    // host memory for blocks of preempted sequences
-  std::int32_t block_size = 16;               // positions in one KV block
-  std::int64_t num_blocks = 0;                // 0: from kv_cache_bytes
-  std::int64_t kv_cache_bytes = 0;            // 0: enough for max_num_seqs, within available memory
-  bool prefix_caching = true;                 // blocks that were computed serve later prompts that start the same
-  std::string quantization = "none";          // none, or a word of quantization_named()
-  bool verify_weights = true;                 // compare the checksums of a packed model while it is read
-  std::string expert_memory = "all";          // memory for experts: as parse_expert_memory() takes it
-  std::string dense_memory = "all";           // memory for dense weights of layers: as choose_dense_memory() takes it
-  std::string expert_policy = "auto";         // which of them stay: a name of make_eviction_policy()
-  bool expert_warm = true;                    // fill their memory at boot, by the counters that the last run left
-  std::string lookahead = "auto";             // off, shadow, auto, always: loads of experts ahead of their layer
-  std::int32_t lookahead_distance = 1;        // layers ahead, 1 to 3
-  bool prompt_read_ahead = true;              // of prompts: experts of the next layer while one runs
-  bool lookahead_correction = true;           // guess from the residual stream as it moves on average until then
-  bool cost_calibration = true;               // measure what loads and kernels of experts cost, once a model
-  std::string trace_routes;                   // file that gets what every MoE layer routes to; empty: none
-  std::string speculative_config;             // JSON as parse_spec_config() takes it; empty: plain decoding
-  std::optional<DType> kv_type;               // f32, f16 or bf16; none: ModelSummary::kv_type
-  std::uint64_t seed = 0;                     // start of the seeds of requests that bring none
-  double step_limit_seconds = 60.0;           // a longer step makes healthy() false
-  Metrics* metrics = nullptr;                 // may be null; must outlive the engine
-  const Clock* clock = nullptr;               // null: system_clock()
+  int threads = 0;                              // 0: one per physical core this process may use
+  std::int32_t max_model_len = 0;               // tokens; 0: from config.json
+  std::int32_t max_num_seqs = 32;               // sequences in one step
+  std::int32_t max_num_batched_tokens = 512;    // rows of one step
+  std::int32_t max_num_queued_reqs = 256;       // sequences that may wait beyond max_num_seqs
+  std::int64_t max_num_queued_tokens = 0;       // prompt tokens of sequences that have not run yet; 0: no bound
+  std::int32_t max_client_share = 100;          // percent of all places that one client may hold
+  std::string scheduling_policy = "fcfs";       // as policy_named() takes it
+  std::int32_t mlfq_quantum = 64;               // tokens of the top level of mlfq
+  std::int32_t mlfq_promote_after = 1024;       // steps without a row until promotion
+  std::int64_t dlpm_quantum = 2048;             // work that a client gets at a time under dlpm
+  double target_itl_seconds = 0.0;              // of steps with decode rows; 0: no target
+  std::string preemption_mode = "recompute";    // recompute, swap, auto
+  std::int64_t swap_space_bytes = 1 << 30;      // host memory for blocks of preempted sequences
+  std::int32_t block_size = 16;                 // positions in one KV block
+  std::int64_t num_blocks = 0;                  // 0: from kv_cache_bytes
+  std::int64_t kv_cache_bytes = 0;              // 0: enough for max_num_seqs, within available memory
+  bool prefix_caching = true;                   // blocks that were computed serve later prompts that start the same
+  std::string quantization = "none";            // none, or a word of quantization_named()
+  bool verify_weights = true;                   // compare the checksums of a packed model while it is read
+  std::string expert_memory = "all";            // memory for experts: as parse_expert_memory() takes it
+  std::string dense_memory = "all";             // memory for dense weights of layers: as choose_dense_memory() takes it
+  std::string expert_policy = "auto";           // which of them stay: a name of make_eviction_policy()
+  bool expert_warm = true;                      // fill their memory at boot, by the counters that the last run left
+  std::string lookahead = "auto";               // off, shadow, auto, always: loads of experts ahead of their layer
+  std::int32_t lookahead_distance = 1;          // layers ahead, 1 to 3
+  bool prompt_read_ahead = true;                // of prompts: experts of the next layer while one runs
+  bool lookahead_correction = true;             // guess from the residual stream as it moves on average until then
+  bool cost_calibration = true;                 // measure what loads and kernels of experts cost, once a model
+  std::int32_t expert_parallel_size = 1;        // ranks that share the experts, processes of this machine
+  std::string placement = "linear";             // which rank has which: linear, round-robin or a plan file
+  std::string rank_program = "/proc/self/exe";  // what a rank is started from, as `... rank`
+  std::string trace_routes;                     // file that gets what every MoE layer routes to; empty: none
+  std::string speculative_config;               // JSON as parse_spec_config() takes it; empty: plain decoding
+  std::optional<DType> kv_type;                 // f32, f16 or bf16; none: ModelSummary::kv_type
+  std::uint64_t seed = 0;                       // start of the seeds of requests that bring none
+  double step_limit_seconds = 60.0;             // a longer step makes healthy() false
+  Metrics* metrics = nullptr;                   // may be null; must outlive the engine
+  const Clock* clock = nullptr;                 // null: system_clock()
   // Called on the booting thread with a stage ("weights", "tokenizer", "kv cache", "ready") and
   // the part of that stage done, 0..1. May be empty.
   std::function<void(std::string_view stage, double fraction)> progress;

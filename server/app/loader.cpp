@@ -33,6 +33,8 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.lookahead_distance = static_cast<std::int32_t>(options.lookahead_distance);
   boot.prompt_read_ahead = options.prompt_read_ahead;
   boot.speculative_config = options.speculative_config;
+  boot.expert_parallel_size = static_cast<std::int32_t>(options.expert_parallel_size);
+  boot.placement = options.placement;
   boot.trace_routes = options.trace_routes;
   boot.device = options.device;
   boot.cuda_module = options.cuda_module;

@@ -13,5 +13,6 @@ int pack_command(int argc, char** argv);
 int trace_command(int argc, char** argv);
 int place_command(int argc, char** argv);
 int health_command(int argc, char** argv);
+int rank_command(int argc, char** argv);
 
 }  // namespace foregate

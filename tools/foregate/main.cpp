@@ -20,13 +20,16 @@ constexpr Command kCommands[] = {
     {"pack", "write a model so that loading it is reading it", foregate::pack_command},
     {"trace", "record what a model routes, replay it, sum it up", foregate::trace_command},
     {"place", "choose which rank holds which expert", foregate::place_command},
+    {"rank", nullptr, foregate::rank_command},  // started by serve, not by people
     {"bench", "measure prefill and decode speed", foregate::bench_command},
     {"health", "ask a running server how it is", foregate::health_command},
 };
 
 void print_usage(std::FILE* out) {
   std::fputs("Usage: foregate COMMAND [options]\n\nCommands:\n", out);
-  for (const Command& command : kCommands) std::fprintf(out, "  %-8s %s\n", command.name, command.help);
+  for (const Command& command : kCommands) {
+    if (command.help != nullptr) std::fprintf(out, "  %-8s %s\n", command.name, command.help);
+  }
   std::fputs("\nforegate COMMAND --help explains one of them.\n", out);
 }
 

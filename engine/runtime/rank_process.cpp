@@ -1,0 +1,188 @@
+#include "engine/runtime/rank_process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "engine/base/log.h"
+#include "engine/io/file.h"
+#include "engine/model/rank_experts.h"
+
+namespace foregate {
+namespace {
+
+constexpr TimeNs kSetupLimitNs = 10'000'000'000;
+constexpr int kFirstFreeFd = 16;  // above those that the child gets
+
+class Fd {
+ public:
+  Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Fd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_ = -1;
+};
+
+// The two ends of the line and of the pulse; those of the child out of the way of the numbers it gets them under.
+struct Ends {
+  Fd line, pulse, child_line, child_pulse;
+};
+
+Result<Ends> make_ends() {
+  int line[2], pulse[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) != 0) return unavailable(std::strerror(errno));
+  Ends ends;
+  ends.line = Fd(line[0]);
+  const Fd far_line(line[1]);
+  if (::pipe2(pulse, O_CLOEXEC | O_NONBLOCK) != 0) return unavailable(std::strerror(errno));
+  ends.pulse = Fd(pulse[0]);
+  const Fd far_pulse(pulse[1]);
+  ends.child_line = Fd(::fcntl(far_line.get(), F_DUPFD_CLOEXEC, kFirstFreeFd));
+  ends.child_pulse = Fd(::fcntl(far_pulse.get(), F_DUPFD_CLOEXEC, kFirstFreeFd));
+  if (ends.child_line.get() < 0 || ends.child_pulse.get() < 0) return unavailable(std::strerror(errno));
+  return ends;
+}
+
+Result<pid_t> spawn(const std::string& program, const Ends& ends) {
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, ends.child_line.get(), kRankLineFd);
+  ::posix_spawn_file_actions_adddup2(&actions, ends.child_pulse.get(), kRankPulseFd);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, kRankPulseFd + 1);
+  std::string name = program, command = "rank";
+  char* argv[] = {name.data(), command.data(), nullptr};
+  pid_t pid = 0;
+  const int failed = ::posix_spawn(&pid, program.c_str(), &actions, nullptr, argv, environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (failed != 0) return unavailable("cannot start " + program + ": " + std::strerror(failed));
+  return pid;
+}
+
+void kill_and_reap(pid_t pid) {
+  ::kill(pid, SIGKILL);
+  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+// Beats from a thread of its own, so that neither a long load nor a long step is taken for the end. A pulse that nobody
+// can hear any more ends the process: rank 0 is gone.
+class Pulse {
+ public:
+  Pulse() : thread_([this] { beat(); }) {}
+  ~Pulse() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  void serving() {
+    {
+      const std::lock_guard lock(mutex_);
+      says_ = kPulseServing;
+      news_ = true;
+    }
+    changed_.notify_all();
+  }
+
+ private:
+  void beat() {
+    std::unique_lock lock(mutex_);
+    while (!stopping_) {
+      news_ = false;
+      if (::write(kRankPulseFd, &says_, 1) < 0 && errno == EPIPE) std::_Exit(0);
+      changed_.wait_for(lock, std::chrono::nanoseconds(kPulseNs), [this] { return stopping_ || news_; });
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  char says_ = kPulseLoading;
+  bool news_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+Status load_and_serve(RankLine& line, Pulse& pulse, const MakeRankBackend& make_backend) {
+  ASSIGN_OR_RETURN(const Message message, line.receive({.most_bytes = kMaxSetupBytes}, kNoDeadline));
+  if (message.kind != MessageKind::kSetup) return data_loss("the first message is no setup");
+  ASSIGN_OR_RETURN(const RankSetup setup, parse_setup(message.body));
+  ASSIGN_OR_RETURN(const PlacementPlan plan, parse_plan(setup.plan));
+  if (setup.rank >= plan.ranks()) return data_loss("the plan has no rank " + std::to_string(setup.rank));
+  const RankBackend backend = make_backend(setup.isa, setup.threads);
+  if (backend.device == nullptr) return invalid_argument(backend.reason, "isa");
+  const auto stream = backend.device->create_stream();
+  ASSIGN_OR_RETURN(const OpenModel model, open_model(local_files(), setup.model));
+  LoadOptions load;
+  load.max_batched_tokens = setup.max_rows;
+  load.verify_weights = setup.verify_weights;
+  if (setup.quantization != "none") load.weights.quantization = quantization_named(setup.quantization);
+  ASSIGN_OR_RETURN(const auto experts,
+                   RankExperts::load(model, plan, RankId{setup.rank}, *backend.device, *backend.ops, *stream, load));
+  log_info("rank " + std::to_string(setup.rank) + " holds " + std::to_string(experts->weight_bytes()) +
+           " bytes of experts, " + std::to_string(setup.threads) + " threads");
+  pulse.serving();
+  return experts->serve(line);
+}
+
+}  // namespace
+
+RankLauncher process_launcher(std::string program, RankSetup setup) {
+  return [program = std::move(program), setup = std::move(setup)](RankId rank) mutable -> Result<LaunchedRank> {
+    setup.rank = rank.value;
+    ASSIGN_OR_RETURN(Ends ends, make_ends());
+    ASSIGN_OR_RETURN(const pid_t pid, spawn(program, ends));
+    LaunchedRank launched;
+    launched.line = socket_line(ends.line.release());
+    launched.end = [pid] { kill_and_reap(pid); };
+    const Status sent =
+        launched.line->send(MessageKind::kSetup, 0, setup_bytes(setup), system_clock().now() + kSetupLimitNs);
+    if (!sent.ok()) {
+      launched.end();
+      return sent;
+    }
+    log_info("rank " + std::to_string(rank.value) + " is process " + std::to_string(pid));
+    launched.pulse_fd = ends.pulse.release();
+    return launched;
+  };
+}
+
+Status run_rank_process(const MakeRankBackend& make_backend) {
+  // A signal to the whole group is for rank 0, which drains and then closes the line.
+  for (const int ignored : {SIGPIPE, SIGINT, SIGTERM}) ::signal(ignored, SIG_IGN);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // also when it is stopped while rank 0 goes
+  for (const int fd : {kRankLineFd, kRankPulseFd}) {
+    if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return invalid_argument("foregate rank is started by foregate serve");
+  }
+  const auto line = socket_line(kRankLineFd);
+  Pulse pulse;
+  const Status ended = load_and_serve(*line, pulse, make_backend);
+  return ended.code() == Code::kUnavailable ? Status() : ended;
+}
+
+}  // namespace foregate

@@ -1,0 +1,46 @@
+#include "engine/runtime/rank_setup.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace foregate {
+
+std::vector<std::byte> setup_bytes(const RankSetup& setup) {
+  const nlohmann::json json = {{"model", setup.model},
+                               {"quantization", setup.quantization},
+                               {"isa", setup.isa},
+                               {"threads", setup.threads},
+                               {"verify_weights", setup.verify_weights},
+                               {"max_rows", setup.max_rows},
+                               {"rank", setup.rank},
+                               {"plan", setup.plan}};
+  const std::string text = json.dump();
+  const auto* const data = reinterpret_cast<const std::byte*>(text.data());
+  return {data, data + text.size()};
+}
+
+Result<RankSetup> parse_setup(std::span<const std::byte> bytes) {
+  const auto* const data = reinterpret_cast<const char*>(bytes.data());
+  const auto json = nlohmann::json::parse(data, data + bytes.size(), nullptr, false);
+  if (!json.is_object()) return data_loss("the setup of a rank is not a JSON object");
+  RankSetup setup;
+  const auto field = [&json](const char* name, auto& value, bool (nlohmann::json::*is)() const noexcept) {
+    const auto found = json.find(name);
+    if (found == json.end() || !((*found).*is)()) return false;
+    found->get_to(value);
+    return true;
+  };
+  const auto is_text = &nlohmann::json::is_string;
+  const auto is_count = &nlohmann::json::is_number_unsigned;
+  const bool whole = field("model", setup.model, is_text) && field("quantization", setup.quantization, is_text) &&
+                     field("isa", setup.isa, is_text) && field("threads", setup.threads, is_count) &&
+                     field("verify_weights", setup.verify_weights, &nlohmann::json::is_boolean) &&
+                     field("max_rows", setup.max_rows, is_count) && field("rank", setup.rank, is_count) &&
+                     field("plan", setup.plan, is_text);
+  if (!whole || setup.max_rows < 1 || setup.rank < 1 || setup.threads < 1) {
+    return data_loss("the setup of a rank lacks a field");
+  }
+  return setup;
+}
+
+}  // namespace foregate

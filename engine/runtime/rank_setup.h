@@ -1,0 +1,31 @@
+// What rank 0 tells a rank that it starts: which model, which part of it, and how to compute. Plain data and its text.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/placement/plan_file.h"
+
+namespace foregate {
+
+struct RankSetup {
+  std::string model;
+  std::string quantization = "none";
+  std::string isa = "auto";
+  int threads = 1;
+  bool verify_weights = true;
+  std::int32_t max_rows = 0;  // of one step
+  std::int32_t rank = 0;
+  std::string plan;  // plan_text()
+};
+
+inline constexpr std::uint64_t kMaxSetupBytes = 2 * kMaxPlanBytes;
+
+std::vector<std::byte> setup_bytes(const RankSetup& setup);
+// kDataLoss for anything but what setup_bytes() makes.
+Result<RankSetup> parse_setup(std::span<const std::byte> bytes);
+
+}  // namespace foregate
