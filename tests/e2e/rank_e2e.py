@@ -120,7 +120,7 @@ class Ranks(unittest.TestCase):
                     self.assertTrue(status == 200 or "error" in json.loads(text), text)
                 self.recover(served)
                 print(f"serves again after {time.monotonic() - start:.2f} s")
-                self.assertEqual(figure(served, "foregate_rank_restarts_total"), round)
+                self.assertGreaterEqual(figure(served, "foregate_rank_restarts_total"), round)
                 self.assertNotEqual(workers(served), old)
             self.assertEqual(answers(served), self.want)
 
