@@ -13,6 +13,7 @@
 #include "engine/spec/model_drafter.h"
 #include "engine/spec/ngram_drafter.h"
 #include "engine/spec/spec_config.h"
+#include "engine/spec/suffix_drafter.h"
 
 namespace foregate {
 namespace {
@@ -69,6 +70,11 @@ Status choose_drafter(const BootOptions& options, const DraftHost& host, Specula
   parts.adaptive = config.adaptive;
   if (config.method == SpecMethod::kNgram) {
     parts.drafter = std::make_unique<NgramDrafter>(config.prompt_lookup_min, config.prompt_lookup_max);
+  } else if (config.method == SpecMethod::kSuffix) {
+    auto drafter = std::make_unique<SuffixDrafter>(config.suffix);
+    log_info("suffix drafts: " + std::to_string(drafter->bytes() >> 20U) +
+             " MiB for earlier answers, 20 to 40 bytes more for each token of a sequence that runs");
+    parts.drafter = std::move(drafter);
   } else {
     ASSIGN_OR_RETURN(parts.drafter, load_draft_model(options, host, config.model));
   }

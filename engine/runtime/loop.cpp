@@ -66,8 +66,9 @@ void EngineLoop::turn() {
   admit(now);
   if (shared_.failed.load()) end_all(FinishReason::kError, unavailable("the engine has failed"));
   const BatchPlan next = plan();
-  if (!next.empty()) step(next);
+  const bool stepped = !next.empty() && step(next);
   end_turn();
+  if (stepped) speculation_.note_turn(next, clock_.now() - now);
   if (next.empty()) wait_for_work(now);
 }
 
@@ -185,13 +186,14 @@ bool EngineLoop::stage(const BatchPlan& plan, KvTxn& txn) {
   return true;
 }
 
-void EngineLoop::step(const BatchPlan& plan) {
+// False when it failed.
+bool EngineLoop::step(const BatchPlan& plan) {
   KvTxn txn(pool_);
   if (!stage(plan, txn)) {
     txn.drop();
-    return step_failed(plan, internal_error("the plan asks for blocks that it cannot have"), clock_.now());
+    step_failed(plan, internal_error("the plan asks for blocks that it cannot have"), clock_.now());
+    return false;
   }
-  const TimeNs began = clock_.now();
   build_step(plan, sequences_, txn, pool_.block_size(), io_);
   const TimeNs start = clock_.now();
   note_first_runs(plan, start);
@@ -201,7 +203,8 @@ void EngineLoop::step(const BatchPlan& plan) {
   stats_.last_step_end = now;
   if (!ran.ok()) {
     txn.drop();
-    return step_failed(plan, ran, now);
+    step_failed(plan, ran, now);
+    return false;
   }
   fatal_in_a_row_ = 0;
   txn.commit();
@@ -209,7 +212,7 @@ void EngineLoop::step(const BatchPlan& plan) {
   step_cost_.add(plan.rows, seconds_between(start, now));
   policy_.ran(plan, sequences_, stats_);
   commit(plan, now);
-  speculation_.note_step(plan, clock_.now() - began);
+  return true;
 }
 
 void EngineLoop::note_first_runs(const BatchPlan& plan, TimeNs now) {

@@ -42,7 +42,7 @@ class EngineLoop {
   void preempt(Sequence& seq);
   void wait_for_work(TimeNs now);
   // stage, run, commit
-  void step(const BatchPlan& plan);
+  bool step(const BatchPlan& plan);
   bool stage(const BatchPlan& plan, KvTxn& txn);
   void note_first_runs(const BatchPlan& plan, TimeNs now);
   void commit(const BatchPlan& plan, TimeNs now);

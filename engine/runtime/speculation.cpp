@@ -19,6 +19,11 @@ bool may_draft(const Sequence& seq, const SeqView& view) {
          room(seq) > 0;
 }
 
+std::int32_t decodes(const SeqViews& views) {
+  return static_cast<std::int32_t>(std::ranges::count_if(
+      views.running, [](const SeqView& view) { return !view.paused && view.tokens - view.computed == 1; }));
+}
+
 }  // namespace
 
 Speculation::Speculation(SpeculationParts parts, const Clock& clock, Metrics* metrics, const std::string& model_name)
@@ -49,54 +54,78 @@ Speculation::Speculation(SpeculationParts parts, const Clock& clock, Metrics* me
 }
 
 void Speculation::propose(SequenceTable& sequences, SeqViews& views) {
+  drafting_ = 0;
   if (!enabled()) return;
   asks_.clear();
-  std::vector<SeqView*> asked;
   for (SeqView& view : views.running) {
     Sequence& seq = sequences.at(view.id);
     seq.draft.clear();
+    seq.draft_sure.clear();
     if (!may_draft(seq, view)) continue;
-    asks_.push_back({seq.id, seq.request->id, seq.index, seq.tokens, std::min(most_, room(seq))});
+    asks_.push_back({seq.id, seq.request->id, seq.index, seq.tokens, seq.prompt_tokens(), std::min(most_, room(seq))});
   }
-  if (controller_) choose_lengths(views);
+  const bool adaptive = controller_.has_value();
+  const bool instant = drafter_->instant();
+  if (adaptive && !instant) choose_lengths(views);
   if (asks_.empty()) return;
-  for (const DraftAsk& ask : asks_) {
-    asked.push_back(&*std::ranges::find(views.running, ask.seq, &SeqView::id));
-  }
   drafts_.assign(asks_.size(), {});
   const TimeNs began = clock_.now();
   drafter_->propose(asks_, drafts_);
-  std::size_t longest = 0;
-  for (const Draft& draft : drafts_) longest = std::max(longest, draft.size());
-  if (controller_) controller_->note_draft(static_cast<std::int32_t>(longest), seconds_between(began, clock_.now()));
+  drafting_ = clock_.now() - began;
+  if (adaptive) {
+    std::size_t longest = 0;
+    for (const Draft& draft : drafts_) longest = std::max(longest, draft.tokens.size());
+    choose_parts(views, instant);
+    controller_->note_draft(static_cast<std::int32_t>(longest), seconds_between(0, drafting_));
+  }
   for (std::size_t i = 0; i < asks_.size(); ++i) {
-    if (BUG_IF(static_cast<std::int32_t>(drafts_[i].size()) > asks_[i].most)) continue;
-    asked[i]->draft = static_cast<std::int32_t>(drafts_[i].size());
-    sequences.at(asks_[i].seq).draft = std::move(drafts_[i]);
+    if (BUG_IF(static_cast<std::int32_t>(drafts_[i].tokens.size()) > asks_[i].most)) continue;
+    std::ranges::find(views.running, asks_[i].seq, &SeqView::id)->draft =
+        static_cast<std::int32_t>(drafts_[i].tokens.size());
+    Sequence& seq = sequences.at(asks_[i].seq);
+    seq.draft = std::move(drafts_[i].tokens);
+    seq.draft_sure = std::move(drafts_[i].sure);
   }
 }
 
 // Cuts what is asked for to what is expected to gain.
 void Speculation::choose_lengths(const SeqViews& views) {
   std::vector<DraftController::Candidate> candidates;
-  for (const DraftAsk& ask : asks_) candidates.push_back({ask.seq, ask.most, 0});
-  const auto decodes = std::ranges::count_if(
-      views.running, [](const SeqView& view) { return !view.paused && view.tokens - view.computed == 1; });
-  controller_->choose(candidates, static_cast<std::int32_t>(decodes));
+  for (const DraftAsk& ask : asks_) candidates.push_back({ask.seq, ask.most, 0, {}});
+  controller_->choose(candidates, decodes(views));
   std::vector<DraftAsk> chosen;
   for (std::size_t i = 0; i < asks_.size(); ++i) {
     asks_[i].most = candidates[i].depth;
+    asks_[i].least_probability = controller_->least_probability();
     if (asks_[i].most > 0) chosen.push_back(asks_[i]);
   }
   asks_ = std::move(chosen);
 }
 
-void Speculation::note_step(const BatchPlan& plan, TimeNs took) {
+// Cuts drafts that are there to what is worth its rows.
+void Speculation::choose_parts(const SeqViews& views, bool instant) {
+  std::vector<DraftController::Candidate> candidates;
+  for (std::size_t i = 0; i < asks_.size(); ++i) {
+    candidates.push_back({asks_[i].seq, static_cast<std::int32_t>(drafts_[i].tokens.size()), 0, drafts_[i].sure});
+  }
+  if (instant) {
+    controller_->choose(candidates, decodes(views));
+  } else {
+    controller_->trim(candidates, decodes(views));
+  }
+  for (std::size_t i = 0; i < asks_.size(); ++i) {
+    const auto depth = static_cast<std::size_t>(candidates[i].depth);
+    drafts_[i].tokens.resize(std::min(drafts_[i].tokens.size(), depth));
+    drafts_[i].sure.resize(std::min(drafts_[i].sure.size(), depth));
+  }
+}
+
+void Speculation::note_turn(const BatchPlan& plan, TimeNs took) {
   if (!controller_) return;
   const bool decodes_only = std::ranges::all_of(plan.entries, [](const PlanEntry& entry) {
     return entry.samples && entry.rows == 1 + entry.draft && !entry.admitted;
   });
-  if (decodes_only) controller_->note_step(plan.rows, seconds_between(0, took));
+  if (decodes_only) controller_->note_step(plan.rows, seconds_between(drafting_, took));
 }
 
 void Speculation::settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool) {
@@ -106,8 +135,9 @@ void Speculation::settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool)
   figures_.draft_tokens += static_cast<std::uint64_t>(entry.draft);
   figures_.accepted_tokens += static_cast<std::uint64_t>(accepted);
   for (std::int32_t i = 0; i < accepted; ++i) ++figures_.accepted_at[static_cast<std::size_t>(i)];
-  if (controller_) controller_->note_verdict(seq.id, entry.draft, accepted);
+  if (controller_) controller_->note_verdict(seq.id, entry.draft, accepted, seq.draft_sure);
   seq.draft.clear();
+  seq.draft_sure.clear();
   KvTxn::truncate(pool, seq.blocks, blocks_for(seq.computed, pool.block_size()));
 }
 

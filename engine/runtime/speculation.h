@@ -27,8 +27,8 @@ class Speculation {
 
   // Before the plan: a draft for every running sequence that is to decode, in Sequence::draft; its length in the view.
   void propose(SequenceTable& sequences, SeqViews& views);
-  // After a step that took so long, sampling included.
-  void note_step(const BatchPlan& plan, TimeNs took);
+  // After a turn with a good step that took so long, drafting, sampling and handing out included.
+  void note_turn(const BatchPlan& plan, TimeNs took);
   // After accept_entry: counts, and gives blocks back that only rejected rows were in.
   void settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool);
   // After a failed step: true when it held drafts. They may be its cause, so those who had one get no more, and the
@@ -47,6 +47,7 @@ class Speculation {
     CounterFollower probes;
   };
   void choose_lengths(const SeqViews& views);
+  void choose_parts(const SeqViews& views, bool instant);
 
   std::unique_ptr<Drafter> drafter_;
   std::optional<DraftController> controller_;
@@ -54,6 +55,7 @@ class Speculation {
   std::int32_t most_;
   SpecFigures figures_;
   Series series_;
+  TimeNs drafting_ = 0;         // of this turn
   std::vector<DraftAsk> asks_;  // scratch of propose()
   std::vector<Draft> drafts_;
 };

@@ -36,6 +36,7 @@ struct Sequence {
   std::vector<Token> tokens;                    // prompt, then output
   std::int32_t computed = 0;                    // positions whose keys and values are in the cache
   std::vector<Token> draft;                     // guessed to follow the tokens; good for one turn
+  std::vector<float> draft_sure;                // how probable the drafter held each; may be empty
   BlockTable blocks;                            // empty while it waits
   bool running = false;                         // admitted: holds blocks
   bool paused = false;                          // its reader is slow; keeps its blocks, is not planned

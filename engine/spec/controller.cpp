@@ -6,12 +6,13 @@ namespace foregate {
 namespace {
 
 constexpr double kLeastGain = 1.03;
-constexpr double kKeep = 0.97;         // of old verdicts, at each new one
-constexpr double kNewTime = 0.2;       // weight of a new time
-constexpr double kOutlier = 3.0;       // a time counts at most so many times what was expected
-constexpr double kFirstGuess = 0.7;    // acceptance before anything was seen
-constexpr double kPrior = 4.0;         // verdicts that a sequence must have to count as much as all others
-constexpr std::int32_t kRefresh = 64;  // drafting steps before a plain one renews its time
+constexpr double kKeep = 0.97;              // of old verdicts, at each new one
+constexpr double kNewTime = 0.2;            // weight of a new time
+constexpr double kOutlier = 3.0;            // a time counts at most so many times what was expected
+constexpr double kFirstGuess = 0.7;         // acceptance before anything was seen
+constexpr double kPrior = 4.0;              // verdicts that a sequence must have to count as much as all others
+constexpr std::int32_t kRefresh = 64;       // drafting steps before a plain one renews its time
+constexpr std::int32_t kTurnsToJudge = 16;  // with drafts, before their measured speed counts
 constexpr std::int32_t kFirstPatience = 64;
 constexpr std::int32_t kLastPatience = 1024;
 
@@ -56,23 +57,34 @@ double DraftController::step_seconds(std::int32_t rows) const {
   return below + (above - below) * (at - low) / (high - low);
 }
 
-double DraftController::acceptance(SeqId seq, std::int32_t place) const {
+// Probability of a guess that the drafter held that probable.
+double DraftController::guess(float sure) const {
+  const auto bin = std::clamp<std::size_t>(static_cast<std::size_t>(sure * 16.0F), 0, guesses_.size() - 1);
+  return (guesses_[bin].hits + kPrior * sure) / (guesses_[bin].trials + kPrior);
+}
+
+double DraftController::acceptance(const Candidate& candidate, std::int32_t place) const {
+  const auto own = sequences_.find(candidate.seq);
+  if (!candidate.sure.empty()) {
+    const double luck =
+        own == sequences_.end() ? 1.0 : (own->second.rate.hits + kPrior) / (own->second.expected + kPrior);
+    return std::clamp(guess(candidate.sure[static_cast<std::size_t>(place)]) * luck, 0.0, 0.999);
+  }
   const auto rate = [](const Rate& r, double prior) { return (r.hits + kPrior * prior) / (r.trials + kPrior); };
   const double everywhere = rate(all_, kFirstGuess);
   const double here = rate(places_[static_cast<std::size_t>(place)], everywhere);
-  const auto own = sequences_.find(seq);
-  const double mine = own == sequences_.end() ? everywhere : rate(own->second, everywhere);
+  const double mine = own == sequences_.end() ? everywhere : rate(own->second.rate, everywhere);
   return std::clamp(mine * here / std::max(everywhere, 1e-6), 0.0, 0.999);
 }
 
 // Sets the depths that give the most tokens per second, and says how many times plain decoding that is.
-double DraftController::gain(std::span<Candidate> candidates, std::int32_t decode_rows) const {
+double DraftController::gain(std::span<Candidate> candidates, std::int32_t decode_rows, double draft_seconds) {
   const double plain = decode_rows / step_seconds(decode_rows);
   std::vector<double> next(candidates.size());  // probability that the next token of the draft would stand
   std::vector<std::int32_t> depth(candidates.size(), 0);
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     candidates[i].depth = 0;
-    next[i] = candidates[i].most > 0 ? acceptance(candidates[i].seq, 0) : 0.0;
+    next[i] = candidates[i].most > 0 ? acceptance(candidates[i], 0) : 0.0;
   }
   double tokens = decode_rows;
   double best = 1.0;
@@ -82,10 +94,13 @@ double DraftController::gain(std::span<Candidate> candidates, std::int32_t decod
     if (next[at] <= 0.0) break;
     tokens += next[at];
     longest = std::max(longest, ++depth[at]);
-    next[at] *= depth[at] < std::min(most_, candidates[at].most) ? acceptance(candidates[at].seq, depth[at]) : 0.0;
-    const double ratio = tokens / (step_seconds(rows) + longest * draft_.seconds) / plain;
+    next[at] *= depth[at] < std::min(most_, candidates[at].most) ? acceptance(candidates[at], depth[at]) : 0.0;
+    const double ratio = tokens / (step_seconds(rows) + longest * draft_seconds) / plain;
     if (ratio <= best) continue;
     best = ratio;
+    const double more =
+        step_seconds(rows + 1) - step_seconds(rows) + draft_seconds / static_cast<double>(candidates.size());
+    least_probability_ = std::clamp(more * ratio * plain, 0.0, 1.0);
     for (std::size_t i = 0; i < candidates.size(); ++i) candidates[i].depth = depth[i];
   }
   return best;
@@ -97,14 +112,23 @@ bool DraftController::probe(std::span<Candidate> candidates) {
   off_for_ = 0;
   patience_ = std::min(2 * patience_, kLastPatience);
   for (Candidate& candidate : candidates) candidate.depth = std::min({2, most_, candidate.most});
+  least_probability_ = 0.0;
+  measured_ = {};
+  probing_ = true;
   ++probes_;
   return true;
 }
 
 void DraftController::choose(std::span<Candidate> candidates, std::int32_t decode_rows) {
-  if (candidates.empty()) return;
+  turn_rows_ = decode_rows;
+  turn_drafted_ = turn_accepted_ = 0;
+  turn_draft_seconds_ = 0.0;
+  probing_ = false;
+  const bool any = std::ranges::any_of(candidates, [](const Candidate& candidate) { return candidate.most > 0; });
+  if (!any) return;
   const bool renew = !known(decode_rows) || on_for_ >= kRefresh;
-  const double ratio = renew ? 1.0 : gain(candidates, decode_rows);
+  double ratio = renew ? 1.0 : gain(candidates, decode_rows, draft_.seconds);
+  if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain * measured_.seconds);
   if (ratio >= kLeastGain) {
     ++on_for_;
     off_for_ = 0;
@@ -117,19 +141,44 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   ++gated_;
 }
 
+void DraftController::trim(std::span<Candidate> candidates, std::int32_t decode_rows) {
+  if (probing_ || !known(decode_rows)) {
+    for (Candidate& candidate : candidates) candidate.depth = candidate.most;
+    return;
+  }
+  gain(candidates, decode_rows, 0.0);
+}
+
 void DraftController::note_draft(std::int32_t depth, double seconds) {
+  turn_draft_seconds_ = seconds;
   if (depth > 0) draft_.note(seconds / depth);
 }
 
 void DraftController::note_step(std::int32_t rows, double seconds) {
-  if (rows > 0 && rows <= kMostRows && seconds > 0.0) steps_[static_cast<std::size_t>(rows)].note(seconds);
+  if (rows <= 0 || rows > kMostRows || seconds <= 0.0) return;
+  steps_[static_cast<std::size_t>(rows)].note(seconds);
+  if (turn_drafted_ > 0 && !probing_ && known(turn_rows_)) judge_turn(seconds + turn_draft_seconds_);
 }
 
-void DraftController::note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted) {
-  Rate& own = sequences_[seq];
+// What estimates say is held against what was measured.
+void DraftController::judge_turn(double seconds) {
+  const double tokens = turn_rows_ + turn_accepted_;
+  measured_.note(tokens / turn_rows_ * step_seconds(turn_rows_) / seconds);
+}
+
+void DraftController::note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted,
+                                   std::span<const float> sure) {
+  Luck& own = sequences_[seq];
+  turn_drafted_ += drafted;
+  turn_accepted_ += accepted;
   for (std::int32_t place = 0; place < std::min(drafted, accepted + 1); ++place) {
     const bool hit = place < accepted;
-    own.note(hit);
+    if (static_cast<std::size_t>(place) < sure.size()) {
+      const float value = sure[static_cast<std::size_t>(place)];
+      own.expected = own.expected * kKeep + guess(value);
+      guesses_[std::clamp<std::size_t>(static_cast<std::size_t>(value * 16.0F), 0, guesses_.size() - 1)].note(hit);
+    }
+    own.rate.note(hit);
     all_.note(hit);
     places_[static_cast<std::size_t>(place)].note(hit);
   }

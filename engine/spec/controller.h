@@ -22,13 +22,19 @@ class DraftController {
     SeqId seq;
     std::int32_t most = 0;   // tokens that may be drafted for it
     std::int32_t depth = 0;  // answer: tokens to draft
+    // Of a draft that is there already: how probable the drafter holds each token. Empty: it cannot tell.
+    std::span<const float> sure;
   };
   // `decode_rows`: sequences that decode in the step, the candidates among them.
   void choose(std::span<Candidate> candidates, std::int32_t decode_rows);
+  // Of drafts that choose() asked for and the drafter then made, the part worth its rows.
+  void trim(std::span<Candidate> candidates, std::int32_t decode_rows);
+  // A draft that choose() asked for should not grow when it is less probable than this.
+  double least_probability() const { return least_probability_; }
 
   void note_draft(std::int32_t depth, double seconds);  // the drafter worked on drafts of so many tokens
-  void note_step(std::int32_t rows, double seconds);    // a step of decode rows and drafts only
-  void note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted);
+  void note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted, std::span<const float> sure = {});
+  void note_step(std::int32_t rows, double seconds);  // a step of decode rows and drafts only, after its verdicts
   void forget(SeqId seq) { sequences_.erase(seq); }
 
   std::uint64_t gated() const { return gated_; }    // answers of nothing at all
@@ -46,9 +52,16 @@ class DraftController {
     std::int32_t count = 0;
     void note(double value);
   };
+  // Of one sequence: what stood, and what was expected to.
+  struct Luck {
+    Rate rate;
+    double expected = 0.0;
+  };
   bool known(std::int32_t rows) const;
-  double acceptance(SeqId seq, std::int32_t place) const;
-  double gain(std::span<Candidate> candidates, std::int32_t decode_rows) const;
+  double guess(float sure) const;
+  double acceptance(const Candidate& candidate, std::int32_t place) const;
+  double gain(std::span<Candidate> candidates, std::int32_t decode_rows, double draft_seconds);
+  void judge_turn(double seconds);
   bool probe(std::span<Candidate> candidates);
 
   static constexpr std::int32_t kMostRows = 512;
@@ -57,7 +70,16 @@ class DraftController {
   Cost draft_;               // of one more token in the longest draft
   Rate all_;
   std::vector<Rate> places_;
-  std::unordered_map<SeqId, Rate> sequences_;
+  std::array<Rate, 16> guesses_;  // by what the drafter thought of them
+  std::unordered_map<SeqId, Luck> sequences_;
+  double least_probability_ = 0.0;
+  // The turn that is under way, and how turns with drafts did: times as fast as plain ones.
+  std::int32_t turn_rows_ = 0;
+  std::int32_t turn_drafted_ = 0;
+  std::int32_t turn_accepted_ = 0;
+  double turn_draft_seconds_ = 0.0;
+  Cost measured_;
+  bool probing_ = false;
   std::int32_t on_for_ = 0;   // steps since the last plain one
   std::int32_t off_for_ = 0;  // steps since the last draft
   std::int32_t patience_;     // plain steps before the next trial

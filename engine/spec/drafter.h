@@ -17,10 +17,18 @@ struct DraftAsk {
   RequestId request;
   std::int32_t index = 0;         // of the request's samples
   std::span<const Token> tokens;  // prompt and output so far; valid during the call
-  std::int32_t most = 0;          // tokens wanted, at least 1
+  std::int32_t prompt_tokens = 0;
+  std::int32_t most = 0;  // tokens wanted, at least 1
+  // A draft less probable than this, whole as it is, is not worth making longer.
+  double least_probability = 0.0;
 };
 
-using Draft = std::vector<Token>;
+struct Draft {
+  std::vector<Token> tokens;
+  // How probable the drafter holds each token, if those before it are right; empty where it cannot tell. Only its order
+  // counts: what such a guess is worth is learned.
+  std::vector<float> sure;
+};
 
 class Drafter {
  public:
@@ -28,6 +36,8 @@ class Drafter {
   // Fills drafts[i], empty before, with at most asks[i].most tokens that may follow; it stays empty where the drafter
   // has nothing to say. A drafter that fails declines. Who is not asked about this turn may be asked about later.
   virtual void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) = 0;
+  // Whether a draft costs so little that all are made first and those worth their rows are chosen then.
+  virtual bool instant() const { return false; }
   // The sequence has ended, nothing more will be asked about it.
   virtual void forget(SeqId seq) { static_cast<void>(seq); }
 };

@@ -1,6 +1,7 @@
 #include "engine/spec/model_drafter.h"
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
 #include <utility>
 
@@ -108,12 +109,16 @@ Status ModelDrafter::run(std::span<const Part> parts) {
   return {};
 }
 
-Token ModelDrafter::best_token(std::size_t row) const {
+ModelDrafter::Guess ModelDrafter::guess(std::size_t row) const {
   const auto vocab = static_cast<std::size_t>(model_->vocab_size());
   const std::span<const float> logits(reinterpret_cast<const float*>(logits_.data()) + row * vocab, vocab);
-  if (!all_finite(logits)) return -1;
-  const auto best = static_cast<Token>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  return best < options_.vocab_size ? best : -1;
+  if (!all_finite(logits)) return {};
+  const auto best = std::max_element(logits.begin(), logits.end());
+  const auto token = static_cast<Token>(best - logits.begin());
+  if (token >= options_.vocab_size) return {};
+  float sum = 0.0F;
+  for (const float logit : logits) sum += std::exp(logit - *best);
+  return {token, 1.0F / sum};
 }
 
 void ModelDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) {
@@ -124,19 +129,23 @@ void ModelDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> draf
     const Status ran = run(parts);
     if (!ran.ok()) {
       failed_ = true;
-      for (Draft& draft : drafts) draft.clear();
+      for (Draft& draft : drafts) draft = {};
       return log_error("the draft model failed, decoding goes on without it: " + ran.to_string());
     }
     std::vector<Part> next;
     for (std::size_t row = 0; row < parts.size(); ++row) {
       Part part = parts[row];
-      const Token token = part.whole ? best_token(row) : -1;
-      if (token < 0) continue;
+      const Guess best = part.whole ? guess(row) : Guess{};
+      if (best.token < 0) continue;
+      const DraftAsk& ask = asks[part.ask];
       Draft& draft = drafts[part.ask];
-      draft.reserve(static_cast<std::size_t>(asks[part.ask].most));  // parts point into it
-      draft.push_back(token);
-      if (static_cast<std::int32_t>(draft.size()) >= asks[part.ask].most) continue;
-      part.tokens = std::span<const Token>(draft).last(1);
+      draft.tokens.reserve(static_cast<std::size_t>(ask.most));  // parts point into it
+      draft.tokens.push_back(best.token);
+      draft.sure.push_back(best.probability);
+      part.probability *= best.probability;
+      if (static_cast<std::int32_t>(draft.tokens.size()) >= ask.most || part.probability < ask.least_probability)
+        continue;
+      part.tokens = std::span<const Token>(draft.tokens).last(1);
       next.push_back(part);
     }
     parts = std::move(next);

@@ -44,13 +44,18 @@ class ModelDrafter final : public Drafter {
     std::size_t ask = 0;
     Follower* follower = nullptr;
     std::span<const Token> tokens;
-    bool whole = true;  // its last row is the newest token
+    bool whole = true;         // its last row is the newest token
+    double probability = 1.0;  // of the draft so far
   };
   std::vector<Part> catch_up(std::span<const DraftAsk> asks);
   bool make_room(Follower& follower, std::size_t positions);
   bool evict_one();
   Status run(std::span<const Part> parts);
-  Token best_token(std::size_t row) const;  // -1: none to draft
+  struct Guess {
+    Token token = -1;  // -1: none to draft
+    float probability = 0.0F;
+  };
+  Guess guess(std::size_t row) const;
 
   std::unique_ptr<Model> model_;
   Device& device_;

@@ -14,7 +14,8 @@ std::size_t common_suffix(std::span<const Token> tokens, std::size_t end, std::s
 
 }  // namespace
 
-Draft lookup_draft(std::span<const Token> tokens, std::int32_t shortest, std::int32_t longest, std::int32_t most) {
+std::vector<Token> lookup_draft(std::span<const Token> tokens, std::int32_t shortest, std::int32_t longest,
+                                std::int32_t most, std::size_t* matched) {
   const auto least = static_cast<std::size_t>(std::max(1, shortest));
   const auto limit = static_cast<std::size_t>(std::max(1, longest));
   std::size_t best = 0;
@@ -25,7 +26,8 @@ Draft lookup_draft(std::span<const Token> tokens, std::int32_t shortest, std::in
     best = length;
     best_end = end;
   }
-  Draft draft;
+  if (matched != nullptr) *matched = best;
+  std::vector<Token> draft;
   if (best == 0) return draft;
   for (std::size_t i = 0; i < static_cast<std::size_t>(std::max(0, most)); ++i) {
     const std::size_t from = best_end + i;
@@ -36,7 +38,13 @@ Draft lookup_draft(std::span<const Token> tokens, std::int32_t shortest, std::in
 
 void NgramDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) {
   for (std::size_t i = 0; i < asks.size(); ++i) {
-    drafts[i] = lookup_draft(asks[i].tokens, shortest_, longest_, asks[i].most);
+    std::size_t matched = 0;
+    Draft& draft = drafts[i];
+    draft.tokens = lookup_draft(asks[i].tokens, shortest_, longest_, asks[i].most, &matched);
+    for (std::size_t k = 0; k < draft.tokens.size(); ++k) {
+      const auto same = static_cast<float>(matched + k);
+      draft.sure.push_back(same / (same + 1.0F));
+    }
   }
 }
 

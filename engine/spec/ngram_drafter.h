@@ -8,12 +8,15 @@ namespace foregate {
 
 // What follows the most recent earlier place where the longest suffix of `tokens` stands, of shortest .. longest
 // tokens; empty when there is none. Where that place overlaps the end, the draft repeats itself.
-Draft lookup_draft(std::span<const Token> tokens, std::int32_t shortest, std::int32_t longest, std::int32_t most);
+// `matched`, if wanted: how many tokens repeat.
+std::vector<Token> lookup_draft(std::span<const Token> tokens, std::int32_t shortest, std::int32_t longest,
+                                std::int32_t most, std::size_t* matched = nullptr);
 
 class NgramDrafter final : public Drafter {
  public:
   NgramDrafter(std::int32_t shortest, std::int32_t longest) : shortest_(shortest), longest_(longest) {}
   void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) override;
+  bool instant() const override { return true; }
 
  private:
   std::int32_t shortest_;

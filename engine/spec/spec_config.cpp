@@ -1,5 +1,6 @@
 #include "engine/spec/spec_config.h"
 
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "engine/weights/checked_json.h"
@@ -11,9 +12,16 @@ using Json = nlohmann::json;
 
 constexpr std::int32_t kMostTokens = 32;
 constexpr std::int32_t kLongestLookup = 64;
+constexpr std::int32_t kMostAnswers = 1'000'000;
 
 Status wrong(const std::string& what) {
   return invalid_argument("--speculative-config: " + what, "speculative_config");
+}
+
+std::string number_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", value);
+  return text;
 }
 
 Status read_text(const Json& value, const std::string& key, std::string& out) {
@@ -22,11 +30,60 @@ Status read_text(const Json& value, const std::string& key, std::string& out) {
   return {};
 }
 
-Status read_count(const Json& value, const std::string& key, std::int32_t most, std::int32_t& out) {
-  const bool fits = value.is_number_integer() && value >= 1 && value <= most;
-  if (!fits) return wrong(key + " must be a number from 1 to " + std::to_string(most));
+Status read_count(const Json& value, const std::string& key, std::int32_t least, std::int32_t most, std::int32_t& out) {
+  const bool fits = value.is_number_integer() && value >= least && value <= most;
+  if (!fits) return wrong(key + " must be a number from " + std::to_string(least) + " to " + std::to_string(most));
   out = value.get<std::int32_t>();
   return {};
+}
+
+Status read_number(const Json& value, const std::string& key, double least, double most, double& out) {
+  const bool fits = value.is_number() && value >= least && value <= most;
+  if (!fits) return wrong(key + " must be a number from " + number_text(least) + " to " + number_text(most));
+  out = value.get<double>();
+  return {};
+}
+
+// Which keys were there, for those whose absence means something.
+struct Given {
+  std::string method;
+  std::string model;
+  bool tokens = false;
+  bool lookup_min = false;
+  bool lookup_max = false;
+};
+
+Status read_suffix_key(const Json& value, const std::string& key, SuffixOptions& suffix) {
+  if (key == "suffix_decoding_max_tree_depth") return read_count(value, key, 1, kMostTokens, suffix.max_tree_depth);
+  if (key == "suffix_decoding_max_cached_requests") {
+    return read_count(value, key, 0, kMostAnswers, suffix.max_cached_requests);
+  }
+  if (key == "suffix_decoding_max_spec_factor") return read_number(value, key, 0.0, 64.0, suffix.max_spec_factor);
+  if (key == "suffix_decoding_min_token_prob") return read_number(value, key, 0.0, 1.0, suffix.min_token_prob);
+  return wrong("unknown key " + printable(key));
+}
+
+Status read_key(const Json& value, const std::string& key, SpecConfig& config, Given& given) {
+  if (key == "method") return read_text(value, key, given.method);
+  if (key == "model") return read_text(value, key, given.model);
+  if (key == "adaptive") {
+    if (!value.is_boolean()) return wrong("adaptive must be true or false");
+    config.adaptive = value.get<bool>();
+    return {};
+  }
+  if (key == "num_speculative_tokens") {
+    given.tokens = true;
+    return read_count(value, key, 1, kMostTokens, config.num_speculative_tokens);
+  }
+  if (key == "prompt_lookup_min") {
+    given.lookup_min = true;
+    return read_count(value, key, 1, kLongestLookup, config.prompt_lookup_min);
+  }
+  if (key == "prompt_lookup_max") {
+    given.lookup_max = true;
+    return read_count(value, key, 1, kLongestLookup, config.prompt_lookup_max);
+  }
+  return read_suffix_key(value, key, config.suffix);
 }
 
 Status set_method(const std::string& method, const std::string& model, SpecConfig& config) {
@@ -36,6 +93,11 @@ Status set_method(const std::string& method, const std::string& model, SpecConfi
     config.method = SpecMethod::kNgram;
     return {};
   }
+  if (method == "suffix") {
+    if (!model.empty()) return wrong("method suffix takes no model");
+    config.method = SpecMethod::kSuffix;
+    return {};
+  }
   if (method == "draft_model" || (method.empty() && !model.empty())) {
     if (model.empty()) return wrong("method draft_model needs a model");
     config.method = SpecMethod::kDraftModel;
@@ -43,7 +105,7 @@ Status set_method(const std::string& method, const std::string& model, SpecConfi
     return {};
   }
   if (method.empty()) return wrong("method is missing");
-  return wrong("method " + printable(method) + " is not known; ngram and draft_model are");
+  return wrong("method " + printable(method) + " is not known; ngram, suffix and draft_model are");
 }
 
 }  // namespace
@@ -52,6 +114,7 @@ const char* spec_method_name(SpecMethod method) {
   switch (method) {
     case SpecMethod::kOff: return "off";
     case SpecMethod::kNgram: return "ngram";
+    case SpecMethod::kSuffix: return "suffix";
     case SpecMethod::kDraftModel: return "draft_model";
   }
   return "off";
@@ -64,35 +127,16 @@ Result<SpecConfig> parse_spec_config(std::string_view json) {
   const Status parsed = parse_checked_json(json, 4, "--speculative-config", fields);
   if (!parsed.ok()) return wrong(parsed.message());
   if (!fields.is_object()) return wrong("must be a JSON object");
-  std::string method;
-  std::string model;
-  bool has_min = false;
-  bool has_max = false;
-  for (const auto& [key, value] : fields.items()) {
-    if (key == "method") {
-      RETURN_IF_ERROR(read_text(value, key, method));
-    } else if (key == "model") {
-      RETURN_IF_ERROR(read_text(value, key, model));
-    } else if (key == "adaptive") {
-      if (!value.is_boolean()) return wrong("adaptive must be true or false");
-      config.adaptive = value.get<bool>();
-    } else if (key == "num_speculative_tokens") {
-      RETURN_IF_ERROR(read_count(value, key, kMostTokens, config.num_speculative_tokens));
-    } else if (key == "prompt_lookup_min") {
-      RETURN_IF_ERROR(read_count(value, key, kLongestLookup, config.prompt_lookup_min));
-      has_min = true;
-    } else if (key == "prompt_lookup_max") {
-      RETURN_IF_ERROR(read_count(value, key, kLongestLookup, config.prompt_lookup_max));
-      has_max = true;
-    } else {
-      return wrong("unknown key " + printable(key));
-    }
-  }
-  RETURN_IF_ERROR(set_method(method, model, config));
+  Given given;
+  for (const auto& [key, value] : fields.items()) RETURN_IF_ERROR(read_key(value, key, config, given));
+  RETURN_IF_ERROR(set_method(given.method, given.model, config));
   // Of the two lengths, one alone says both.
-  if (has_min && !has_max) config.prompt_lookup_max = config.prompt_lookup_min;
-  if (has_max && !has_min) config.prompt_lookup_min = config.prompt_lookup_max;
+  if (given.lookup_min && !given.lookup_max) config.prompt_lookup_max = config.prompt_lookup_min;
+  if (given.lookup_max && !given.lookup_min) config.prompt_lookup_min = config.prompt_lookup_max;
   if (config.prompt_lookup_min > config.prompt_lookup_max) return wrong("prompt_lookup_min is above prompt_lookup_max");
+  if (config.method == SpecMethod::kSuffix && !given.tokens) {
+    config.num_speculative_tokens = config.suffix.max_tree_depth;
+  }
   return config;
 }
 

@@ -7,18 +7,20 @@
 #include <string_view>
 
 #include "engine/base/status.h"
+#include "engine/spec/suffix_drafter.h"
 
 namespace foregate {
 
-enum class SpecMethod : std::uint8_t { kOff, kNgram, kDraftModel };
+enum class SpecMethod : std::uint8_t { kOff, kNgram, kSuffix, kDraftModel };
 
 struct SpecConfig {
   SpecMethod method = SpecMethod::kOff;
   std::string model;                        // path of the draft model
   bool adaptive = true;                     // fewer or none where that is measured to be faster; our own key
-  std::int32_t num_speculative_tokens = 4;  // drafted for one sequence in one step, at most
+  std::int32_t num_speculative_tokens = 4;  // drafted for one sequence in one step, at most; suffix: its depth
   std::int32_t prompt_lookup_min = 3;       // tokens that must repeat before a lookup drafts
   std::int32_t prompt_lookup_max = 5;       // tokens that are looked for
+  SuffixOptions suffix;
 };
 
 const char* spec_method_name(SpecMethod method);

@@ -6,6 +6,7 @@
 
 #include "engine/runtime/boot.h"
 #include "engine/spec/ngram_drafter.h"
+#include "engine/spec/suffix_drafter.h"
 #include "tests/engine/model/packing.h"
 #include "tests/engine/runtime/same_answer.h"
 
@@ -72,6 +73,8 @@ TEST(SpeculationDemo, EveryWayOfRunningEqualsPlain) {
     expect_same(plain, run);
     EXPECT_GT(run.stats.batched_steps, 0u);
   }
+  setup.drafter = [] { return std::make_unique<SuffixDrafter>(SuffixOptions{.max_spec_factor = 4.0}); };
+  expect_same(plain, run_requests(setup, maker, requests, Arrival::kTogether));
   setup.block_size = 4;
   setup.num_blocks = 40;  // one request may need 24
   const RunResult tight = run_requests(setup, maker, requests, Arrival::kTogether);

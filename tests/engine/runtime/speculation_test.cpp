@@ -10,6 +10,7 @@
 #include "engine/base/metrics.h"
 #include "engine/base/rng.h"
 #include "engine/spec/ngram_drafter.h"
+#include "engine/spec/suffix_drafter.h"
 #include "tests/engine/runtime/same_answer.h"
 
 namespace foregate {
@@ -41,7 +42,7 @@ class OracleDrafter final : public Drafter {
       const auto most = perfect ? length : static_cast<std::size_t>(uniform01(id, 5, at) * (asks[i].most + 1));
       for (std::size_t k = at; k < std::min(answer.size(), at + most); ++k) {
         const bool wrong = uniform01(id, 6, k) < wrong_;
-        drafts[i].push_back(wrong ? (answer[k] + 1) % kVocab : answer[k]);
+        drafts[i].tokens.push_back(wrong ? (answer[k] + 1) % kVocab : answer[k]);
       }
     }
   }
@@ -250,6 +251,26 @@ TEST(Speculation, PromptLookupEqualsPlain) {
   const RunResult run = run_requests(setup, stub, requests_for_axes(), Arrival::kTogether);
   expect_same(alone(), run);
   EXPECT_GT(run.stats.speculation->draft_tokens, 0u);
+}
+
+// Earlier answers are drafted from: a request that comes again costs few steps, and its answer is the same.
+TEST(Speculation, SuffixDraftsEqualPlain) {
+  EngineSetup setup;
+  setup.drafter = [] { return std::make_unique<SuffixDrafter>(SuffixOptions{.min_token_prob = 0.0}); };
+  expect_same(alone(), run_requests(setup, stub, requests_for_axes(), Arrival::kTogether));
+  std::vector<Request> twice = mixed_requests(9, 6, kVocab, 4, 20, 60);
+  for (std::size_t i = 0; i < 6; ++i) {
+    twice[i].sampling.temperature = 0.0;
+    twice.push_back(twice[i]);
+    twice.back().id = RequestId{1000 + i};
+  }
+  EngineSetup without;
+  const RunResult plain = run_requests(without, stub, twice, Arrival::kOneByOne);
+  const RunResult run = run_requests(setup, stub, twice, Arrival::kOneByOne);
+  ASSERT_TRUE(plain.ended && run.ended);
+  EXPECT_EQ(compare_runs(plain, run).answers, 0);
+  EXPECT_GT(run.stats.speculation->accepted_tokens, 0u);
+  EXPECT_LT(run.stats.steps, plain.stats.steps);
 }
 
 // A row whose logits are not finite ends the sample in its own step, after the tokens before it, as plain decoding

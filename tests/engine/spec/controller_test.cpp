@@ -31,7 +31,7 @@ Outcome live(const World& world, std::int32_t steps) {
   for (std::int32_t step = 0; step < steps; ++step) {
     std::vector<DraftController::Candidate> candidates;
     for (std::int32_t s = 0; s < world.sequences; ++s)
-      candidates.push_back({SeqId{static_cast<std::uint64_t>(s)}, 4, 0});
+      candidates.push_back({SeqId{static_cast<std::uint64_t>(s)}, 4, 0, {}});
     controller.choose(candidates, world.sequences);
     std::int32_t rows = world.sequences;
     std::int32_t longest = 0;
@@ -41,7 +41,6 @@ Outcome live(const World& world, std::int32_t steps) {
     }
     const double took = world.step(rows);
     controller.note_draft(longest, longest * world.draft);
-    controller.note_step(rows, took);
     seconds += took + longest * world.draft;
     tokens += world.sequences;
     for (const auto& candidate : candidates) {
@@ -54,6 +53,7 @@ Outcome live(const World& world, std::int32_t steps) {
       tokens += accepted;
       outcome.drafted += candidate.depth;
     }
+    controller.note_step(rows, took);
   }
   outcome.over_plain = static_cast<double>(tokens) / seconds * world.step(world.sequences) / world.sequences;
   outcome.gated = controller.gated();
@@ -88,6 +88,63 @@ TEST(DraftController, NeverLosesWhereDraftingIsSlow) {
   const Outcome outcome = live({[](std::int32_t rows) { return 1.0 + 0.02 * rows; }, 1.0, 0.6, 1}, 4000);
   EXPECT_GT(outcome.over_plain, 0.98);
   EXPECT_GT(outcome.gated, 3000u);
+}
+
+// Drafts that are there already: a drafter that knows when it is right gets long drafts then, and none else.
+TEST(DraftController, ChoosesByWhatTheDrafterKnows) {
+  DraftController controller(8);
+  const auto step = [](std::int32_t rows) { return 1.0 + 0.4 * rows; };
+  double seconds = 0.0;
+  double tokens = 0.0;
+  std::int64_t drafted[2] = {0, 0};
+  for (std::uint64_t turn = 0; turn < 4000; ++turn) {
+    const bool good = uniform01(3, 0, turn) < 0.5;
+    const std::vector<float> sure(8, good ? 0.9F : 0.55F);  // it thinks too well of its bad guesses: 0.05 of them stand
+    std::vector<DraftController::Candidate> candidates = {{SeqId{turn / 50}, 8, 0, sure}};
+    controller.choose(candidates, 1);
+    controller.note_draft(8, 0.0);
+    const std::int32_t depth = candidates[0].depth;
+    std::int32_t accepted = 0;
+    while (accepted < depth && uniform01(4, static_cast<std::uint64_t>(accepted), turn) < (good ? 0.95 : 0.05))
+      ++accepted;
+    if (depth > 0) controller.note_verdict(SeqId{turn / 50}, depth, accepted, sure);
+    controller.note_step(1 + depth, step(1 + depth));
+    seconds += step(1 + depth);
+    tokens += 1 + accepted;
+    drafted[good ? 1 : 0] += depth;
+  }
+  EXPECT_GT(tokens / seconds * step(1), 1.25);
+  EXPECT_GT(drafted[1], 8 * drafted[0]);
+}
+
+// Estimates that turn out wrong do not keep drafts going: here what a draft costs shows in no time that is noted as
+// its.
+TEST(DraftController, StopsWhenTurnsWithDraftsAreSlower) {
+  DraftController controller(4);
+  std::int64_t drafted = 0;
+  for (std::uint64_t turn = 0; turn < 4000; ++turn) {
+    std::vector<DraftController::Candidate> candidates = {{SeqId{1}, 4, 0, {}}};
+    controller.choose(candidates, 1);
+    const std::int32_t depth = candidates[0].depth;
+    controller.note_draft(depth, depth == 0 ? 0.0 : 1.5);  // once a turn, not by token
+    if (depth > 0) controller.note_verdict(SeqId{1}, depth, depth / 2);
+    controller.note_step(1 + depth, 1.0 + 0.02 * depth);
+    drafted += depth;
+  }
+  EXPECT_GT(drafted, 0);
+  EXPECT_LT(drafted, 400);
+}
+
+TEST(DraftController, TrimsWhatWasDraftedForNothing) {
+  DraftController controller(4);
+  const auto step = [](std::int32_t rows) { return 1.0 + 0.3 * rows; };
+  for (std::int32_t rows = 1; rows <= 5; ++rows) {
+    for (int i = 0; i < 3; ++i) controller.note_step(rows, step(rows));
+  }
+  const std::vector<float> sure = {0.95F, 0.9F, 0.05F, 0.9F};
+  std::vector<DraftController::Candidate> candidates = {{SeqId{1}, 4, 0, sure}};
+  controller.trim(candidates, 1);
+  EXPECT_EQ(candidates[0].depth, 2);
 }
 
 }  // namespace

@@ -10,17 +10,19 @@
 namespace foregate {
 namespace {
 
+using Tokens = std::vector<Token>;
+
 TEST(LookupDraft, GoesOnAfterTheLongestSuffix) {
   const std::vector<Token> tokens = {1, 2, 3, 4, 5, 9, 3, 6, 7, 1, 2, 3};
-  EXPECT_EQ(lookup_draft(tokens, 1, 3, 3), (Draft{4, 5, 9}));  // 1 2 3 beats the nearer 3
-  EXPECT_EQ(lookup_draft(tokens, 1, 1, 3), (Draft{6, 7, 1}));  // of one token, the nearest
-  EXPECT_EQ(lookup_draft(tokens, 4, 5, 3), Draft{});           // four tokens never repeat
-  EXPECT_EQ(lookup_draft(tokens, 1, 3, 1), (Draft{4}));
+  EXPECT_EQ(lookup_draft(tokens, 1, 3, 3), (Tokens{4, 5, 9}));  // 1 2 3 beats the nearer 3
+  EXPECT_EQ(lookup_draft(tokens, 1, 1, 3), (Tokens{6, 7, 1}));  // of one token, the nearest
+  EXPECT_EQ(lookup_draft(tokens, 4, 5, 3), Tokens{});           // four tokens never repeat
+  EXPECT_EQ(lookup_draft(tokens, 1, 3, 1), (Tokens{4}));
 }
 
 TEST(LookupDraft, ARepetitionGoesOnPastTheEnd) {
-  EXPECT_EQ(lookup_draft(std::vector<Token>{5, 5, 5}, 1, 2, 4), (Draft{5, 5, 5, 5}));
-  EXPECT_EQ(lookup_draft(std::vector<Token>{8, 1, 2, 3, 1, 2, 3}, 2, 3, 7), (Draft{1, 2, 3, 1, 2, 3, 1}));
+  EXPECT_EQ(lookup_draft(std::vector<Token>{5, 5, 5}, 1, 2, 4), (Tokens{5, 5, 5, 5}));
+  EXPECT_EQ(lookup_draft(std::vector<Token>{8, 1, 2, 3, 1, 2, 3}, 2, 3, 7), (Tokens{1, 2, 3, 1, 2, 3, 1}));
 }
 
 TEST(LookupDraft, DeclinesWithoutARepetition) {
@@ -30,7 +32,7 @@ TEST(LookupDraft, DeclinesWithoutARepetition) {
   EXPECT_TRUE(lookup_draft(std::vector<Token>{1, 1}, 1, 3, 0).empty());
 }
 
-std::size_t stand(const Draft& draft, const std::vector<Token>& chosen, std::size_t* asked) {
+std::size_t stand(const Tokens& draft, const std::vector<Token>& chosen, std::size_t* asked) {
   *asked = 0;
   return verify_chain(draft, [&](std::size_t row) -> std::optional<Token> {
     EXPECT_EQ(row, (*asked)++);
@@ -69,6 +71,15 @@ TEST(SpecConfig, TakesWhatVllmTakes) {
   EXPECT_EQ(config->method, SpecMethod::kDraftModel);
   EXPECT_EQ(config->model, "d");
   EXPECT_FALSE(config->adaptive);
+  config = parse_spec_config(R"({"method": "suffix", "suffix_decoding_max_tree_depth": 12,
+      "suffix_decoding_max_cached_requests": 0, "suffix_decoding_max_spec_factor": 2.5,
+      "suffix_decoding_min_token_prob": 0.25})");
+  ASSERT_TRUE(config.ok()) << config.status().to_string();
+  EXPECT_EQ(config->method, SpecMethod::kSuffix);
+  EXPECT_EQ(config->num_speculative_tokens, 12);
+  EXPECT_EQ(config->suffix.max_cached_requests, 0);
+  EXPECT_EQ(config->suffix.max_spec_factor, 2.5);
+  EXPECT_EQ(config->suffix.min_token_prob, 0.25);
 }
 
 void expect_refused(const char* json, const char* named) {
@@ -91,6 +102,11 @@ TEST(SpecConfig, RefusesByName) {
   expect_refused(R"({"method": 3})", "method");
   expect_refused(R"({"method": "draft_model"})", "model");
   expect_refused(R"({"method": "ngram", "adaptive": 1})", "adaptive");
+  expect_refused(R"({"method": "suffix", "model": "x"})", "model");
+  expect_refused(R"({"method": "suffix", "suffix_decoding_min_token_prob": 1.5})", "suffix_decoding_min_token_prob");
+  expect_refused(R"({"method": "suffix", "suffix_decoding_max_tree_depth": 0})", "suffix_decoding_max_tree_depth");
+  expect_refused(R"({"method": "suffix", "suffix_decoding_max_cached_requests": -1})", "suffix_decoding_max_cached");
+  expect_refused(R"({"method": "suffix", "suffix_decoding_max_spec_factor": "2"})", "suffix_decoding_max_spec_factor");
   expect_refused("[1]", "object");
   expect_refused("{", "JSON");
 }
