@@ -1,8 +1,11 @@
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -23,10 +26,7 @@ class SocketLine final : public RankLine {
   Status send(MessageKind kind, std::uint64_t epoch, std::span<const std::byte> body, TimeNs deadline) override {
     std::byte header[kMessageHeaderBytes];
     write_header({kind, epoch, body.size()}, header);
-    return closing_on_error([&]() -> Status {
-      RETURN_IF_ERROR(write_all(header, deadline));
-      return write_all(body, deadline);
-    }());
+    return closing_on_error(write_both(header, body, deadline));
   }
 
   Result<Message> receive(const MessageBounds& bounds, TimeNs deadline) override {
@@ -66,11 +66,19 @@ class SocketLine final : public RankLine {
     return {};
   }
 
-  Status write_all(std::span<const std::byte> bytes, TimeNs deadline) const {
-    while (!bytes.empty()) {
-      const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  // In one call, where the socket takes it all.
+  Status write_both(std::span<const std::byte> header, std::span<const std::byte> body, TimeNs deadline) const {
+    while (!header.empty() || !body.empty()) {
+      iovec parts[2] = {{const_cast<std::byte*>(header.data()), header.size()},
+                        {const_cast<std::byte*>(body.data()), body.size()}};
+      msghdr message{};
+      message.msg_iov = parts;
+      message.msg_iovlen = 2;
+      const ssize_t sent = ::sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
       if (sent > 0) {
-        bytes = bytes.subspan(static_cast<std::size_t>(sent));
+        const std::size_t of_header = std::min(header.size(), static_cast<std::size_t>(sent));
+        header = header.subspan(of_header);
+        body = body.subspan(static_cast<std::size_t>(sent) - of_header);
       } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
         RETURN_IF_ERROR(wait(POLLOUT, deadline));
       } else if (errno != EINTR) {
@@ -80,23 +88,49 @@ class SocketLine final : public RankLine {
     return {};
   }
 
-  Status read_all(std::span<std::byte> bytes, TimeNs deadline) const {
-    while (!bytes.empty()) {
-      const ssize_t got = ::recv(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT);
-      if (got > 0) {
+  // What came with earlier bytes first. Bytes of a short message come with its header, in one call.
+  Status read_all(std::span<std::byte> bytes, TimeNs deadline) {
+    TimeNs spun_until = 0;
+    for (;;) {
+      const std::size_t ready = std::min(bytes.size(), end_ - begin_);
+      std::copy_n(ahead_.begin() + static_cast<std::ptrdiff_t>(begin_), ready, bytes.begin());
+      begin_ += ready;
+      bytes = bytes.subspan(ready);
+      if (bytes.empty()) return {};
+      const bool large = bytes.size() >= ahead_.size();
+      const ssize_t got = large ? ::recv(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT)
+                                : ::recv(fd_, ahead_.data(), ahead_.size(), MSG_DONTWAIT);
+      if (got > 0 && large) {
         bytes = bytes.subspan(static_cast<std::size_t>(got));
+      } else if (got > 0) {
+        begin_ = 0;
+        end_ = static_cast<std::size_t>(got);
       } else if (got == 0) {
         return unavailable("the other rank is gone");
       } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        if (spin(spun_until)) continue;
         RETURN_IF_ERROR(wait(POLLIN, deadline));
       } else if (errno != EINTR) {
         return unavailable(std::string("the other rank is gone: ") + std::strerror(errno));
       }
     }
-    return {};
   }
 
+  // Waking a thread that sleeps in poll() takes as long as a layer of a small model: an answer is looked for a little
+  // while before that. The processor is offered to others all the time.
+  static bool spin(TimeNs& until) {
+    const TimeNs now = system_clock().now();
+    if (until == 0) until = now + kSpinNs;
+    if (now >= until) return false;
+    ::sched_yield();
+    return true;
+  }
+
+  static constexpr TimeNs kSpinNs = 200'000;
   const int fd_;
+  std::array<std::byte, 4096> ahead_;  // read and not asked for yet: begin_ to end_
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
 };
 
 }  // namespace

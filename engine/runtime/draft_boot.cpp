@@ -31,10 +31,20 @@ std::int64_t draft_pages(const BootOptions& options, std::int32_t positions, std
   return std::clamp(available / kShareOfMemory / page_bytes, one, wanted);
 }
 
+// A draft changes no token, so a draft model has the fastest weights unless something else is asked for.
+Result<WeightPlanOptions> draft_weights(const std::string& quantization, bool packed) {
+  WeightPlanOptions plan;
+  if (quantization == "none" || (quantization.empty() && packed)) return plan;
+  plan.quantization = quantization_named(quantization.empty() ? "q8_0" : quantization);
+  if (plan.quantization) return plan;
+  return invalid_argument("--speculative-config: quantization must be none, q8_0, q4_0 or q4_k", "speculative_config");
+}
+
 Result<std::unique_ptr<Drafter>> load_draft_model(const BootOptions& options, const DraftHost& host,
-                                                  const std::string& path) {
-  ASSIGN_OR_RETURN(const OpenModel opened, open_model(local_files(), path));
+                                                  const SpecConfig& config) {
+  ASSIGN_OR_RETURN(const OpenModel opened, open_model(local_files(), config.model));
   LoadOptions load;
+  ASSIGN_OR_RETURN(load.weights, draft_weights(config.quantization, opened.index.packed() != nullptr));
   ModelDrafterOptions drafting;
   drafting.max_rows = load.max_batched_tokens = std::max(kDraftRows, options.max_num_seqs);
   load.packing = host.packing;
@@ -48,7 +58,7 @@ Result<std::unique_ptr<Drafter>> load_draft_model(const BootOptions& options, co
   }
   drafting.vocab_size = host.vocab_size;
   drafting.max_positions = std::min(model->config().max_positions, host.max_model_len);
-  const KvLayout layout = model->kv_layout(options.kv_type.value_or(DType::kF32), kDraftPage);
+  const KvLayout layout = model->kv_layout(options.kv_type.value_or(DType::kF16), kDraftPage);
   const std::int64_t pages = draft_pages(options, drafting.max_positions, layout.block_bytes());
   ASSIGN_OR_RETURN(KvCache cache, KvCache::create(host.device, layout, pages));
   char text[200];
@@ -76,7 +86,7 @@ Status choose_drafter(const BootOptions& options, const DraftHost& host, Specula
              " MiB for earlier answers, 20 to 40 bytes more for each token of a sequence that runs");
     parts.drafter = std::move(drafter);
   } else {
-    ASSIGN_OR_RETURN(parts.drafter, load_draft_model(options, host, config.model));
+    ASSIGN_OR_RETURN(parts.drafter, load_draft_model(options, host, config));
   }
   said = std::string(spec_method_name(config.method)) + ", at most " + std::to_string(config.num_speculative_tokens) +
          " tokens" + (config.adaptive ? ", fewer where that is faster" : "");

@@ -76,7 +76,7 @@ void Speculation::propose(SequenceTable& sequences, SeqViews& views) {
     std::size_t longest = 0;
     for (const Draft& draft : drafts_) longest = std::max(longest, draft.tokens.size());
     choose_parts(views, instant);
-    controller_->note_draft(static_cast<std::int32_t>(longest), seconds_between(0, drafting_));
+    controller_->note_draft(static_cast<std::int32_t>(longest), seconds_between(0, drafting_), drafter_->steady());
   }
   for (std::size_t i = 0; i < asks_.size(); ++i) {
     if (BUG_IF(static_cast<std::int32_t>(drafts_[i].tokens.size()) > asks_[i].most)) continue;

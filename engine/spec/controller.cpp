@@ -1,17 +1,21 @@
 #include "engine/spec/controller.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace foregate {
 namespace {
 
 constexpr double kLeastGain = 1.03;
-constexpr double kKeep = 0.97;              // of old verdicts, at each new one
-constexpr double kNewTime = 0.2;            // weight of a new time
-constexpr double kOutlier = 3.0;            // a time counts at most so many times what was expected
-constexpr double kFirstGuess = 0.7;         // acceptance before anything was seen
-constexpr double kPrior = 4.0;              // verdicts that a sequence must have to count as much as all others
-constexpr std::int32_t kRefresh = 64;       // drafting steps before a plain one renews its time
+constexpr double kKeep = 0.97;         // of old verdicts, at each new one
+constexpr double kNewTime = 0.2;       // weight of a new time
+constexpr double kOutlier = 3.0;       // a time counts at most so many times what was expected
+constexpr double kFirstGuess = 0.7;    // acceptance before anything was seen
+constexpr double kPrior = 4.0;         // verdicts that a sequence must have to count as much as all others
+constexpr std::int32_t kRefresh = 96;  // drafting steps before plain ones renew their time
+constexpr std::int32_t kProbeTurns = 4;
+constexpr std::int32_t kTimesToKnow = 6;
+constexpr std::int32_t kPlainTurns = 4;
 constexpr std::int32_t kTurnsToJudge = 16;  // with drafts, before their measured speed counts
 constexpr std::int32_t kFirstPatience = 64;
 constexpr std::int32_t kLastPatience = 1024;
@@ -39,7 +43,7 @@ DraftController::DraftController(std::int32_t most)
       patience_(kFirstPatience) {}
 
 bool DraftController::known(std::int32_t rows) const {
-  return rows <= kMostRows && steps_[static_cast<std::size_t>(rows)].count >= 2;
+  return rows <= kMostRows && steps_[static_cast<std::size_t>(rows)].count >= kTimesToKnow;
 }
 
 // Between neighbours that were measured; beyond them as the nearest, so that what is unknown gets tried once.
@@ -106,16 +110,20 @@ double DraftController::gain(std::span<Candidate> candidates, std::int32_t decod
   return best;
 }
 
-// After long enough without drafts, short ones for everybody: acceptance and times may have changed.
+// After long enough without drafts, short ones for everybody in a few turns: acceptance and times may have changed.
 bool DraftController::probe(std::span<Candidate> candidates) {
-  if (++off_for_ < patience_) return false;
-  off_for_ = 0;
-  patience_ = std::min(2 * patience_, kLastPatience);
+  if (probe_turns_ == 0) {
+    if (++off_for_ < patience_) return false;
+    off_for_ = 0;
+    patience_ = std::min(2 * patience_, kLastPatience);
+    measured_ = {};
+    probe_turns_ = kProbeTurns;
+    ++probes_;
+  }
+  --probe_turns_;
   for (Candidate& candidate : candidates) candidate.depth = std::min({2, most_, candidate.most});
   least_probability_ = 0.0;
-  measured_ = {};
   probing_ = true;
-  ++probes_;
   return true;
 }
 
@@ -123,20 +131,24 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   turn_rows_ = decode_rows;
   turn_drafted_ = turn_accepted_ = 0;
   turn_draft_seconds_ = 0.0;
+  turn_steady_ = true;
   probing_ = false;
   const bool any = std::ranges::any_of(candidates, [](const Candidate& candidate) { return candidate.most > 0; });
   if (!any) return;
-  const bool renew = !known(decode_rows) || on_for_ >= kRefresh;
+  if (probe_turns_ > 0 && probe(candidates)) return;
+  if (on_for_ >= kRefresh) plain_turns_ = kPlainTurns;
+  const bool renew = !known(decode_rows) || plain_turns_ > 0;
   double ratio = renew ? 1.0 : gain(candidates, decode_rows, draft_.seconds);
   if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain * measured_.seconds);
   if (ratio >= kLeastGain) {
     ++on_for_;
     off_for_ = 0;
-    patience_ = kFirstPatience;
+    if (measured_.count >= kTurnsToJudge) patience_ = kFirstPatience;  // it gains, and not by estimate only
     return;
   }
   for (Candidate& candidate : candidates) candidate.depth = 0;
   on_for_ = 0;
+  plain_turns_ = std::max(0, plain_turns_ - 1);
   if (!renew && probe(candidates)) return;
   ++gated_;
 }
@@ -149,15 +161,17 @@ void DraftController::trim(std::span<Candidate> candidates, std::int32_t decode_
   gain(candidates, decode_rows, 0.0);
 }
 
-void DraftController::note_draft(std::int32_t depth, double seconds) {
+void DraftController::note_draft(std::int32_t depth, double seconds, bool steady) {
   turn_draft_seconds_ = seconds;
-  if (depth > 0) draft_.note(seconds / depth);
+  turn_steady_ = steady;
+  if (depth > 0 && steady) draft_.note(seconds / depth);
 }
 
 void DraftController::note_step(std::int32_t rows, double seconds) {
-  if (rows <= 0 || rows > kMostRows || seconds <= 0.0) return;
+  const bool like_last = std::exchange(last_drafted_, turn_drafted_ > 0) == (turn_drafted_ > 0);
+  if (!like_last || rows <= 0 || rows > kMostRows || seconds <= 0.0) return;
   steps_[static_cast<std::size_t>(rows)].note(seconds);
-  if (turn_drafted_ > 0 && !probing_ && known(turn_rows_)) judge_turn(seconds + turn_draft_seconds_);
+  if (turn_drafted_ > 0 && turn_steady_ && !probing_ && known(turn_rows_)) judge_turn(seconds + turn_draft_seconds_);
 }
 
 // What estimates say is held against what was measured.

@@ -32,9 +32,12 @@ class DraftController {
   // A draft that choose() asked for should not grow when it is less probable than this.
   double least_probability() const { return least_probability_; }
 
-  void note_draft(std::int32_t depth, double seconds);  // the drafter worked on drafts of so many tokens
+  // The drafter worked on drafts of so many tokens; not steady: on what it had missed of the sequences, too.
+  void note_draft(std::int32_t depth, double seconds, bool steady = true);
   void note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted, std::span<const float> sure = {});
-  void note_step(std::int32_t rows, double seconds);  // a step of decode rows and drafts only, after its verdicts
+  // A step of decode rows and drafts only, after its verdicts. The first after a change between plain turns and turns
+  // with drafts says nothing: it finds the caches full of the other's weights.
+  void note_step(std::int32_t rows, double seconds);
   void forget(SeqId seq) { sequences_.erase(seq); }
 
   std::uint64_t gated() const { return gated_; }    // answers of nothing at all
@@ -79,10 +82,14 @@ class DraftController {
   std::int32_t turn_accepted_ = 0;
   double turn_draft_seconds_ = 0.0;
   Cost measured_;
+  bool turn_steady_ = true;
   bool probing_ = false;
-  std::int32_t on_for_ = 0;   // steps since the last plain one
-  std::int32_t off_for_ = 0;  // steps since the last draft
-  std::int32_t patience_;     // plain steps before the next trial
+  bool last_drafted_ = false;
+  std::int32_t probe_turns_ = 0;  // still to come
+  std::int32_t plain_turns_ = 0;  // the same, to renew their times
+  std::int32_t on_for_ = 0;       // steps since the last plain one
+  std::int32_t off_for_ = 0;      // steps since the last draft
+  std::int32_t patience_;         // plain steps before the next trial
   std::uint64_t gated_ = 0;
   std::uint64_t probes_ = 0;
 };

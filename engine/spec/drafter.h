@@ -38,6 +38,8 @@ class Drafter {
   virtual void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) = 0;
   // Whether a draft costs so little that all are made first and those worth their rows are chosen then.
   virtual bool instant() const { return false; }
+  // Whether the last propose() did what every one does, and did not work on what it had missed of sequences.
+  virtual bool steady() const { return true; }
   // The sequence has ended, nothing more will be asked about it.
   virtual void forget(SeqId seq) { static_cast<void>(seq); }
 };

@@ -9,6 +9,12 @@
 #include "engine/sample/logit_row.h"
 
 namespace foregate {
+namespace {
+
+constexpr float kFarBelow = 9.0F;       // of the best logit: what is less probable than e^-9 of it is left out
+constexpr std::size_t kSteadyRows = 2;  // of a sequence: its newest token, and the last of a draft that stood whole
+
+}  // namespace
 
 ModelDrafter::ModelDrafter(std::unique_ptr<Model> model, Device& device, KvCache cache, ModelDrafterOptions options)
     : model_(std::move(model)),
@@ -50,6 +56,7 @@ bool ModelDrafter::make_room(Follower& follower, std::size_t positions) {
 // What the draft model has to compute of each sequence before it can say what comes next.
 std::vector<ModelDrafter::Part> ModelDrafter::catch_up(std::span<const DraftAsk> asks) {
   for (const DraftAsk& ask : asks) followers_[ask.seq].turn = turn_;
+  steady_ = true;
   std::vector<Part> parts;
   auto budget = static_cast<std::size_t>(options_.max_rows);
   for (std::size_t i = 0; i < asks.size() && budget > 0; ++i) {
@@ -64,6 +71,7 @@ std::vector<ModelDrafter::Part> ModelDrafter::catch_up(std::span<const DraftAsk>
     const std::size_t rows = std::min(tokens.size() - same, budget);
     if (!make_room(follower, end)) continue;
     budget -= rows;
+    if (rows > kSteadyRows) steady_ = false;
     parts.push_back({i, &follower, tokens.subspan(same, rows), same + rows == tokens.size()});
     follower.sure = same + rows;
   }
@@ -117,7 +125,9 @@ ModelDrafter::Guess ModelDrafter::guess(std::size_t row) const {
   const auto token = static_cast<Token>(best - logits.begin());
   if (token >= options_.vocab_size) return {};
   float sum = 0.0F;
-  for (const float logit : logits) sum += std::exp(logit - *best);
+  for (const float logit : logits) {
+    if (logit > *best - kFarBelow) sum += std::exp(logit - *best);  // few are
+  }
   return {token, 1.0F / sum};
 }
 

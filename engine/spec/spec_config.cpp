@@ -66,6 +66,7 @@ Status read_suffix_key(const Json& value, const std::string& key, SuffixOptions&
 Status read_key(const Json& value, const std::string& key, SpecConfig& config, Given& given) {
   if (key == "method") return read_text(value, key, given.method);
   if (key == "model") return read_text(value, key, given.model);
+  if (key == "quantization") return read_text(value, key, config.quantization);
   if (key == "adaptive") {
     if (!value.is_boolean()) return wrong("adaptive must be true or false");
     config.adaptive = value.get<bool>();
@@ -130,6 +131,9 @@ Result<SpecConfig> parse_spec_config(std::string_view json) {
   Given given;
   for (const auto& [key, value] : fields.items()) RETURN_IF_ERROR(read_key(value, key, config, given));
   RETURN_IF_ERROR(set_method(given.method, given.model, config));
+  if (!config.quantization.empty() && config.method != SpecMethod::kDraftModel) {
+    return wrong("quantization is of a draft model");
+  }
   // Of the two lengths, one alone says both.
   if (given.lookup_min && !given.lookup_max) config.prompt_lookup_max = config.prompt_lookup_min;
   if (given.lookup_max && !given.lookup_min) config.prompt_lookup_min = config.prompt_lookup_max;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Tokens per second with speculation over plain decoding, by kind of text and number of clients. One server for each
 way to draft, all up at once; in every round each of them gets the same requests in turn, and the first of them changes
-from round to round. Answers must be equal.
+from round to round. `control` is a second plain server: what it differs from the first by is noise. All servers are
+started anew --starts times, because a process keeps its luck with memory. Answers must be equal.
 
   compare_spec.py --binary build/foregate --model models/demo --draft models/demo-draft --clients 1 8 --rounds 7
 
@@ -125,36 +126,40 @@ def main():
     parser.add_argument("--kind", nargs="+", default=["free", "quote", "again"], choices=["free", "quote", "again"])
     parser.add_argument("--clients", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--requests", type=int, default=4, help="in a round, one for each client at least")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--json", help="file for the figures")
     parser.add_argument("extra", nargs="*", help="further arguments of the servers")
     args = parser.parse_args()
-    configs = {"plain": None, "ngram": {"method": "ngram"}, "suffix": {"method": "suffix"}}
+    configs = {"plain": None, "control": None, "ngram": {"method": "ngram"}, "suffix": {"method": "suffix"}}
     if args.draft:
         configs["draft"] = {"method": "draft_model", "model": args.draft}
-    servers = {name: Server(args.binary, args.model, config, args.extra) for name, config in configs.items()}
     names = [name for name in configs if name != "plain"]
+    measured = {(kind, clients): [] for kind in args.kind for clients in args.clients}
+    for start in range(args.starts):
+        servers = {name: Server(args.binary, args.model, config, args.extra) for name, config in configs.items()}
+        for (kind, clients), rounds in measured.items():
+            first = 1000 * start - 1
+            rounds += [one_round(servers, kind, n, clients, args) for n in range(first, first + 1 + args.rounds)][1:]
+        for server in servers.values():
+            server.stop()
     rows = []
-    for kind in args.kind:
-        for clients in args.clients:
-            rounds = [one_round(servers, kind, number, clients, args) for number in range(-1, args.rounds)][1:]
-            row = {"kind": kind, "clients": clients,
-                   "plain": statistics.median(r["plain"]["tokens_per_s"] for r in rounds)}
-            for name in names:
-                ratios = [r[name]["tokens_per_s"] / r["plain"]["tokens_per_s"] for r in rounds]
-                row[name] = {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios),
-                             "drafted": sum(r[name]["drafted"] for r in rounds),
-                             "accepted": sum(r[name]["accepted"] for r in rounds)}
-            rows.append(row)
-    for server in servers.values():
-        server.stop()
+    for (kind, clients), rounds in measured.items():
+        row = {"kind": kind, "clients": clients,
+               "plain": statistics.median(r["plain"]["tokens_per_s"] for r in rounds)}
+        for name in names:
+            ratios = [r[name]["tokens_per_s"] / r["plain"]["tokens_per_s"] for r in rounds]
+            row[name] = {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios),
+                         "drafted": sum(r[name]["drafted"] for r in rounds),
+                         "accepted": sum(r[name]["accepted"] for r in rounds)}
+        rows.append(row)
     print(table(rows, names))
-    print(f"\nOver plain in the same round: median (least-most; tokens accepted of those drafted). {args.rounds} rounds "
-          f"after one that does not count, {args.tokens} tokens an answer; answers equal in all.")
+    print(f"\nOver plain in the same round: median (least-most; tokens accepted of those drafted). {args.starts} starts "
+          f"of {args.rounds} rounds, after one that does not count, {args.tokens} tokens an answer; answers equal in all.")
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"rows": rows, "rounds": args.rounds, "tokens": args.tokens}, file, indent=1)
+            json.dump({"rows": rows, "starts": args.starts, "rounds": args.rounds, "tokens": args.tokens}, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,9 @@ TEST(SpeculationDemo, TheDraftModelEqualsPlain) {
   EXPECT_EQ(plain, answers(R"({"method": "draft_model", "adaptive": false, "model": ")" + draft + "\"}", &figures));
   EXPECT_GT(figures.accepted_tokens, 0u);
   EXPECT_LT(figures.accepted_tokens, figures.draft_tokens);
+  const std::string whole = R"({"method": "draft_model", "adaptive": false, "quantization": "none", "model": ")";
+  EXPECT_EQ(plain, answers(whole + draft + "\"}", &figures));
+  EXPECT_GT(figures.accepted_tokens, 0u);
   EXPECT_EQ(plain, answers(R"({"method": "draft_model", "model": ")" + draft + "\"}", &figures));
   EXPECT_GT(figures.gated, 0u);  // the first steps are plain, to know what they cost
 }

@@ -89,7 +89,8 @@ void expect_refused(const char* json, const char* named) {
 }
 
 TEST(SpecConfig, RefusesByName) {
-  expect_refused(R"({"method": "ngram", "quantization": "awq"})", "quantization");
+  expect_refused(R"({"method": "ngram", "quantization": "q8_0"})", "quantization");
+  expect_refused(R"({"method": "ngram", "draft_tensor_parallel_size": 1})", "draft_tensor_parallel_size");
   expect_refused(R"({"method": "medusa"})", "medusa");
   expect_refused(R"({"num_speculative_tokens": 3})", "method");
   expect_refused(R"({"method": "ngram", "num_speculative_tokens": 0})", "num_speculative_tokens");
