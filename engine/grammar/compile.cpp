@@ -6,6 +6,7 @@
 #include "engine/grammar/gbnf.h"
 #include "engine/grammar/json_schema.h"
 #include "engine/grammar/regex.h"
+#include "engine/grammar/tool_calls.h"
 
 namespace foregate {
 namespace {
@@ -40,6 +41,26 @@ Result<grammar::Grammar> grammar_of_regex(const std::string& text, const grammar
   return grammar;
 }
 
+Result<grammar::Grammar> grammar_of_form(const GrammarSpec& spec, const grammar::GrammarLimits& limits) {
+  switch (spec.kind) {
+    case GrammarSpec::Kind::kJsonObject: return grammar::grammar_of_any_object();
+    case GrammarSpec::Kind::kRegex: return grammar_of_regex(spec.text, limits);
+    case GrammarSpec::Kind::kChoice: return grammar_of_choice(spec.text, limits);
+    case GrammarSpec::Kind::kGbnf: return grammar::parse_gbnf(spec.text, limits);
+    case GrammarSpec::Kind::kToolCalls:
+    case GrammarSpec::Kind::kJsonSchema: break;
+  }
+  ASSIGN_OR_RETURN(const auto json, parse_json(spec.text, limits.source_bytes));
+  if (spec.kind == GrammarSpec::Kind::kToolCalls) return grammar::grammar_of_calls(json, limits);
+  return grammar::grammar_of_schema(json, limits);
+}
+
+std::string key_of(const GrammarSpec& spec) {
+  std::string key = std::to_string(static_cast<int>(spec.kind));
+  if (!spec.before.close.empty()) key += "<" + spec.before.open + "\n" + spec.before.close + "\n";
+  return key + spec.text;
+}
+
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -47,15 +68,9 @@ double now_seconds() {
 }  // namespace
 
 Result<grammar::Grammar> parse_grammar(const GrammarSpec& spec, const grammar::GrammarLimits& limits) {
-  switch (spec.kind) {
-    case GrammarSpec::Kind::kJsonObject: return grammar::grammar_of_any_object();
-    case GrammarSpec::Kind::kRegex: return grammar_of_regex(spec.text, limits);
-    case GrammarSpec::Kind::kChoice: return grammar_of_choice(spec.text, limits);
-    case GrammarSpec::Kind::kGbnf: return grammar::parse_gbnf(spec.text, limits);
-    case GrammarSpec::Kind::kJsonSchema: break;
-  }
-  ASSIGN_OR_RETURN(const auto schema, parse_json(spec.text, limits.source_bytes));
-  return grammar::grammar_of_schema(schema, limits);
+  ASSIGN_OR_RETURN(grammar::Grammar grammar, grammar_of_form(spec, limits));
+  if (!spec.before.close.empty()) grammar::allow_before(spec.before, grammar);
+  return grammar;
 }
 
 GrammarCompiler::GrammarCompiler(grammar::Vocabulary vocabulary, grammar::GrammarLimits limits, std::size_t cache_bytes)
@@ -65,7 +80,7 @@ GrammarCompiler::GrammarCompiler(grammar::Vocabulary vocabulary, grammar::Gramma
       masks_(std::make_shared<grammar::MaskFigures>()) {}
 
 Result<std::shared_ptr<const TokenConstraint>> GrammarCompiler::compile(const GrammarSpec& spec) {
-  std::string key = std::to_string(static_cast<int>(spec.kind)) + spec.text;
+  std::string key = key_of(spec);
   if (auto known = cached(key)) return known;
   const double begin = now_seconds();
   auto parsed = parse_grammar(spec, limits_);

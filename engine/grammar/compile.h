@@ -14,15 +14,17 @@
 #include "engine/base/metrics.h"
 #include "engine/base/status.h"
 #include "engine/grammar/compiled_grammar.h"
+#include "engine/grammar/free_text.h"
 #include "engine/grammar/limits.h"
 #include "engine/grammar/token_trie.h"
 
 namespace foregate {
 
 struct GrammarSpec {
-  enum class Kind { kJsonObject, kJsonSchema, kRegex, kChoice, kGbnf };
+  enum class Kind { kJsonObject, kJsonSchema, kRegex, kChoice, kGbnf, kToolCalls };
   Kind kind = Kind::kJsonObject;
-  std::string text;  // the schema or a list of strings as JSON, the pattern, the grammar
+  std::string text;  // the schema, a list of strings or the calls (tool_calls.h) as JSON, the pattern, the grammar
+  grammar::FreeStart before = {};
 };
 
 struct CompilerFigures {

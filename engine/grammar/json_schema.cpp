@@ -38,17 +38,18 @@ constexpr Format kFormats[] = {
 
 class SchemaCompiler {
  public:
-  SchemaCompiler(const Json& root, const GrammarLimits& limits) : root_(root), limits_(limits), rules_(grammar_) {}
+  SchemaCompiler(const Json& root, const GrammarLimits& limits, Grammar& grammar)
+      : root_(root), limits_(limits), grammar_(grammar), rules_(grammar_) {}
 
-  Result<Grammar> run() {
-    grammar_.set_root(reference("#"));
+  Result<ExprId> run() {
+    const ExprId whole = grammar_.rule(reference("#"));
     while (!open_.empty()) {
       const auto [id, at, where] = open_.front();
       open_.pop_front();
       ASSIGN_OR_RETURN(const ExprId body, value(*at, where, 0));
       grammar_.define(id, body);
     }
-    return std::move(grammar_);
+    return whole;
   }
 
  private:
@@ -431,7 +432,7 @@ class SchemaCompiler {
   ExprId own_rule(ExprId body) { return grammar_.rule(grammar_.add_rule(body)); }
   const Json& root_;
   const GrammarLimits& limits_;
-  Grammar grammar_;
+  Grammar& grammar_;
   JsonRules rules_;
   std::map<std::string, RuleId> references_;
   std::deque<Open> open_;
@@ -439,8 +440,15 @@ class SchemaCompiler {
 
 }  // namespace
 
+Result<ExprId> parse_schema(const Json& schema, const GrammarLimits& limits, Grammar& grammar) {
+  return SchemaCompiler(schema, limits, grammar).run();
+}
+
 Result<Grammar> grammar_of_schema(const Json& schema, const GrammarLimits& limits) {
-  return SchemaCompiler(schema, limits).run();
+  Grammar grammar;
+  ASSIGN_OR_RETURN(const ExprId whole, parse_schema(schema, limits, grammar));
+  grammar.set_root(grammar.add_rule(whole));
+  return grammar;
 }
 
 Grammar grammar_of_any_object() {

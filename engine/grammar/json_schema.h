@@ -13,6 +13,8 @@ namespace foregate::grammar {
 
 // kUnimplemented and kInvalidArgument say which keyword of which part is meant.
 Result<Grammar> grammar_of_schema(const nlohmann::ordered_json& schema, const GrammarLimits& limits);
+// The same as an expression in `grammar`.
+Result<ExprId> parse_schema(const nlohmann::ordered_json& schema, const GrammarLimits& limits, Grammar& grammar);
 // Any JSON object.
 Grammar grammar_of_any_object();
 

@@ -76,7 +76,7 @@ Status with_line(const jinja::Error& error, int line) {
 
 class JinjaChatTemplate : public ChatTemplate {
  public:
-  explicit JinjaChatTemplate(jinja::Tree tree) : tree_(std::move(tree)) {}
+  JinjaChatTemplate(jinja::Tree tree, std::string_view source) : tree_(std::move(tree)), source_(source) {}
 
   Result<RenderedChat> render(const ordered_json& variables, const TemplateBudget& budget,
                               std::int64_t now_unix_seconds) const override {
@@ -98,8 +98,11 @@ class JinjaChatTemplate : public ChatTemplate {
     }
   }
 
+  std::string_view source() const override { return source_; }
+
  private:
   jinja::Tree tree_;
+  std::string source_;
 };
 
 }  // namespace
@@ -111,7 +114,7 @@ Result<std::unique_ptr<ChatTemplate>> compile_chat_template(std::string_view sou
   }
   try {
     jinja::Parser parser(jinja::tokenize(source));
-    return std::unique_ptr<ChatTemplate>(std::make_unique<JinjaChatTemplate>(parser.parse()));
+    return std::unique_ptr<ChatTemplate>(std::make_unique<JinjaChatTemplate>(parser.parse(), source));
   } catch (const jinja::Error& error) {
     return error.status;
   } catch (const std::bad_alloc&) {

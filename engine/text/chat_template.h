@@ -37,6 +37,8 @@ class ChatTemplate {
   // kInvalidArgument with the template's own message; a spent budget gives kResourceExhausted.
   virtual Result<RenderedChat> render(const nlohmann::ordered_json& variables, const TemplateBudget& budget = {},
                                       std::int64_t now_unix_seconds = 0) const = 0;
+  // Its text, of the one for tools where there are two.
+  virtual std::string_view source() const { return {}; }
 };
 
 // kInvalidArgument with line number for syntax errors, kUnimplemented for tags or filters not known.

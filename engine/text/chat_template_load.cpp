@@ -101,6 +101,8 @@ class ToolUseTemplate : public ChatTemplate {
     return (given ? with_tools_ : plain_)->render(variables, budget, now_unix_seconds);
   }
 
+  std::string_view source() const override { return with_tools_->source(); }
+
  private:
   std::unique_ptr<ChatTemplate> plain_, with_tools_;
 };

@@ -102,6 +102,17 @@ grammar::Vocabulary vocabulary_of(const Tokenizer& tokenizer, const ModelInfo& m
   return vocabulary;
 }
 
+// How the model's replies are read: as asked for, or as its chat template says.
+void settle_replies(const ServeOptions& options, ServedModel& served) {
+  ApiContext& context = served.context;
+  const std::string_view source = served.chat_template ? served.chat_template->source() : std::string_view();
+  if (!tool_format_of(options.tool_call_parser, context.tool_format)) context.tool_format = tool_format_in(source);
+  if (!reasoning_format_of(options.reasoning_parser, context.reasoning_format)) {
+    context.reasoning_format = reasoning_format_in(source);
+  }
+  context.auto_tool_choice = options.enable_auto_tool_choice;
+}
+
 void add_facts(const ServeOptions& options, const BootReport& report, Engine& engine, ServedModel& served) {
   const ModelInfo& model = engine.model();
   served.facts = {{"model", served.context.model_names[0]},
@@ -121,6 +132,8 @@ void add_facts(const ServeOptions& options, const BootReport& report, Engine& en
                   {"kv_cache_dtype", dtype_name(report.kv_type)},
                   {"kv_blocks", std::to_string(report.num_blocks)},
                   {"kv_block_bytes", std::to_string(report.block_bytes)},
+                  {"tool_call_parser", tool_format_name(served.context.tool_format)},
+                  {"reasoning_parser", reasoning_format_name(served.context.reasoning_format)},
                   {"scheduling_policy", options.scheduling_policy},
                   {"preemption_mode", options.preemption_mode}};
   for (const std::string& op : report.fallbacks) log_warn("op " + op + " runs on the reference kernels");
@@ -146,6 +159,7 @@ Result<std::shared_ptr<const ServedModel>> load(const ServeOptions& options, Met
   context.chat_template = served->chat_template.get();
   served->grammars = std::make_shared<GrammarCompiler>(vocabulary_of(*served->tokenizer, served->engine->model()));
   context.grammars = served->grammars.get();
+  settle_replies(options, *served);
   context.bos_token = booted->bos_token();
   context.eos_token = booted->eos_token();
   context.model_names = model_names(options, booted->report());

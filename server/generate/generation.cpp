@@ -33,6 +33,8 @@ Generation::Generation(GenerationStart start, std::function<void(Generation*)> o
   options.stop = request.stop;
   options.include_stop = request.include_stop;
   options.skip_special_tokens = request.skip_special_tokens;
+  options.shown_specials = request.shown_specials;
+  options.reply = request.reply;
   options.min_tokens = request.sampling.min_tokens;
   open_samples_ = request.prompts.size() * static_cast<std::size_t>(request.n);
   samples_.reserve(open_samples_);

@@ -9,11 +9,13 @@
 namespace foregate {
 
 HttpAnswer::HttpAnswer(std::shared_ptr<Exchange> exchange, std::shared_ptr<const ServedModel> served,
-                       std::shared_ptr<const ApiRequest> request, std::string response_id, std::int64_t created)
+                       std::shared_ptr<const ApiRequest> request, std::string response_id, std::int64_t created,
+                       ReplyReport* report)
     : exchange_(std::move(exchange)),
       served_(std::move(served)),
       request_(std::move(request)),
       response_(*request_, *served_->tokenizer, std::move(response_id), served_->context.model_names[0], created),
+      report_(report),
       choices_(request_->prompts.size() * static_cast<std::size_t>(request_->n)) {
   if (!request_->echo) return;
   for (std::size_t i = 0; i < request_->prompts.size(); ++i) {
@@ -58,20 +60,31 @@ void HttpAnswer::prompt_logprobs(std::size_t prompt, const std::vector<PositionL
 }
 
 void HttpAnswer::delta(std::size_t choice, SampleDelta delta) {
+  if (report_ != nullptr) report_->note(delta.pieces);
   if (sse_ != nullptr) {
-    send(choice, delta);
+    send(choice, std::move(delta));
   } else {
     collect(choice, std::move(delta));
   }
 }
 
-void HttpAnswer::send(std::size_t choice, const SampleDelta& delta) {
+// Tokens whose text is still held back wait for the next chunk.
+void HttpAnswer::send(std::size_t choice, SampleDelta delta) {
   open_choice(choice);
+  if (request_->reply) {
+    SampleDelta& held = choices_[choice].held;
+    delta.tokens.insert(delta.tokens.begin(), held.tokens.begin(), held.tokens.end());
+    delta.logprobs.insert(delta.logprobs.begin(), held.logprobs.begin(), held.logprobs.end());
+    held = {};
+    if (delta.pieces.empty() && !delta.end) return std::swap(held, delta);
+    delta.text.clear();
+  }
   const auto generation = generation_.lock();
   if (!generation) return;
   const Usage now = generation->usage();
   const Usage* shown = request_->continuous_usage ? &now : nullptr;
-  if (!delta.text.empty() || !delta.tokens.empty()) sse_->event(response_.delta_chunk(choice, delta, shown));
+  const bool says = !delta.text.empty() || !delta.pieces.empty() || !delta.tokens.empty();
+  if (says) sse_->event(response_.delta_chunk(choice, delta, shown));
   if (!delta.end) return;
   const Timings times = generation->timings();
   sse_->event(response_.end_chunk(choice, *delta.end, shown, generation->open_samples() == 0 ? &times : nullptr));
@@ -80,6 +93,7 @@ void HttpAnswer::send(std::size_t choice, const SampleDelta& delta) {
 void HttpAnswer::collect(std::size_t choice, SampleDelta delta) {
   ChoiceResult& result = choices_[choice].result;
   result.text += delta.text;
+  join_pieces(std::move(delta.pieces), result.pieces);
   result.tokens.insert(result.tokens.end(), delta.tokens.begin(), delta.tokens.end());
   std::move(delta.logprobs.begin(), delta.logprobs.end(), std::back_inserter(result.logprobs));
   if (delta.end) result.end = std::move(*delta.end);

@@ -68,6 +68,7 @@ Service::Service(IoLoop& loop, Frontend& frontend, ServiceOptions options, Metri
       metrics_(metrics),
       auth_(options_.api_keys),
       grammars_(metrics),
+      replies_(metrics),
       id_prefix_(random_prefix()),
       started_(loop.clock().now()) {}
 
@@ -151,7 +152,7 @@ void Service::generate(std::shared_ptr<Exchange> exchange, ApiKind kind) {
     exchange->request().body = {};
     std::string id = next_response_id(request->kind);
     return std::make_unique<HttpAnswer>(exchange, std::move(served), std::move(request), std::move(id),
-                                        loop_.clock().wall_seconds());
+                                        loop_.clock().wall_seconds(), &replies_);
   };
   const auto refuse = [exchange](const Status& status) { exchange->respond(api_error_response(status)); };
   const auto timeout = parse_timeout_ms(exchange->request().header(kTimeoutHeader));

@@ -13,6 +13,7 @@
 #include "server/net/io.h"
 #include "server/ops/auth.h"
 #include "server/ops/grammar_report.h"
+#include "server/ops/reply_report.h"
 
 namespace foregate {
 
@@ -46,6 +47,7 @@ class Service {
   Metrics& metrics_;
   Auth auth_;
   GrammarReport grammars_;
+  ReplyReport replies_;
   std::uint64_t next_response_ = 0;
   std::string id_prefix_;
   TimeNs started_;

@@ -14,6 +14,7 @@
 #include "engine/grammar/compile.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
+#include "server/reply/reply_form.h"
 
 namespace foregate {
 
@@ -37,6 +38,8 @@ struct ApiRequest {
   std::string cache_salt;  // requests of other salts share no cached prefix with this one
   std::int32_t priority = 0;
   std::shared_ptr<const TokenConstraint> constraint;  // the form of the output; null: any
+  std::optional<ReplyForm> reply;     // how reasoning and calls are told from content; none: all is content
+  std::vector<Token> shown_specials;  // special tokens that the reader of the reply must see
 };
 
 // What parsing needs to know of the model and the server. Immutable while requests are parsed.
@@ -49,6 +52,9 @@ struct ApiContext {
   std::vector<std::string> model_names;  // what `model` may say; the first is the one shown
   GenerationDefaults defaults;
   Limits limits;
+  ToolFormat tool_format = ToolFormat::kNone;  // how the model writes calls
+  ReasoningFormat reasoning_format = ReasoningFormat::kNone;
+  bool auto_tool_choice = true;      // the model may decide by itself to call tools
   bool priorities = false;           // a request may have a priority other than 0
   std::size_t max_prompt_bytes = 0;  // a longer text cannot fit the model; 0 = not known
   std::int64_t now_unix_seconds = 0;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/openai/logprobs_json.h"
+#include "server/openai/reply_json.h"
 
 namespace foregate {
 namespace {
@@ -45,8 +46,8 @@ Json timings_json(const Timings& t) {
   return json;
 }
 
-void put_end(Json& choice, const SampleEnd& end) {
-  choice["finish_reason"] = finish_reason_name(end.reason);
+void put_end(Json& choice, const SampleEnd& end, bool called) {
+  choice["finish_reason"] = called && end.reason == FinishReason::kStop ? "tool_calls" : finish_reason_name(end.reason);
   choice["stop_reason"] = nullptr;
   if (end.stop_string) choice["stop_reason"] = *end.stop_string;
   if (end.stop_token) choice["stop_reason"] = *end.stop_token;
@@ -61,7 +62,8 @@ ApiResponse::ApiResponse(const ApiRequest& request, const Tokenizer& tokenizer, 
       id_(std::move(id)),
       model_(std::move(model)),
       created_(created),
-      text_offsets_(request.prompts.size() * static_cast<std::size_t>(request.n), 0) {}
+      text_offsets_(request.prompts.size() * static_cast<std::size_t>(request.n), 0),
+      calls_(text_offsets_.size(), 0) {}
 
 Json ApiResponse::head(bool chunk) const {
   const bool chat = request_.kind == ApiKind::kChat;
@@ -90,8 +92,14 @@ std::string ApiResponse::whole(const std::vector<ChoiceResult>& choices, const s
     Json choice = Json::object();
     choice["index"] = i;
     std::int64_t offset = 0;
+    bool called = false;
     if (request_.kind == ApiKind::kChat) {
       choice["message"] = {{"role", "assistant"}, {"content", result.text}, {"refusal", nullptr}};
+      if (request_.reply) {
+        const ReplyParts parts = parts_of(result.pieces);
+        called = !parts.calls.empty();
+        put_reply(parts, request_.reply->tools, id_, i, choice["message"]);
+      }
       choice["logprobs"] = choice_logprobs(result.tokens, result.logprobs, &offset);
     } else {
       const PromptEcho* echo = request_.echo ? &echoes[i / n] : nullptr;
@@ -109,7 +117,7 @@ std::string ApiResponse::whole(const std::vector<ChoiceResult>& choices, const s
       choice["logprobs"] = std::move(logprobs);
       if (request_.return_token_ids) choice["prompt_token_ids"] = request_.prompts[i / n];
     }
-    put_end(choice, result.end);
+    put_end(choice, result.end, called);
     if (request_.return_token_ids) choice["token_ids"] = result.tokens;
     json["choices"].push_back(std::move(choice));
   }
@@ -154,7 +162,12 @@ std::string ApiResponse::delta_chunk(std::size_t index, const SampleDelta& delta
   Json choice = Json::object();
   choice["index"] = index;
   if (request_.kind == ApiKind::kChat) {
-    choice["delta"] = {{"content", delta.text}};
+    choice["delta"] = Json::object();
+    if (request_.reply) {
+      put_delta(delta.pieces, request_.reply->tools, id_, index, calls_[index], choice["delta"]);
+    } else {
+      choice["delta"]["content"] = delta.text;
+    }
   } else {
     choice["text"] = delta.text;
   }
@@ -174,7 +187,7 @@ std::string ApiResponse::end_chunk(std::size_t index, const SampleEnd& end, cons
     choice["text"] = "";
   }
   choice["logprobs"] = nullptr;
-  put_end(choice, end);
+  put_end(choice, end, calls_[index] > 0);
   return chunk(std::move(choice), usage, timings);
 }
 

@@ -33,6 +33,7 @@ struct Timings {
 // Everything one sample has given; for a response that is not streamed.
 struct ChoiceResult {
   std::string text;
+  std::vector<ReplyPiece> pieces;  // the same, where the request asks how it is read
   std::vector<Token> tokens;
   std::vector<PositionLogprobs> logprobs;
   SampleEnd end;
@@ -59,6 +60,7 @@ class ApiResponse {
   std::string echo_chunk(std::size_t index, const PromptEcho& echo, const Usage* usage);
   std::string delta_chunk(std::size_t index, const SampleDelta& delta, const Usage* usage);
   std::string end_chunk(std::size_t index, const SampleEnd& end, const Usage* usage, const Timings* timings) const;
+  std::size_t calls(std::size_t index) const { return calls_[index]; }  // that went out in deltas of the choice
   std::string usage_chunk(const Usage& usage) const;
 
   const std::string& id() const { return id_; }
@@ -76,6 +78,7 @@ class ApiResponse {
   std::string model_;
   std::int64_t created_;
   std::vector<std::int64_t> text_offsets_;  // per choice, characters sent so far
+  std::vector<std::size_t> calls_;          // per choice, calls of tools sent so far
 };
 
 }  // namespace foregate

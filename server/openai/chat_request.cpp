@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/openai/sampling_fields.h"
+#include "server/openai/tool_fields.h"
 
 namespace foregate {
 namespace {
@@ -108,37 +109,6 @@ Result<Json> checked_messages(const Json& body) {
   return messages;
 }
 
-Status check_tools(const Json& tools) {
-  if (!tools.is_array()) return bad("tools", "must be a list");
-  if (tools.size() > kMaxTools) return bad("tools", "has more than " + std::to_string(kMaxTools) + " entries");
-  for (std::size_t i = 0; i < tools.size(); ++i) {
-    const std::string where = "tools[" + std::to_string(i) + "]";
-    const Json& tool = tools[i];
-    if (!tool.is_object()) return bad(where, "must be an object");
-    if (tool.value("type", Json()) != "function") return bad(where + ".type", "must be \"function\"");
-    const auto function = tool.find("function");
-    if (function == tool.end() || !function->is_object()) return bad(where + ".function", "must be an object");
-    const auto name = function->find("name");
-    if (name == function->end() || !name->is_string() || name->get_ref<const std::string&>().empty()) {
-      return bad(where + ".function.name", "must be a string that is not empty");
-    }
-  }
-  return {};
-}
-
-Status add_tools(const Fields& fields, Json& variables) {
-  const Json* choice = fields.find("tool_choice");
-  if (choice != nullptr && *choice != "none" && *choice != "auto") {
-    if (!choice->is_string() && !choice->is_object()) return bad("tool_choice", "must be none or auto");
-    return unimplemented("tool_choice: only none and auto are supported by this server", "tool_choice");
-  }
-  const Json* tools = fields.find("tools");
-  if (tools == nullptr) return variables["tools"] = nullptr, Status();
-  RETURN_IF_ERROR(check_tools(*tools));
-  variables["tools"] = *tools;
-  return {};
-}
-
 Status add_template_options(const Fields& fields, Json& variables) {
   if (const Json* documents = fields.find("documents")) {
     if (!documents->is_array() || documents->size() > kMaxTools) return bad("documents", "must be a list of objects");
@@ -188,7 +158,7 @@ Status template_status(const Status& status) {
 
 }  // namespace
 
-Result<ChatPrompt> render_chat(const Json& body, const ApiContext& context) {
+Result<ChatPrompt> render_chat(const Json& body, const ToolUse& use, const ApiContext& context) {
   if (context.chat_template == nullptr) {
     return unimplemented("this model has no chat template; use /v1/completions or --chat-template", "messages");
   }
@@ -204,7 +174,7 @@ Result<ChatPrompt> render_chat(const Json& body, const ApiContext& context) {
   }
   Json variables = Json::object();
   ASSIGN_OR_RETURN(variables["messages"], checked_messages(body));
-  RETURN_IF_ERROR(add_tools(fields, variables));
+  variables["tools"] = use.tools == nullptr ? Json(nullptr) : *use.tools;
   variables["add_generation_prompt"] = add_prompt;
   variables["bos_token"] = context.bos_token;
   variables["eos_token"] = context.eos_token;
@@ -215,6 +185,7 @@ Result<ChatPrompt> render_chat(const Json& body, const ApiContext& context) {
   ChatPrompt prompt;
   const EncodeOptions options{special, rendered->input_spans};
   ASSIGN_OR_RETURN(prompt.tokens, tokenize_prompt(rendered->text, options, context, "messages"));
+  prompt.text = std::move(rendered->text);
   return prompt;
 }
 

@@ -44,7 +44,7 @@ class FormReader {
   }
   Status ask(const std::string& field, Kind kind, std::string text) {
     if (asked_) return bad(field, "and " + asked_->field + " exclude each other");
-    asked_ = Asked{field, {kind, std::move(text)}};
+    asked_ = Asked{field, {kind, std::move(text), {}}};
     return {};
   }
   Status text(const Json* value, const std::string& field, Kind kind) {
@@ -121,11 +121,13 @@ class FormReader {
 
 }  // namespace
 
-Result<std::shared_ptr<const TokenConstraint>> read_output_form(const Json& body, const ApiContext& context) {
+Result<std::shared_ptr<const TokenConstraint>> read_output_form(const Json& body, const ApiContext& context,
+                                                                const grammar::FreeStart& before) {
   FormReader reader;
   RETURN_IF_ERROR(reader.read(body));
   if (!reader.asked()) return std::shared_ptr<const TokenConstraint>();
-  const Asked& asked = *reader.asked();
+  Asked asked = *reader.asked();
+  asked.spec.before = before;
   if (context.grammars == nullptr) {
     return unimplemented(asked.field + " is not supported by this server", asked.field);
   }

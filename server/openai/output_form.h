@@ -11,6 +11,7 @@
 namespace foregate {
 
 // Null when any text will do. Errors name the field; kUnimplemented also for kinds that are known and not supported.
-Result<std::shared_ptr<const TokenConstraint>> read_output_form(const Json& body, const ApiContext& context);
+Result<std::shared_ptr<const TokenConstraint>> read_output_form(const Json& body, const ApiContext& context,
+                                                                const grammar::FreeStart& before = {});
 
 }  // namespace foregate

@@ -4,6 +4,7 @@
 
 #include "server/openai/output_form.h"
 #include "server/openai/sampling_fields.h"
+#include "server/openai/tool_fields.h"
 
 namespace foregate {
 namespace {
@@ -90,6 +91,24 @@ Status read_prompts(const Json& body, bool add_special, const ApiContext& contex
   return {};
 }
 
+// How the reply to this prompt is read, and what it is held to: calls where they are demanded, else the form asked for.
+Status settle_reply(const Json& body, const ToolUse& tools, const std::string& prompt, const ApiContext& context,
+                    ApiRequest& request) {
+  request.reply = reply_form(tools, prompt, context);
+  if (request.reply) request.shown_specials = shown_specials(*request.reply, *context.tokenizer);
+  const grammar::FreeStart before = request.reply ? reasoning_before(*request.reply, context) : grammar::FreeStart();
+  if (!tools.held()) {
+    ASSIGN_OR_RETURN(request.constraint, read_output_form(body, context, before));
+  } else {
+    auto made = context.grammars->compile(calls_grammar(tools, *request.reply, before));
+    if (!made.ok()) return Status(made.status().code(), "tools: " + made.status().message(), "tools");
+    request.constraint = std::move(made).value();
+  }
+  // A form that leaves no room for reasoning.
+  if (request.constraint && before.close.empty() && request.reply) request.reply->start = ReplyForm::Start::kClosed;
+  return {};
+}
+
 }  // namespace
 
 Result<ApiRequest> parse_chat_request(std::string_view body, const ApiContext& context) {
@@ -112,7 +131,7 @@ Result<ApiRequest> read_chat_request(const Json& json, const ApiContext& context
   RETURN_IF_ERROR(refuse_unsupported(json));
   read_common_fields(fields, context, request);
   RETURN_IF_ERROR(fields.status());
-  ASSIGN_OR_RETURN(request.constraint, read_output_form(json, context));
+  ASSIGN_OR_RETURN(const ToolUse tools, read_tool_use(json, context));
   read_chat_logprobs(fields, context.limits, request);
   const bool newer = fields.find("max_completion_tokens") != nullptr;
   const char* max_field = newer ? "max_completion_tokens" : "max_tokens";
@@ -120,7 +139,8 @@ Result<ApiRequest> read_chat_request(const Json& json, const ApiContext& context
   fields.boolean("echo", request.echo);
   if (fields.ok() && request.echo) fields.fail("echo", "is for /v1/completions only");
   RETURN_IF_ERROR(fields.status());
-  ASSIGN_OR_RETURN(ChatPrompt prompt, render_chat(json, context));
+  ASSIGN_OR_RETURN(ChatPrompt prompt, render_chat(json, tools, context));
+  RETURN_IF_ERROR(settle_reply(json, tools, prompt.text, context, request));
   request.prompts.push_back(std::move(prompt.tokens));
   RETURN_IF_ERROR(settle_lengths(request, context, max_tokens, 0, "messages", max_field));
   return request;
@@ -150,7 +170,8 @@ Result<ApiRequest> read_completion_request(const Json& json, const ApiContext& c
 
 Result<std::vector<Token>> read_tokenize(const Json& json, const ApiContext& context) {
   if (json.contains("messages")) {
-    ASSIGN_OR_RETURN(ChatPrompt prompt, render_chat(json, context));
+    ASSIGN_OR_RETURN(const ToolUse tools, read_tool_use(json, context));
+    ASSIGN_OR_RETURN(ChatPrompt prompt, render_chat(json, tools, context));
     return std::move(prompt.tokens);
   }
   Fields fields(json);

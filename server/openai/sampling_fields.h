@@ -21,10 +21,12 @@ Status settle_lengths(ApiRequest& request, const ApiContext& context, std::optio
 Result<std::vector<Token>> tokenize_prompt(const std::string& text, const EncodeOptions& options,
                                            const ApiContext& context, const std::string& field);
 
-// Checks messages, tools and template options and renders the chat template.
+// Checks messages and template options and renders the chat template.
 struct ChatPrompt {
   std::vector<Token> tokens;
+  std::string text;
 };
-Result<ChatPrompt> render_chat(const Json& body, const ApiContext& context);
+struct ToolUse;
+Result<ChatPrompt> render_chat(const Json& body, const ToolUse& use, const ApiContext& context);
 
 }  // namespace foregate

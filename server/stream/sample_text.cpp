@@ -6,14 +6,24 @@
 namespace foregate {
 
 SampleText::SampleText(const Tokenizer& tokenizer, SampleOptions options)
-    : options_(std::move(options)),
-      detokenizer_(tokenizer, options_.skip_special_tokens),
-      matcher_(options_.stop, options_.include_stop) {}
+    : tokenizer_(tokenizer),
+      options_(std::move(options)),
+      detokenizer_(tokenizer, options_.skip_special_tokens && options_.shown_specials.empty()),
+      matcher_(options_.stop, options_.include_stop) {
+  if (options_.reply) reader_.emplace(*options_.reply);
+}
+
+// With some specials to be shown the detokenizer skips none; that is done here.
+bool SampleText::shown(Token token) const {
+  if (!options_.skip_special_tokens || options_.shown_specials.empty() || !tokenizer_.is_special(token)) return true;
+  return std::find(options_.shown_specials.begin(), options_.shown_specials.end(), token) !=
+         options_.shown_specials.end();
+}
 
 void SampleText::take(Token token, SampleDelta& delta) {
   ++completion_tokens_;
   tokens_.push_back(token);
-  const std::string text = detokenizer_.push(token);
+  const std::string text = shown(token) ? detokenizer_.push(token) : std::string();
   // The token that completes min_tokens still belongs to the text that is not searched.
   delta.text += completion_tokens_ <= options_.min_tokens ? text : matcher_.push(text);
 }
@@ -32,6 +42,8 @@ SampleDelta SampleText::push(const TokenEvent& event, const std::vector<Token>& 
     end_by_engine(event, eos_token_ids, delta);
   }
   ended_ = delta.end.has_value();
+  if (reader_) delta.pieces = reader_->push(delta.text);
+  if (reader_ && ended_) join_pieces(reader_->finish(), delta.pieces);
   if (!delta.empty()) {
     delta.tokens = std::exchange(tokens_, {});
     delta.logprobs = std::exchange(logprobs_, {});
@@ -46,7 +58,8 @@ void SampleText::end_by_engine(const TokenEvent& event, const std::vector<Token>
     ++completion_tokens_;
     const bool is_eos = std::find(eos_token_ids.begin(), eos_token_ids.end(), event.stop_token) != eos_token_ids.end();
     if (!is_eos) end.stop_token = event.stop_token;
-    if (options_.include_stop) delta.text += matcher_.push(detokenizer_.push(event.stop_token));
+    const bool kept = options_.include_stop && shown(event.stop_token);
+    if (kept) delta.text += matcher_.push(detokenizer_.push(event.stop_token));
   }
   if (end.reason == FinishReason::kError) end.error = event.error.ok() ? internal_error("failed") : event.error;
   if (end.reason == FinishReason::kCancelled) end.error = Status(Code::kCancelled, "the request was cancelled");

@@ -9,6 +9,7 @@
 
 #include "engine/api/types.h"
 #include "engine/text/tokenizer.h"
+#include "server/reply/reply_reader.h"
 #include "server/stream/stop_matcher.h"
 
 namespace foregate {
@@ -17,7 +18,9 @@ struct SampleOptions {
   std::vector<std::string> stop;
   bool include_stop = false;  // the stop string or stop token stays in the text
   bool skip_special_tokens = true;
-  std::int32_t min_tokens = 0;  // stop strings are not looked for in the text of these first tokens
+  std::vector<Token> shown_specials;  // of those that are skipped: what the reader of the reply must see
+  std::optional<ReplyForm> reply;     // the text is read into pieces
+  std::int32_t min_tokens = 0;        // stop strings are not looked for in the text of these first tokens
 };
 
 // How a sample ended. kStop and kLength are answers; kCancelled and kError are failures.
@@ -32,6 +35,7 @@ struct SampleEnd {
 // not empty; a token whose text is held back comes with the text.
 struct SampleDelta {
   std::string text;
+  std::vector<ReplyPiece> pieces;  // the same read into pieces, where that was asked for; some of it may be held back
   std::vector<Token> tokens;
   std::vector<PositionLogprobs> logprobs;
   std::optional<SampleEnd> end;
@@ -49,12 +53,15 @@ class SampleText {
   std::int32_t completion_tokens() const { return completion_tokens_; }  // with the one that ended it
 
  private:
+  bool shown(Token token) const;
   void take(Token token, SampleDelta& delta);
   void end_by_engine(const TokenEvent& event, const std::vector<Token>& eos_token_ids, SampleDelta& delta);
 
+  const Tokenizer& tokenizer_;
   SampleOptions options_;
   Detokenizer detokenizer_;
   StopMatcher matcher_;
+  std::optional<ReplyReader> reader_;
   std::vector<Token> tokens_;  // not yet given out
   std::vector<PositionLogprobs> logprobs_;
   std::int32_t completion_tokens_ = 0;
