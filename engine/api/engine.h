@@ -90,6 +90,7 @@ struct SpecFigures {
   std::vector<std::uint64_t> accepted_at;  // of these, by place in the draft
   std::uint64_t gated = 0;                 // turns in which a draft was not expected to gain
   std::uint64_t probes = 0;                // drafts made all the same, to see whether that still holds
+  std::uint64_t spoilt = 0;                // drafts beside which a row was not finite
 };
 
 // A snapshot; counters never fall.

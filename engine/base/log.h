@@ -7,7 +7,7 @@
 
 namespace foregate {
 
-enum class LogLevel { kDebug, kInfo, kWarn, kError };
+enum class LogLevel { kDebug, kInfo, kWarn, kError, kOff };
 
 void set_log_level(LogLevel level);
 bool parse_log_level(std::string_view name, LogLevel* level);  // debug | info | warn | error

@@ -1,5 +1,7 @@
 #include "engine/kv/kv_cache.h"
 
+#include <cstring>
+
 namespace foregate {
 
 Result<KvCache> KvCache::create(Device& device, const KvLayout& layout, std::int64_t num_blocks) {
@@ -60,6 +62,31 @@ void KvCache::zero_block(BlockId block) {
     device_->copy(target.keys, zeros.data(), zeros.size());
     device_->copy(target.values, zeros.data(), zeros.size());
   }
+}
+
+// By way of the host: rare, and keys of one position lie apart.
+void KvCache::zero_positions(BlockId block, std::int32_t first, std::int32_t end) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(layout_.block_bytes()));
+  save_block(block, bytes.data());
+  std::byte* at = bytes.data();
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    KvPages pages = this->pages(LayerId{static_cast<std::int32_t>(layer)});
+    pages.num_blocks = 1;
+    const auto element = static_cast<std::size_t>(dtype_bytes(pages.type));
+    const std::size_t half = piece(layer, block).bytes;
+    for (std::int32_t p = first; p < end; ++p) {
+      for (std::int32_t h = 0; h < pages.kv_heads; ++h) {
+        for (std::int32_t d = 0; d < pages.head_dim; ++d) {
+          const auto key = static_cast<std::size_t>(key_index(pages, 0, h, p) + d * key_step(pages, p));
+          const auto value = static_cast<std::size_t>(value_index(pages, 0, h, p) + d);
+          std::memset(at + key * element, 0, element);
+          std::memset(at + half + value * element, 0, element);
+        }
+      }
+    }
+    at += 2 * half;
+  }
+  load_block(block, bytes.data());
 }
 
 void KvCache::save_block(BlockId block, std::byte* to) const {

@@ -21,6 +21,7 @@ class KvCache {
   // Keys and values of all layers; between steps.
   void copy_block(BlockId from, BlockId to);
   void zero_block(BlockId block);
+  void zero_positions(BlockId block, std::int32_t first, std::int32_t end);  // of those in the block; slow
   // The contents of one block, block_bytes() of them, to and from memory of the host; between steps.
   void save_block(BlockId block, std::byte* to) const;
   void load_block(BlockId block, const std::byte* from);

@@ -85,14 +85,25 @@ Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const Log
     take(std::move(*sampled), seq, event);
     return event.finish ? std::nullopt : std::optional(token);
   });
-  if (!failed.ok() && stand == 0) return failed;
-  // A row that failed after others were good counts as rejected: computed anew, it fails in its own name.
+  // A row that failed after others were good counts as rejected: computed anew, it fails in its own name. So does the
+  // first one beside a draft, if its logits are not finite: they may be so because of the draft.
+  const bool may_be_the_draft = entry.draft > 0 && failed.code() == Code::kDataLoss;
+  if (!failed.ok() && stand == 0 && !may_be_the_draft) return failed;
   seq.computed += static_cast<std::int32_t>(stand) - (failed.ok() ? 0 : 1);
+  if (!failed.ok() && stand == 0) return std::optional<TokenEvent>();
   if (seq.wants_prompt_logprobs()) {
     event.prompt_logprobs = std::move(seq.prompt_logprobs);
     seq.prompt_logprobs_sent = true;
   }
   return std::optional<TokenEvent>(std::move(event));
+}
+
+bool spoilt_by_draft(const PlanEntry& entry, const LogitRange& range, const StepRunner& runner) {
+  bool spoilt = false;
+  for (std::int32_t row = range.rows - 1 - entry.draft; entry.draft > 0 && row < range.rows; ++row) {
+    spoilt = spoilt || !all_finite(runner.logits(range.first + row));
+  }
+  return spoilt;
 }
 
 }  // namespace foregate

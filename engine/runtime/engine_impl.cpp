@@ -60,7 +60,7 @@ LedgerLimits ledger_limits(const EngineOptions& options) {
 
 }  // namespace
 
-EngineImpl::EngineImpl(EngineParts parts)
+EngineImpl::EngineImpl(EngineParts parts, Drive drive)
     : info_(parts.info),
       limits_(parts.limits),
       clock_(*parts.clock),
@@ -68,13 +68,17 @@ EngineImpl::EngineImpl(EngineParts parts)
       block_size_(parts.cache.layout().block_size),
       shared_(ledger_limits(parts.options), parts.options.step_limit_seconds),
       loop_(std::make_unique<EngineLoop>(std::move(parts), shared_)) {
-  thread_ = std::thread([this] { loop_->run(); });
+  if (drive == Drive::kThread) thread_ = std::thread([this] { loop_->run(); });
 }
 
 EngineImpl::~EngineImpl() {
   shared_.draining.store(true);
   shared_.inbox.close();
-  thread_.join();
+  if (thread_.joinable()) {
+    thread_.join();
+  } else {
+    loop_->end();
+  }
 }
 
 Status EngineImpl::check_submit(const Request& request) const {

@@ -1,6 +1,7 @@
 // The Engine that make_engine gives: a facade over the engine thread. Any thread may call it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <thread>
 
@@ -10,9 +11,12 @@
 
 namespace foregate {
 
+// Who takes the turns of the loop: a thread of the engine's own, or whoever made it, by turn().
+enum class Drive : std::uint8_t { kThread, kCaller };
+
 class EngineImpl final : public Engine {
  public:
-  explicit EngineImpl(EngineParts parts);
+  explicit EngineImpl(EngineParts parts, Drive drive = Drive::kThread);
   ~EngineImpl() override;  // ends every live sample with kCancelled, then joins the engine thread
   Status submit(Request request, std::shared_ptr<EventSink> sink) override;
   void cancel(RequestId id) override;
@@ -24,6 +28,9 @@ class EngineImpl final : public Engine {
   EngineStats stats() const override;
   const ModelInfo& model() const override { return info_; }
   const Limits& limits() const override { return limits_; }
+  // Drive::kCaller, always on the same thread: EngineLoop::turn() and audit().
+  bool turn() { return loop_->turn(); }
+  Status audit() const { return loop_->audit(); }
 
  private:
   Status check_submit(const Request& request) const;

@@ -13,6 +13,7 @@
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
 #include "engine/sched/policy.h"
+#include "engine/sched/scheduler.h"
 #include "engine/spec/drafter.h"
 #include "kernels/api/device.h"
 
@@ -56,6 +57,7 @@ struct EngineParts {
   ModelInfo info;
   Limits limits;
   const Clock* clock = nullptr;  // null: system_clock()
+  PlanStep planner;              // none: plan_step
   Metrics* metrics = nullptr;
 };
 

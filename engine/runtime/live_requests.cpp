@@ -75,14 +75,14 @@ void LiveRequests::begin_sample(RequestId id) {
   unqueue(it->second, 1);
 }
 
-void LiveRequests::close_sample(RequestId id) {
+void LiveRequests::close_sample(RequestId id, bool began) {
   std::lock_guard lock(mutex_);
   const auto it = entries_.find(id);
   if (BUG_IF(it == entries_.end())) return;
   Entry& entry = it->second;
   leave(entry, 1);
   --entry.left;
-  if (entry.queued > entry.left) unqueue(entry, 1);  // it ended without having run
+  if (!began && !BUG_IF(entry.queued <= 0)) unqueue(entry, 1);
   if (entry.left == 0) entries_.erase(it);
 }
 

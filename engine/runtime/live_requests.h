@@ -45,9 +45,10 @@ class LiveRequests {
   // the id is live already.
   Status open(RequestId id, std::int32_t n, std::int64_t prompt_tokens = 0, std::uint64_t client = 0);
   void begin_sample(RequestId id);  // one sample has run for the first time: it is not queued any more
-  void close_sample(RequestId id);  // one sample has had its finish
-  void abandon(RequestId id);       // opened but never handed to the engine
-  bool cancel(RequestId id);        // false when the id is not live
+  // One sample has had its finish; `began`: begin_sample was called for it.
+  void close_sample(RequestId id, bool began);
+  void abandon(RequestId id);  // opened but never handed to the engine
+  bool cancel(RequestId id);   // false when the id is not live
   bool cancel(RequestId id, std::int32_t index);
   bool set_paused(RequestId id, bool paused);
   std::vector<Control> take_controls();  // in the order in which the requests were first touched

@@ -36,6 +36,7 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       prefixes_(pool_, options_.prefix_caching, options_.model_name),
       policy_(options_.policy),
       swap_(*parts.device, options_, clock_),
+      planner_(parts.planner ? std::move(parts.planner) : plan_step),
       speculation_(std::move(parts.speculation), clock_, parts.metrics, options_.model_name),
       sampler_(runner_.vocab_size()),
       metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len),
@@ -48,19 +49,28 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
 
 void EngineLoop::run() {
   while (!shared_.inbox.closed()) {
-    try {
-      turn();
-    } catch (const std::exception& error) {
-      fail_engine(internal_error(std::string("the engine thread threw: ") + error.what()));
-    }
+    if (!turn()) wait_for_work();
   }
-  admit(clock_.now());
-  end_all(FinishReason::kCancelled, {});
-  end_turn();
+  end();
   shared_.watchdog.waits();
 }
 
-void EngineLoop::turn() {
+void EngineLoop::end() {
+  admit(clock_.now());
+  end_all(FinishReason::kCancelled, {});
+  end_turn();
+}
+
+bool EngineLoop::turn() {
+  try {
+    return turn_unguarded();
+  } catch (const std::exception& error) {
+    fail_engine(internal_error(std::string("the engine thread threw: ") + error.what()));
+    return true;
+  }
+}
+
+bool EngineLoop::turn_unguarded() {
   const TimeNs now = clock_.now();
   shared_.watchdog.turn_begins(now);
   admit(now);
@@ -69,7 +79,7 @@ void EngineLoop::turn() {
   const bool stepped = !next.empty() && step(next);
   end_turn();
   if (stepped) speculation_.note_turn(next, clock_.now() - now);
-  if (next.empty()) wait_for_work(now);
+  return !next.empty();
 }
 
 void EngineLoop::admit(TimeNs now) {
@@ -130,7 +140,7 @@ BatchPlan EngineLoop::plan() {
   input.free_blocks = pool_.free_blocks();
   input.block_size = pool_.block_size();
   input.refs = pool_.all_refs();
-  BatchPlan plan = plan_step(input, sched_limits());
+  BatchPlan plan = planner_(input, sched_limits());
   for (SeqId id : plan.preempted) preempt(sequences_.at(id));
   // INV-7: an empty plan while something could run would be a hang; end it in the open instead.
   if (BUG_IF(plan.empty() && sequences_.runnable())) {
@@ -161,7 +171,8 @@ void EngineLoop::preempt(Sequence& seq) {
   metrics_.preempted();
 }
 
-void EngineLoop::wait_for_work(TimeNs now) {
+void EngineLoop::wait_for_work() {
+  const TimeNs now = clock_.now();
   TimeNs wait = kLongWaitNs;
   for (const Sequence* seq : sequences_.all()) {
     if (seq->request->deadline != 0) wait = std::min(wait, std::max<TimeNs>(0, seq->request->deadline - now));
@@ -236,6 +247,7 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     prefixes_.note_admitted(entry, seq, stats_);
     stats_.chunked_prefills += entry.partial ? 1 : 0;
     auto event = accept_entry(entry, io_.logit_ranges[i], runner_, info_.eos_token_ids, sampler_, seq);
+    if (spoilt_by_draft(entry, io_.logit_ranges[i], runner_)) wipe_rejected(entry, seq);
     speculation_.settle(entry, seq, pool_);
     if (!event.ok()) {
       if (event.status().code() == Code::kDataLoss) wipe(seq);
@@ -253,6 +265,18 @@ void EngineLoop::wipe(const Sequence& seq) {
   ++stats_.nonfinite_rows;
   for (BlockId block : seq.blocks.blocks()) {
     if (pool_.refs(block) == 1 && !pool_.published(block)) runner_.zero_block(block);
+  }
+}
+
+// INV-20: the same of rows that count as rejected, which lie behind others in a block that is kept, or in blocks that
+// are about to be given back. Drafts of this sequence are not to be trusted with the model's numbers any more.
+void EngineLoop::wipe_rejected(const PlanEntry& entry, Sequence& seq) {
+  speculation_.spoilt(seq);
+  const std::int32_t size = pool_.block_size();
+  for (std::int32_t p = seq.computed; p < entry.first_position + entry.rows; p = (p / size + 1) * size) {
+    const BlockId block = seq.blocks.blocks()[static_cast<std::size_t>(p / size)];
+    if (BUG_IF(pool_.refs(block) != 1 || pool_.published(block))) return;
+    runner_.zero_positions(block, p % size, size);
   }
 }
 
@@ -297,7 +321,7 @@ void EngineLoop::retire(Sequence& seq, FinishReason reason, TimeNs now) {
   metrics_.finish(seq, reason, now);
   KvTxn::release_all(pool_, seq.blocks, seq.request->client);
   swap_.ended(seq.id);
-  ended_.push_back(seq.request->id);
+  ended_.push_back({seq.request->id, seq.first_run_at >= 0});
   speculation_.forget(seq.id);
   sequences_.remove(seq.id);
 }
@@ -323,14 +347,19 @@ void EngineLoop::fail_engine(const Status& why) {
   end_turn();
 }
 
+Status EngineLoop::audit() const {
+  RETURN_IF_ERROR(sequences_.audit(pool_.block_size()));
+  const auto tables = sequences_.block_tables();
+  RETURN_IF_ERROR(pool_.audit(tables));
+  return prefixes_.audit();
+}
+
 // Stats first, then the ledger: who sees idle() sees the blocks free (INV-3, INV-10).
 void EngineLoop::end_turn() {
   if (bugs_are_fatal()) {
-    const auto tables = sequences_.block_tables();
-    Status audit = pool_.audit(tables);
-    if (audit.ok()) audit = prefixes_.audit();
-    if (!audit.ok()) log_error(audit.to_string());
-    CHECK(audit.ok());
+    const Status sound = audit();
+    if (!sound.ok()) log_error(sound.to_string());
+    CHECK(sound.ok());
   }
   stats_.running = stats_.waiting = stats_.paused = 0;
   for (const Sequence* seq : sequences_.all())
@@ -348,7 +377,7 @@ void EngineLoop::end_turn() {
   stats_.dense = runner_.model().dense_figures();
   if (stats_.dense) dense_.figures(*stats_.dense);
   shared_.publish(stats_);
-  for (RequestId id : ended_) shared_.live.close_sample(id);
+  for (const Ended& sample : ended_) shared_.live.close_sample(sample.request, sample.began);
   ended_.clear();
 }
 

@@ -21,6 +21,7 @@
 #include "engine/runtime/step_runner.h"
 #include "engine/runtime/swap_keeper.h"
 #include "engine/sample/sampler.h"
+#include "engine/sched/scheduler.h"
 
 namespace foregate {
 
@@ -29,8 +30,15 @@ class EngineLoop {
   EngineLoop(EngineParts parts, EngineShared& shared);
   void run();  // the body of the engine thread; returns when the inbox is closed and all have ended
 
+  // What run() is made of, for a caller that is the engine thread itself: one turn that waits for nothing, true when it
+  // had a step; and the end, after which nobody is live.
+  bool turn();
+  void end();
+  // kInternal says which of INV-2, INV-3 and INV-24 is broken. Between turns.
+  Status audit() const;
+
  private:
-  void turn();
+  bool turn_unguarded();
   // admit
   void admit(TimeNs now);
   void add_request(const Submission& submission, TimeNs now);
@@ -40,7 +48,7 @@ class EngineLoop {
   BatchPlan plan();
   SchedLimits sched_limits() const;
   void preempt(Sequence& seq);
-  void wait_for_work(TimeNs now);
+  void wait_for_work();
   // stage, run, commit
   bool step(const BatchPlan& plan);
   bool stage(const BatchPlan& plan, KvTxn& txn);
@@ -51,6 +59,7 @@ class EngineLoop {
   // retire
   void retire(Sequence& seq, FinishReason reason, TimeNs now);
   void wipe(const Sequence& seq);
+  void wipe_rejected(const PlanEntry& entry, Sequence& seq);
   void finish(Sequence& seq, FinishReason reason, TimeNs now, Status error = {});
   void end_all(FinishReason reason, const Status& error);
   void end_turn();
@@ -65,6 +74,7 @@ class EngineLoop {
   PrefixSharing prefixes_;
   PolicyKeeper policy_;
   SwapKeeper swap_;
+  const PlanStep planner_;
   StepCost step_cost_;
   Speculation speculation_;
   Sampler sampler_;
@@ -77,7 +87,11 @@ class EngineLoop {
   EngineStats stats_;
   std::uint64_t seeds_drawn_ = 0;
   std::int32_t fatal_in_a_row_ = 0;
-  std::vector<RequestId> ended_;  // samples that ended in this turn, still counted as live
+  struct Ended {
+    RequestId request;
+    bool began = false;
+  };
+  std::vector<Ended> ended_;  // samples that ended in this turn, still counted as live
 };
 
 }  // namespace foregate

@@ -68,6 +68,23 @@ bool SequenceTable::runnable() const {
   return std::any_of(sequences_.begin(), sequences_.end(), [](const auto& entry) { return !entry.second->paused; });
 }
 
+Status SequenceTable::audit(std::int32_t block_size) const {
+  for (const auto& [id, sequence] : sequences_) {
+    const Sequence& s = *sequence;
+    const bool waits = !s.running && s.blocks.empty() && s.computed == 0 && s.saved < s.total_tokens();
+    const bool runs = s.running && s.computed > 0 && s.computed < s.total_tokens() &&
+                      s.blocks.size() >= blocks_for(s.computed, block_size) &&
+                      s.blocks.size() <= blocks_for(s.total_tokens(), block_size) &&
+                      s.published <= s.computed / block_size;
+    if (waits || runs) continue;
+    return internal_error("sequence " + std::to_string(id.value) + " has " + std::to_string(s.total_tokens()) +
+                          " tokens, " + std::to_string(s.computed) + " computed, " + std::to_string(s.blocks.size()) +
+                          " blocks of " + std::to_string(block_size) + ", " + std::to_string(s.published) +
+                          " of them known");
+  }
+  return {};
+}
+
 std::vector<const BlockTable*> SequenceTable::block_tables() const {
   std::vector<const BlockTable*> tables;
   for (const auto& [id, sequence] : sequences_) tables.push_back(&sequence->blocks);

@@ -34,6 +34,8 @@ class SequenceTable {
   bool runnable() const;  // something is neither finished nor paused
   // Every table once, for BlockPool::audit.
   std::vector<const BlockTable*> block_tables() const;
+  // INV-24. kInternal says who breaks it.
+  Status audit(std::int32_t block_size) const;
 
  private:
   std::uint64_t next_ = 1;

@@ -44,6 +44,8 @@ Speculation::Speculation(SpeculationParts parts, const Clock& clock, Metrics* me
       &metrics->counter("foregate_spec_gated_turns", "Turns in which no draft was expected to gain.", labels);
   series_.probes.counter = &metrics->counter(
       "foregate_spec_probes", "Turns with drafts that were not expected to gain, to measure them anew.", labels);
+  series_.spoilt.counter = &metrics->counter(
+      "foregate_spec_spoilt_drafts", "Drafts beside which a row was not finite; their samples get no more.", labels);
   for (std::size_t i = 0; i < series_.accepted_at.size(); ++i) {
     Labels with_position = labels;
     with_position["position"] = std::to_string(i);
@@ -150,6 +152,11 @@ bool Speculation::takes_blame(const BatchPlan& plan, SequenceTable& sequences) c
   return any;
 }
 
+void Speculation::spoilt(Sequence& seq) {
+  seq.plain_only = true;
+  ++figures_.spoilt;
+}
+
 void Speculation::forget(SeqId seq) {
   if (enabled()) drafter_->forget(seq);
   if (controller_) controller_->forget(seq);
@@ -165,6 +172,7 @@ void Speculation::figures(EngineStats& stats) {
   if (series_.drafts.counter == nullptr) return;
   series_.gated.follow(static_cast<double>(figures_.gated));
   series_.probes.follow(static_cast<double>(figures_.probes));
+  series_.spoilt.follow(static_cast<double>(figures_.spoilt));
   series_.drafts.follow(static_cast<double>(figures_.drafts));
   series_.draft_tokens.follow(static_cast<double>(figures_.draft_tokens));
   series_.accepted_tokens.follow(static_cast<double>(figures_.accepted_tokens));

@@ -34,6 +34,8 @@ class Speculation {
   // After a failed step: true when it held drafts. They may be its cause, so those who had one get no more, and the
   // failure is held against nobody.
   bool takes_blame(const BatchPlan& plan, SequenceTable& sequences) const;
+  // A row of the draft, or the one before it, was not finite: it gets no more.
+  void spoilt(Sequence& seq);
   void forget(SeqId seq);
   void figures(EngineStats& stats);
 
@@ -45,6 +47,7 @@ class Speculation {
     std::vector<CounterFollower> accepted_at;
     CounterFollower gated;
     CounterFollower probes;
+    CounterFollower spoilt;
   };
   void choose_lengths(const SeqViews& views);
   void choose_parts(const SeqViews& views, bool instant);

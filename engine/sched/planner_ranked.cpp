@@ -7,11 +7,12 @@ namespace foregate {
 
 BatchPlan Planner::by_rank() {
   const std::vector<Member> members = best();
-  auto decode_rows = static_cast<std::int32_t>(std::ranges::count_if(members, &Member::decodes));
-  for (const Member& member : members) {
-    decode_rows -= member.decodes() ? 1 : 0;
-    if (member.runs && state_[member.running].evicted) continue;
-    plan_member(member, decode_rows);
+  for (auto member = members.begin(); member != members.end(); ++member) {
+    if (member->runs && state_[member->running].evicted) continue;
+    const auto decode_rows = std::count_if(member + 1, members.end(), [this](const Member& after) {
+      return after.decodes() && !state_[after.running].evicted;
+    });
+    plan_member(*member, static_cast<std::int32_t>(decode_rows));
   }
   add_drafts();
   std::ranges::stable_partition(plan_.entries, [](const PlanEntry& e) { return !e.partial && !e.admitted; });
@@ -46,7 +47,10 @@ void Planner::plan_member(const Member& member, std::int32_t decode_rows_after) 
   }
   if (!member.runs && admission_closed_) return;
   const std::int32_t budget = prompt_budget(budget_ - decode_rows_after, decode_rows_ + decode_rows_after);
-  if (budget <= 0) return;
+  if (budget <= 0) {
+    admission_closed_ = admission_closed_ || !member.runs;
+    return;
+  }
   if (!make_room_ranked(seq)) {
     admission_closed_ = admission_closed_ || !member.runs;
     return;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <span>
@@ -77,5 +78,8 @@ struct PlanInput {
 //     worse ranks from the worst on. One that was preempted before needs room to its end beside better ones (INV-8).
 //  3. When a waiting one does not fit even so, none of worse rank is admitted in this step.
 BatchPlan plan_step(const PlanInput& input, const SchedLimits& limits);
+
+// What makes the plans of an engine; plan_step, unless a simulation puts something around it.
+using PlanStep = std::function<BatchPlan(const PlanInput&, const SchedLimits&)>;
 
 }  // namespace foregate

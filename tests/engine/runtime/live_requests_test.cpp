@@ -15,7 +15,7 @@ TEST(LiveRequests, CountsSamplesInAndOut) {
   EXPECT_EQ(live.open(RequestId{1}, 1).code(), Code::kInvalidArgument);
   EXPECT_EQ(live.open(RequestId{3}, 6).code(), Code::kInvalidArgument);
   EXPECT_TRUE(live.open(RequestId{2}, 2).ok());
-  live.close_sample(RequestId{1});
+  live.close_sample(RequestId{1}, false);
   EXPECT_EQ(live.samples(), 4);
   live.abandon(RequestId{1});
   EXPECT_EQ(live.samples(), 2);
@@ -65,7 +65,7 @@ TEST(LiveRequests, ControlsDieWithTheirRequest) {
   LiveRequests live({.max_samples = 100});
   ASSERT_TRUE(live.open(RequestId{1}, 1).ok());
   ASSERT_TRUE(live.cancel(RequestId{1}));
-  live.close_sample(RequestId{1});
+  live.close_sample(RequestId{1}, false);
   EXPECT_TRUE(live.take_controls().empty());
   ASSERT_TRUE(live.open(RequestId{1}, 1).ok());
   EXPECT_TRUE(live.take_controls().empty()) << "a reused id must not inherit a cancel";
@@ -82,13 +82,13 @@ TEST(LiveRequests, QueuedTokensAreBoundedUntilTheFirstStep) {
   EXPECT_FALSE(live.open(RequestId{3}, 1, 1).ok());
   EXPECT_EQ(live.figures().queued_tokens, 50);
   live.begin_sample(RequestId{2});
-  live.close_sample(RequestId{2});
-  EXPECT_EQ(live.figures().queued_tokens, 25);
-  live.close_sample(RequestId{2});  // cancelled before it ran
+  live.close_sample(RequestId{2}, false);  // cancelled before it ran, while the other one goes on
+  EXPECT_EQ(live.figures().queued_tokens, 0);
+  live.close_sample(RequestId{2}, true);
   EXPECT_EQ(live.figures().queued_tokens, 0);
   EXPECT_TRUE(live.open(RequestId{4}, 3, 10).ok());
   live.abandon(RequestId{4});
-  live.close_sample(RequestId{1});
+  live.close_sample(RequestId{1}, true);
   EXPECT_EQ(live.figures().queued_tokens, 0);
   EXPECT_EQ(live.samples(), 0);
   EXPECT_EQ(live.figures().refused_tokens, 2u);
@@ -102,7 +102,7 @@ TEST(LiveRequests, AClientHasItsShare) {
   EXPECT_EQ(status.field(), kClientShareField);
   EXPECT_TRUE(live.open(RequestId{2}, 1, 1, 8).ok()) << "others are served";
   EXPECT_TRUE(live.open(RequestId{3}, 2, 1, 0).ok()) << "nobody known has no share";
-  live.close_sample(RequestId{1});
+  live.close_sample(RequestId{1}, false);
   EXPECT_TRUE(live.open(RequestId{4}, 1, 1, 7).ok());
   EXPECT_FALSE(live.open(RequestId{5}, 4, 1, 9).ok()) << "more than a share from the start";
   EXPECT_EQ(live.figures().refused_share, 2u);

@@ -257,8 +257,8 @@ TEST(Prefix, BlocksOfARequestWithBadLogitsAreNeverKnown) {
   EXPECT_EQ(bad->log().error.code(), Code::kDataLoss);
   EXPECT_EQ(engine->stats().kv_blocks_kept, 0);
   const KvPages pages = (*cache_seen)->pages(LayerId{0});
-  const auto* k = static_cast<const float*>(pages.k);
-  EXPECT_TRUE(std::all_of(k, k + pages.num_blocks * pages.block_size * 4, [](float x) { return x == 0.0f; }));
+  const auto* v = static_cast<const float*>(pages.v);
+  EXPECT_TRUE(std::all_of(v, v + pages.num_blocks * pages.block_size * 4, [](float x) { return x == 0.0f; }));
   auto good = std::make_shared<CollectSink>();
   ASSERT_TRUE(engine->submit(request_of(2, request.prompt, 3), good).ok());
   ASSERT_TRUE(good->wait_finished(1));

@@ -120,8 +120,8 @@ TEST(SameAnswer, ReverseMisplacedKeysAreCaught) {
           RETURN_IF_ERROR(inner.forward(input, cache, logits));
           if (input.seqs.size() < 2) return Status();
           const KvPages pages = cache.pages(LayerId{0});
-          auto* k = static_cast<float*>(pages.k);
-          for (int i = 0; i < 4; ++i) k[input.slot_mapping[0] * 4 + i] = k[input.slot_mapping.back() * 4 + i];
+          auto* v = static_cast<float*>(pages.v);
+          for (int i = 0; i < 4; ++i) v[input.slot_mapping[0] * 4 + i] = v[input.slot_mapping.back() * 4 + i];
           return Status();
         });
   };

@@ -17,12 +17,12 @@ static_assert(sizeof(Slot) == kHeadDim * sizeof(float));
 
 Slot load(const KvPages& pages, std::int64_t slot) {
   Slot value;
-  std::memcpy(static_cast<void*>(&value), static_cast<const float*>(pages.k) + slot * kHeadDim, sizeof(value));
+  std::memcpy(static_cast<void*>(&value), static_cast<const float*>(pages.v) + slot * kHeadDim, sizeof(value));
   return value;
 }
 
 void store(const KvPages& pages, std::int64_t slot, const Slot& value) {
-  std::memcpy(static_cast<float*>(pages.k) + slot * kHeadDim, &value, sizeof(value));
+  std::memcpy(static_cast<float*>(pages.v) + slot * kHeadDim, &value, sizeof(value));
 }
 
 std::int64_t slot_of(const SeqSpan& seq, std::int32_t position, std::int32_t block_size) {

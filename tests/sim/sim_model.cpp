@@ -1,0 +1,154 @@
+#include "tests/sim/sim_model.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+namespace foregate::sim {
+namespace {
+
+constexpr std::int32_t kHeadDim = 4;      // of floats: token, position, and the two halves of the hash
+constexpr std::int32_t kNotFinite = -77;  // as a position: what was computed there is not a number
+
+std::int64_t slot_of(const SeqSpan& seq, std::int32_t position, std::int32_t block_size) {
+  return static_cast<std::int64_t>(seq.block_table[position / block_size]) * block_size + position % block_size;
+}
+
+}  // namespace
+
+KvLayout SimModel::kv_layout(DType type, std::int32_t block_size) const {
+  KvLayout layout;
+  layout.layers = {{KvKind::kFull, 1, kHeadDim, 0}};
+  layout.type = type;
+  layout.block_size = block_size;
+  return layout;
+}
+
+SimModel::Slot SimModel::read(const KvPages& pages, std::int64_t slot) const {
+  Slot value;
+  static_assert(sizeof(Slot) == kHeadDim * sizeof(float));
+  std::memcpy(static_cast<void*>(&value), static_cast<const float*>(pages.v) + slot * kHeadDim, sizeof(value));
+  return value;
+}
+
+void SimModel::write(const KvPages& pages, std::int64_t slot, const Slot& value) {
+  std::memcpy(static_cast<float*>(pages.v) + slot * kHeadDim, &value, sizeof(value));
+}
+
+std::size_t SimModel::seq_of_row(const ForwardInput& input, std::int32_t row) const {
+  const auto found = std::ranges::find_if(
+      input.seqs, [row](const SeqSpan& seq) { return row >= seq.first_row && row < seq.first_row + seq.rows; });
+  return static_cast<std::size_t>(found - input.seqs.begin());
+}
+
+Status SimModel::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
+  const KvPages pages = cache.pages(LayerId{0});
+  clock_.advance(1'000'000 + 10'000 * static_cast<TimeNs>(input.tokens.size()));
+  if (dice_.chance(faults_.is_slow)) clock_.advance(1'000'000'000);
+  check_who(input);
+  check_slots(input, pages);
+  const Status ran = compute(input, pages, logits);
+  ledger_.step_ends(ran);
+  if (broken_) ledger_.engine_failed = true;
+  if (ran.ok() && dice_.chance(faults_.loses)) lose_row(input, pages, logits);
+  return ran;
+}
+
+Status SimModel::compute(const ForwardInput& input, const KvPages& pages, View2<float> logits) {
+  if (dice_.chance(faults_.dies)) broken_ = true;
+  if (broken_) return internal_error("the device is gone");
+  if (dice_.chance(faults_.fails)) {
+    const std::int32_t kind = dice_.range(0, 3);
+    for (std::int64_t slot : input.slot_mapping) {
+      if (kind % 2 == 0) write(pages, slot, {-1, -1, 13});  // it had begun
+    }
+    if (kind == 0) return internal_error("an injected fault");
+    return kind == 1 ? data_loss("an expert that is damaged") : unavailable("a disk that does not answer");
+  }
+  hashes_.assign(input.tokens.size(), 0);
+  for (const SeqSpan& seq : input.seqs) run_rows(input, seq, pages);
+  for (std::size_t i = 0; i < input.logit_rows.size(); ++i) {
+    float* row = logits.data + static_cast<std::int64_t>(i) * logits.stride;
+    fill_logits(hashes_[static_cast<std::size_t>(input.logit_rows[i])], {row, static_cast<std::size_t>(kVocab)});
+  }
+  return {};
+}
+
+void SimModel::run_rows(const ForwardInput& input, const SeqSpan& seq, const KvPages& pages) {
+  std::uint64_t hash = kNoHistory;
+  for (std::int32_t p = 0; p < seq.first_position; ++p) {
+    const Slot slot = read(pages, slot_of(seq, p, pages.block_size));
+    hash = mix(hash, static_cast<std::uint64_t>(slot.token));
+    if (slot.position != p || slot.hash != hash) return ledger_.broke("a step reads a slot that holds something else");
+  }
+  for (std::int32_t i = 0; i < seq.rows; ++i) {
+    const auto row = static_cast<std::size_t>(seq.first_row + i);
+    hash = hashes_[row] = mix(hash, static_cast<std::uint64_t>(input.tokens[row]));
+    const std::int64_t slot = input.slot_mapping[row];
+    const std::int32_t position = seq.first_position + i;
+    const bool keeps = ledger_.plant() == Plant::kKeepsOldSlot && read(pages, slot).position == position;
+    const bool next = ledger_.plant() == Plant::kWritesNextSlot && slot % pages.block_size == 0 && pages.block_size > 1;
+    if (!keeps) write(pages, slot + (next ? 1 : 0), {input.tokens[row], position, hash});
+  }
+  // Attention multiplies what it does not look at by zero, and that is no zero where it is not finite.
+  for (std::int32_t p = 0;
+       p < (seq.first_position + seq.rows - 1) / pages.block_size * pages.block_size + pages.block_size; ++p) {
+    if (read(pages, slot_of(seq, p, pages.block_size)).position == kNotFinite) {
+      return ledger_.broke("a block that a step reads holds numbers that are not finite");
+    }
+  }
+}
+
+void SimModel::check_who(const ForwardInput& input) {
+  for (std::uint64_t id : input.requests) {
+    const Client* client = ledger_.of_request(id);
+    if (client == nullptr || !client->live()) return ledger_.broke("a row for a request that is not live");
+    if (client->paused && ledger_.turn >= client->paused_at) return ledger_.broke("a row for a reader that is paused");
+    const TimeNs deadline = client->request.deadline;
+    if (deadline != 0 && ledger_.turn_began >= deadline) return ledger_.broke("a row for a request that is too late");
+  }
+}
+
+// Each row has a slot of its own, in a block that nobody else reads in this step (INV-4, INV-18).
+void SimModel::check_slots(const ForwardInput& input, const KvPages& pages) {
+  std::vector<std::int32_t> writer(static_cast<std::size_t>(pages.num_blocks), -1);
+  std::vector<std::int64_t> slots(input.slot_mapping.begin(), input.slot_mapping.end());
+  std::ranges::sort(slots);
+  if (std::ranges::adjacent_find(slots) != slots.end()) ledger_.broke("two rows have one slot");
+  for (std::size_t s = 0; s < input.seqs.size(); ++s) {
+    const SeqSpan& seq = input.seqs[s];
+    for (std::int32_t i = 0; i < seq.rows; ++i) {
+      const auto row = static_cast<std::size_t>(seq.first_row + i);
+      if (input.slot_mapping[row] != slot_of(seq, seq.first_position + i, pages.block_size)) {
+        return ledger_.broke("a slot that is not where the block table says");
+      }
+      writer[static_cast<std::size_t>(input.slot_mapping[row] / pages.block_size)] = static_cast<std::int32_t>(s);
+    }
+  }
+  for (std::size_t s = 0; s < input.seqs.size(); ++s) {
+    const SeqSpan& seq = input.seqs[s];
+    for (std::int32_t b = 0; b * pages.block_size < seq.first_position + seq.rows; ++b) {
+      const std::int32_t by = writer[static_cast<std::size_t>(seq.block_table[b])];
+      if (by >= 0 && by != static_cast<std::int32_t>(s))
+        return ledger_.broke("a block is written that another one reads");
+    }
+  }
+}
+
+void SimModel::lose_row(const ForwardInput& input, const KvPages& pages, View2<float> logits) {
+  if (input.logit_rows.empty()) return;
+  const std::int32_t most = static_cast<std::int32_t>(input.logit_rows.size()) - 1;
+  const std::int32_t at = dice_.range(0, most);
+  for (std::int32_t i = at; i <= std::min(most, ledger_.plant() == Plant::kNanSpreads ? at + 1 : at); ++i) {
+    const std::int32_t row = input.logit_rows[static_cast<std::size_t>(i)];
+    const SeqSpan& seq = input.seqs[seq_of_row(input, row)];
+    logits.data[i * logits.stride + dice_.range(0, kVocab - 1)] = std::numeric_limits<float>::quiet_NaN();
+    const std::int32_t position = seq.first_position + row - seq.first_row;
+    write(pages, slot_of(seq, position, pages.block_size), {-1, kNotFinite, 17});
+    if (i > at) continue;
+    const PlanEntry& entry = ledger_.plan().entries[seq_of_row(input, row)];
+    ledger_.of(entry.seq).sample->may_lose_row = entry.draft == 0;  // INV-20: a draft may be its cause
+  }
+}
+
+}  // namespace foregate::sim

@@ -1,0 +1,67 @@
+// The model of a simulation. The pages hold, for every position, the token, the position and a hash of all tokens up
+// to it; logits are made of that hash. So whoever reads a page that was mixed up, freed, not copied or not written
+// is seen at once. It also misbehaves as it is told to: steps that fail before or after they wrote, rows that are not
+// finite, steps that take long, a device that is gone.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/base/clock.h"
+#include "engine/model/model.h"
+#include "tests/sim/dice.h"
+#include "tests/sim/ledger.h"
+
+namespace foregate::sim {
+
+class SimClock final : public Clock {
+ public:
+  TimeNs now() const override { return now_; }
+  std::int64_t wall_seconds() const override { return 0; }
+  void advance(TimeNs by) { now_ += by; }
+
+ private:
+  TimeNs now_ = 1'000'000'000;
+};
+
+struct ModelFaults {
+  double fails = 0.0;    // a step
+  double loses = 0.0;    // one row of a step is not finite
+  double dies = 0.0;     // the device, for good
+  double is_slow = 0.0;  // a step takes a second instead of a millisecond
+};
+
+class SimModel final : public Model {
+ public:
+  SimModel(std::uint64_t seed, Ledger& ledger, SimClock& clock, const ModelFaults& faults)
+      : ledger_(ledger), clock_(clock), faults_(faults), dice_(seed, 7) {}
+  Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
+  std::int32_t vocab_size() const override { return kVocab; }
+  KvLayout kv_layout(DType type, std::int32_t block_size) const override;
+  bool broken() const override { return broken_; }
+  void stop_faults() { faults_ = {}; }
+
+ private:
+  struct Slot {
+    Token token = 0;
+    std::int32_t position = 0;
+    std::uint64_t hash = 0;
+  };
+  Status compute(const ForwardInput& input, const KvPages& pages, View2<float> logits);
+  void run_rows(const ForwardInput& input, const SeqSpan& seq, const KvPages& pages);
+  void check_who(const ForwardInput& input);
+  void check_slots(const ForwardInput& input, const KvPages& pages);
+  void lose_row(const ForwardInput& input, const KvPages& pages, View2<float> logits);
+  Slot read(const KvPages& pages, std::int64_t slot) const;
+  void write(const KvPages& pages, std::int64_t slot, const Slot& value);
+  std::size_t seq_of_row(const ForwardInput& input, std::int32_t row) const;
+
+  Ledger& ledger_;
+  SimClock& clock_;
+  ModelFaults faults_;
+  Dice dice_;
+  bool broken_ = false;
+  std::vector<std::uint64_t> hashes_;  // by row of the step
+};
+
+}  // namespace foregate::sim
