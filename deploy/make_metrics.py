@@ -21,7 +21,9 @@ HEAD = """# Every series of `/metrics`
 
 Made by `deploy/make_metrics.py` from what a running server says of itself. Names that begin with `vllm:` mean what they mean
 there; `moe_*` are about experts, `dense_window_*` appear where dense weights pass through memory, `moe_calibrated_*` where costs
-were measured, `moe_exchange_*` and those of ranks where there is more than one. Histograms have `_bucket`, `_sum` and
+were measured, `moe_exchange_*` and those of ranks where there is more than one. A GPU that does not hold all experts adds
+`moe_device_*` (hits, misses, fetches, evictions, slots, copies ahead, speed of the link), `moe_host_computed_total` and a pair of tiers
+to `moe_expert_loaded_bytes_total`. Histograms have `_bucket`, `_sum` and
 `_count`. What to watch and what to do is in `deploy/README.md`.
 
 | Series | Kind | Labels | Meaning |

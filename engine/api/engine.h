@@ -68,6 +68,25 @@ struct ExpertFigures {
   double costed_read_rate = 0.0;  // bytes/s of loads as the cost model averages them; 0: none yet
 };
 
+// Experts in the memory of a device, in front of those in host memory; counters never fall.
+struct TierFigures {
+  std::uint64_t hits = 0;    // experts a layer needed that the device had
+  std::uint64_t misses = 0;  // that it had not; experts of layers that the host computes are neither
+  std::uint64_t fetched = 0;
+  std::uint64_t fetched_bytes = 0;
+  std::uint64_t host_computed = 0;  // experts that the host computed
+  double host_seconds = 0.0;        // in so long
+  std::uint64_t evictions = 0;
+  std::uint64_t ahead = 0;  // of the fetched: begun before their layer
+  std::uint64_t ahead_useful = 0;
+  std::uint64_t ahead_wasted = 0;
+  std::uint64_t slots = 0;
+  std::uint64_t slots_used = 0;
+  std::uint64_t slot_bytes = 0;
+  double link_bytes_per_second = 0.0;  // as measured; 0: not yet
+  bool staged = false;                 // host memory could not be pinned
+};
+
 // Dense weights of layers that pass through a window of memory; counters never fall.
 struct DenseFigures {
   std::uint64_t layers = 0;           // of the model
@@ -126,8 +145,10 @@ struct EngineStats {
   std::uint64_t finished_stop = 0;
   std::uint64_t finished_length = 0;
   std::uint64_t nonfinite_rows = 0;
+  std::uint64_t device_sampled = 0;  // rows whose token the model's device chose: their logits stayed there
   TimeNs last_step_end = 0;
   std::optional<ExpertFigures> experts;    // none: all experts are in memory
+  std::optional<TierFigures> tier;         // none: no device in front of them
   std::optional<DenseFigures> dense;       // none: so are all dense weights
   std::optional<SpecFigures> speculation;  // none: nothing drafts
 };

@@ -35,12 +35,16 @@ void Lease::release() {
   store->release(*this);
 }
 
-ExpertWeights Lease::weights() const {
+const std::byte* Lease::bytes() const {
   CHECK(store_ != nullptr);
   const SlotPool& pool = store_->pools_[pool_];
   const Slot& slot = pool.slot(slot_);
   CHECK(slot.generation == generation_ && slot.state == SlotState::kReady && slot.pins > 0);
-  return store_->table_.extents[store_->numbers_.at(key_)].at(pool.data(slot_));
+  return pool.data(slot_);
+}
+
+ExpertWeights Lease::weights() const {
+  return store_->table_.extents[store_->numbers_.at(key_)].at(bytes());
 }
 
 ExpertStore::ExpertStore(ExpertTable table, const StoreOptions& options)
@@ -333,6 +337,12 @@ void ExpertStore::drop_layer() {
   forget_ahead();
   forget_hints();
   forget_certain();
+}
+
+Lease ExpertStore::hold(ExpertKey key) {
+  if (!resident(key)) return {};
+  pool_of(key).pin(slot_of(key));
+  return lease(key);
 }
 
 Lease ExpertStore::lease(ExpertKey key) {

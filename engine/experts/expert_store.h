@@ -86,7 +86,9 @@ class Lease {
   void release();
   explicit operator bool() const { return store_ != nullptr; }
   ExpertId expert() const { return key_.expert; }
-  ExpertWeights weights() const;  // CHECKs that the slot holds it still
+  ExpertKey key() const { return key_; }
+  ExpertWeights weights() const;   // CHECKs that the slot holds it still
+  const std::byte* bytes() const;  // likewise: of its whole range
 
  private:
   friend class ExpertStore;
@@ -128,6 +130,10 @@ class ExpertStore {
   // announced for another layer is forgotten.
   void announce(LayerId layer, std::span<const std::int32_t> experts, bool load);
   bool resident(ExpertKey key) const;
+  bool holds_all() const { return stats_.slots == places_.size(); }
+  // Pins an expert beside the layers, whoever runs; empty when it is not there. It takes a slot from those that layers
+  // may load into, so it must be given back before a layer waits for slots.
+  Lease hold(ExpertKey key);
   // Whether the running layer's begin() counted the expert as a hit, before the first lease is asked for.
   bool found(ExpertKey key) const;
   bool reads_prompts_ahead() const { return options_.read_prompts_ahead; }

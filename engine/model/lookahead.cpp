@@ -148,11 +148,19 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
   issue(LayerId{target}, pending.ids, store);
 }
 
-void Lookahead::announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store) {
+void Lookahead::announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store,
+                         DeviceTier* tier) {
   if (options_.mode == LookaheadMode::kOff) return;
   announced_.assign(route.host_ids, route.host_ids + step.rows * step.config.router.top_k);
   std::sort(announced_.begin(), announced_.end());
   announced_.erase(std::unique(announced_.begin(), announced_.end()), announced_.end());
+  if (tier != nullptr) {
+    if (options_.mode != LookaheadMode::kShadow) tier->announce(target, announced_);
+    std::erase_if(announced_, [&](std::int32_t expert) {
+      const ExpertKey key{target, ExpertId{expert}};
+      return tier->held(key) || store.resident(key);
+    });
+  }
   store.announce(target, announced_, options_.mode != LookaheadMode::kShadow);
 }
 

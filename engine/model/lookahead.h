@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/experts/device_tier.h"
 #include "engine/experts/expert_store.h"
 #include "engine/experts/lookahead_gate.h"
 #include "engine/model/model_weights.h"
@@ -37,7 +38,9 @@ class Lookahead {
   // layer ahead, asks the store for what is worth it. Prompts are passed over.
   void after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store);
   // Layer `target`, which runs next of all MoE layers, is routed to these experts.
-  void announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store);
+  // With a tier in front of the store it is told, and the store of what it has to read for it.
+  void announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store,
+                DeviceTier* tier = nullptr);
   // Layer `target`'s router on the residual stream as it is now, plus `shift` [hidden] where given: [rows, top_k] ids
   // by falling score. At the target's own place, without a shift, it gives what the layer routes.
   std::span<const std::int32_t> run_router(const Step& step, const LayerWeights& target,

@@ -13,6 +13,7 @@
 #include "engine/kv/kv_cache.h"
 #include "engine/kv/kv_layout.h"
 #include "kernels/api/args_attention.h"
+#include "kernels/api/args_sample.h"
 #include "kernels/api/view.h"
 
 namespace foregate {
@@ -25,6 +26,10 @@ struct ForwardInput {
   std::span<const SeqSpan> seqs;               // every row belongs to exactly one
   std::span<const std::int32_t> logit_rows;    // rows whose logits are wanted
   std::span<const std::uint64_t> requests{};   // [seqs.size()] whose they are, for a trace; may be empty
+  // Of a model that samples(): how the token of each logit row is chosen, and where it goes (Token, kSampleNotFinite or
+  // kNotSampled). Rows that are wanted need not have their logits. Empty: all logits.
+  std::span<const SampleRule> rules{};
+  std::span<Token> sampled{};
 };
 
 class Model {
@@ -34,6 +39,8 @@ class Model {
   virtual Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) = 0;
   virtual std::int32_t vocab_size() const = 0;
   virtual KvLayout kv_layout(DType type, std::int32_t block_size) const = 0;
+  // Whether forward() takes ForwardInput::rules.
+  virtual bool samples() const { return false; }
   // Bytes of weights that the steps so far had to read: each dense weight once a step, each expert
   // once a step in which some row chose it. The yardstick of `foregate bench`.
   virtual std::uint64_t weight_bytes_read() const { return 0; }
@@ -41,6 +48,8 @@ class Model {
   virtual bool broken() const { return false; }
   // None when all experts are in memory. Between steps only, on their thread.
   virtual std::optional<ExpertFigures> expert_figures() const { return std::nullopt; }
+  // Of slots on a device in front of experts in host memory; none: there are no such slots.
+  virtual std::optional<TierFigures> tier_figures() const { return std::nullopt; }
   // Of dense weights that pass through a window; none: all are in memory.
   virtual std::optional<DenseFigures> dense_figures() const { return std::nullopt; }
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/experts/dense_window.h"
+#include "engine/experts/device_tier.h"
 #include "engine/experts/expert_store.h"
 #include "engine/experts/resident_experts.h"
 #include "engine/model/cost_keeper.h"
@@ -51,6 +52,7 @@ struct ModelWeights {
   ResidentExperts experts;                    // empty when `store` has them
   std::vector<DeviceExperts> device_experts;  // [layers] for devices that route by themselves; empty: none
   std::unique_ptr<ExpertStore> store;         // null: all experts are in `memory`
+  std::unique_ptr<DeviceTier> tier;           // in front of the store; null: the store's slots are the device's memory
   std::unique_ptr<DenseWindow> dense;         // null: all other weights are in `memory`
   std::unique_ptr<CostKeeper> costs;          // of the store's experts; null: not known
   std::vector<Memory> memory;

@@ -39,7 +39,7 @@ TraceInfo trace_info(const std::string& model_name, const ModelConfig& config, c
     const auto bytes = static_cast<std::uint64_t>(weights.expert_bytes[i]);
     info.expert_bytes.push_back((bytes + kDirectPage - 1) / kDirectPage * kDirectPage);
   }
-  if (!weights.store) return info;
+  if (!weights.store || weights.tier) return info;  // a replay knows no tiers in front of a store
   const ExpertStore& store = *weights.store;
   info.weights_id = store.table().weights_id;
   info.slots = store.stats().slots;

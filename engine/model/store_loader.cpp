@@ -146,6 +146,13 @@ LinkTimes expected_times(const ModelWeights& weights, const ExpertTable& table) 
 
 }  // namespace
 
+std::function<void(const UseCounters&)> counters_saver(const ExpertLoading& loading, std::uint64_t weights_id) {
+  if (!loading.warm || loading.counters_dir.empty() || weights_id == 0) return {};
+  return [dir = loading.counters_dir, weights_id](const UseCounters& counters) {
+    if (!counters.empty()) save_counters(dir, weights_id, counters);
+  };
+}
+
 Status make_store(const ModelConfig& config, const TensorIndex& index, const std::vector<WeightItem>& experts,
                   Device& device, const OpTable& ops, Stream& stream, const ExpertLoading& loading,
                   const WeightProgress& progress, ModelWeights& weights) {
@@ -170,13 +177,12 @@ Status make_store(const ModelConfig& config, const TensorIndex& index, const std
   options.read_prompts_ahead &= config.arch->router_source == RouterSource::kFfnInput;  // else routes are announced
   if (loading.warm && !loading.counters_dir.empty() && table.weights_id != 0) {
     options.counters = load_counters(loading.counters_dir, table);
-    options.save = [dir = loading.counters_dir, id = table.weights_id](const UseCounters& counters) {
-      if (!counters.empty()) save_counters(dir, id, counters);
-    };
+    if (!loading.tier) options.save = counters_saver(loading, table.weights_id);  // else it sees all uses
   }
   take_costs(loading, table, config, device, ops, stream, weights);
   options.expected = expected_times(weights, table);
-  ASSIGN_OR_RETURN(weights.store, ExpertStore::create(std::move(table), options, device, std::move(queue)));
+  Device& memory = loading.memory != nullptr ? *loading.memory : device;
+  ASSIGN_OR_RETURN(weights.store, ExpertStore::create(std::move(table), options, memory, std::move(queue)));
   return loading.warm ? weights.store->warm(progress) : Status();
 }
 

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/experts/device_tier.h"
 #include "engine/experts/expert_store.h"
+#include "engine/experts/pinned_memory.h"
 #include "engine/model/model_config.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/weight_plan.h"
@@ -49,8 +51,14 @@ struct ExpertLoading {
   // written.
   bool warm = true;
   std::string counters_dir = {};
+  // Slots on the device in front of the store, whose own are host memory then.
+  std::optional<DeviceTierOptions> tier = {};
+  PinnedMemory* memory = nullptr;  // of the store's slots, with a tier; null: the loading device's
   std::function<std::unique_ptr<ReadQueue>()> queue = {};  // empty: make_read_queue()
 };
+
+// Keeps counters of uses for the next run, where `loading` asks for that; else empty.
+std::function<void(const UseCounters&)> counters_saver(const ExpertLoading& loading, std::uint64_t weights_id);
 
 // Dense weights of layers that pass through a window (dense_window.h).
 struct DenseLoading {

@@ -6,6 +6,7 @@
 #include "engine/model/forward_check.h"
 #include "engine/model/moe_offload.h"
 #include "engine/model/moe_resident.h"
+#include "engine/model/moe_tiered.h"
 #include "engine/model/rank_experts.h"
 #include "engine/model/routing.h"
 #include "engine/model/step.h"
@@ -93,7 +94,7 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   for (std::size_t i = 0; i < distinct.size(); ++i) {
     if (config_.layers[i].sparse) bytes += distinct[i] * weights_->expert_bytes[i];
   }
-  if (const char* failure = stream_.failure()) return unavailable(std::string("the device failed: ") + failure);
+  if (const char* failed = failure()) return unavailable(std::string("the device failed: ") + failed);
   if (weights_->costs) weights_->costs->observe(weights_->store->stats().transfer, sparse_layers_);
   bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
@@ -117,6 +118,11 @@ Result<std::int64_t> Transformer::run_layer(const Step& step, LayerId id, KvCach
   return 0;
 }
 
+const char* Transformer::failure() const {
+  if (const char* failed = stream_.failure()) return failed;
+  return weights_->tier ? weights_->tier->failure() : nullptr;
+}
+
 // Whether every sparse layer's experts are in a table that the device reads.
 bool Transformer::device_routes() const {
   if (weights_->device_experts.empty()) return false;
@@ -137,26 +143,50 @@ void Transformer::load_rope(std::span<const std::int32_t> positions, std::size_t
   stream_.upload(scratch_.sin[rope], cos + count, count * sizeof(float));
 }
 
-// `logits` is host memory: where the host does not see the device's, they are computed there and brought.
+bool Transformer::samples() const {
+  return ops_.sample != nullptr && device_ != nullptr && !device_->host_visible();
+}
+
+// `logits` is host memory: where the host does not see the device's, they are computed there, and brought where the
+// device does not choose the token itself.
 Status Transformer::compute_logits(const Step& step, View2<float> logits) {
   if (device_ == nullptr || device_->host_visible()) {
     project_logits(step, weights_->lm_head, logits);
     return {};
   }
-  const std::size_t bytes = static_cast<std::size_t>(logits.rows * logits.cols) * sizeof(float);
-  if (device_logits_.bytes() < bytes) {
-    device_logits_ = Memory();
-    device_logits_ = device_->allocate(bytes);
-    if (!device_logits_)
-      return resource_exhausted("no device memory for " + std::to_string(bytes) + " bytes of logits");
+  RETURN_IF_ERROR(make_logit_room(logits.rows));
+  const View2<float> there{reinterpret_cast<float*>(device_logits_.data()), logits.rows, logits.cols, logits.cols};
+  const View2<const float> computed{there.data, there.rows, there.cols, there.stride};
+  project_logits(step, weights_->lm_head, there);
+  if (step.input.rules.empty()) {
+    bring_logits(step, computed, logits);
+    return {};
   }
-  auto* const data = reinterpret_cast<float*>(device_logits_.data());
-  project_logits(step, weights_->lm_head, {data, logits.rows, logits.cols, logits.cols});
+  auto* const tokens = reinterpret_cast<std::int32_t*>(device_tokens_.data());
+  ops_.sample(stream_, SampleArgs{.logits = computed, .rules = step.input.rules.data(), .tokens = tokens});
+  bring_logits(step, computed, logits);
+  stream_.download(step.input.sampled.data(), tokens, step.input.sampled.size() * sizeof(Token));
+  return {};
+}
+
+Status Transformer::make_logit_room(std::int64_t rows) {
+  const std::size_t bytes = static_cast<std::size_t>(rows * config_.vocab_size) * sizeof(float);
+  if (device_logits_.bytes() >= bytes) return {};
+  device_logits_ = Memory();
+  device_tokens_ = Memory();
+  device_logits_ = device_->allocate(bytes);
+  device_tokens_ = device_->allocate(static_cast<std::size_t>(rows) * sizeof(Token));
+  if (device_logits_ && device_tokens_) return {};
+  device_logits_ = Memory();
+  return resource_exhausted("no device memory for " + std::to_string(bytes) + " bytes of logits");
+}
+
+void Transformer::bring_logits(const Step& step, View2<const float> from, View2<float> logits) {
   for (std::int64_t row = 0; row < logits.rows; ++row) {
-    step.stream.download(logits.data + row * logits.stride, data + row * logits.cols,
+    if (!step.input.rules.empty() && step.input.rules[static_cast<std::size_t>(row)].wanted) continue;
+    step.stream.download(logits.data + row * logits.stride, from.data + row * from.stride,
                          static_cast<std::size_t>(logits.cols) * sizeof(float));
   }
-  return {};
 }
 
 void Transformer::set_route_sink(RouteSink* sink) {
@@ -166,12 +196,13 @@ void Transformer::set_route_sink(RouteSink* sink) {
 
 Result<int> Transformer::run_moe(const Step& step, LayerId id) {
   if (exchange_) return exchange_->run(step, id, *weights_);
+  if (weights_->tier) return run_moe_tiered(step, id, *weights_, host_.get(), lookahead_.get());
   if (weights_->store) return run_moe_offload(step, id, *weights_, *weights_->store, lookahead_.get());
   return run_moe_resident(step, id, *weights_);
 }
 
 void Transformer::announce(const Step& step, LayerId id, const ExpertRoute& route) {
-  if (weights_->store && lookahead_) lookahead_->announce(step, id, route, *weights_->store);
+  if (weights_->store && lookahead_) lookahead_->announce(step, id, route, *weights_->store, weights_->tier.get());
 }
 
 KvLayout Transformer::kv_layout(DType type, std::int32_t block_size) const {
@@ -225,6 +256,26 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .costed_read_rate = costs() != nullptr ? costs()->observed_bytes_per_second : 0.0};
 }
 
+std::optional<TierFigures> Transformer::tier_figures() const {
+  if (!weights_->tier) return std::nullopt;
+  const DeviceTierStats stats = weights_->tier->stats();
+  return TierFigures{.hits = stats.hits,
+                     .misses = stats.misses,
+                     .fetched = stats.fetched,
+                     .fetched_bytes = stats.fetched_bytes,
+                     .host_computed = stats.host_computed,
+                     .host_seconds = host_ ? host_->seconds() : 0.0,
+                     .evictions = stats.evictions,
+                     .ahead = stats.ahead,
+                     .ahead_useful = stats.ahead_useful,
+                     .ahead_wasted = stats.ahead_wasted,
+                     .slots = stats.slots,
+                     .slots_used = stats.slots_used,
+                     .slot_bytes = stats.slot_bytes,
+                     .link_bytes_per_second = stats.link_bytes_per_second,
+                     .staged = stats.staged};
+}
+
 std::optional<DenseFigures> Transformer::dense_figures() const {
   if (!weights_->dense) return std::nullopt;
   const DenseStats stats = weights_->dense->stats();
@@ -244,6 +295,7 @@ std::int64_t Transformer::weight_bytes() const {
   std::int64_t bytes = 0;
   for (const Memory& memory : weights_->memory) bytes += static_cast<std::int64_t>(memory.bytes());
   if (weights_->store) bytes += static_cast<std::int64_t>(weights_->store->stats().slot_bytes);
+  if (weights_->tier) bytes += static_cast<std::int64_t>(weights_->tier->stats().slot_bytes);
   if (weights_->dense) bytes += static_cast<std::int64_t>(weights_->dense->stats().slot_bytes);
   return bytes;
 }
@@ -253,8 +305,8 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   if (options.max_batched_tokens <= 0 || options.max_batched_tokens > kMaxBatchedTokens) {
     return invalid_argument("must lie between 1 and " + std::to_string(kMaxBatchedTokens), "max_batched_tokens");
   }
-  if (!device.host_visible() && (!options.packing || options.experts || options.dense)) {
-    return unimplemented("weights on disk and packing of weights are for the host");
+  if (!device.host_visible() && (!options.packing || (options.experts && !options.experts->tier) || options.dense)) {
+    return unimplemented("dense weights on disk and packing of weights are for the host");
   }
   if (options.ranks != nullptr) RETURN_IF_ERROR(check_shared_experts(model.config, options, device));
   const DeviceTarget target{device, stream};
@@ -264,7 +316,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                                 options.progress, options.verify_weights, options.experts ? &*options.experts : nullptr,
                                 options.dense ? &*options.dense : nullptr, device.host_visible() ? nullptr : &target,
                                 options.ranks != nullptr ? weights_of_rank(options.ranks->plan()) : WeightFilter{}));
-  if (!device.host_visible() && ops.moe_ffn != nullptr) {
+  if (!device.host_visible() && ops.moe_ffn != nullptr && !weights->store) {
     RETURN_IF_ERROR(make_device_experts(model.config, device, stream, *weights));
   }
   ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(model.config, options.max_batched_tokens, device));
@@ -280,10 +332,23 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                                                    options.max_batched_tokens, ops, stream);
   transformer->set_lookahead(std::move(lookahead));
   transformer->device_ = &device;
+  RETURN_IF_ERROR(transformer->prepare_host_experts(options));
   if (options.ranks != nullptr) {
     transformer->exchange_ = std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks);
   }
   return transformer;
+}
+
+// Where a tier may leave experts to the host.
+Status Transformer::prepare_host_experts(const LoadOptions& options) {
+  if (!weights_->tier || !options.packing) return {};
+  const DeviceTierOptions& tier = *options.experts->tier;
+  if (tier.host_layers == 0 && tier.misses == MissRule::kFetch) return {};
+  Device* const memory = options.experts->memory;
+  ASSIGN_OR_RETURN(
+      host_, HostExperts::create(config_, max_batched_tokens_, memory != nullptr ? *memory : *options.packing->device,
+                                 *options.packing->ops, *options.packing->stream));
+  return {};
 }
 
 Result<std::unique_ptr<Transformer>> load_transformer(const FileSystem& files, const std::string& path, Device& device,

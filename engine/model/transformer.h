@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/model/host_experts.h"
 #include "engine/model/lookahead.h"
 #include "engine/model/model.h"
 #include "engine/model/model_config.h"
@@ -58,8 +59,10 @@ class Transformer final : public Model {
   KvLayout kv_layout(DType type, std::int32_t block_size) const override;
   std::uint64_t weight_bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
 
-  bool broken() const override { return stream_.failure() != nullptr; }
+  bool samples() const override;
+  bool broken() const override { return failure() != nullptr; }
   std::optional<ExpertFigures> expert_figures() const override;
+  std::optional<TierFigures> tier_figures() const override;
   std::optional<DenseFigures> dense_figures() const override;
 
   const ModelConfig& config() const { return config_; }
@@ -75,14 +78,19 @@ class Transformer final : public Model {
   const CostModel* costs() const { return weights_->costs ? &weights_->costs->costs() : nullptr; }
   bool costs_measured() const { return weights_->costs && weights_->costs->measured(); }  // at this start
   const ExpertStore* store() const { return weights_->store.get(); }  // null: all experts are in memory
+  const DeviceTier* tier() const { return weights_->tier.get(); }     // null: no device in front of the store
 
  private:
   Result<std::int64_t> run_layer(const Step& step, LayerId id, KvCache& cache);
   Result<int> run_moe(const Step& step, LayerId id);
   void announce(const Step& step, LayerId id, const ExpertRoute& route);
   bool device_routes() const;
+  const char* failure() const;
+  Status prepare_host_experts(const LoadOptions& options);
   void load_rope(std::span<const std::int32_t> positions, std::size_t rope);
   Status compute_logits(const Step& step, View2<float> logits);
+  Status make_logit_room(std::int64_t rows);
+  void bring_logits(const Step& step, View2<const float> from, View2<float> logits);
   friend Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel&, Device&, const OpTable&, Stream&,
                                                                const LoadOptions&);
 
@@ -90,6 +98,7 @@ class Transformer final : public Model {
   std::unique_ptr<ModelWeights> weights_;
   std::unique_ptr<Lookahead> lookahead_;
   std::unique_ptr<MoeExchange> exchange_;  // null: all experts are here
+  std::unique_ptr<HostExperts> host_;      // null: none is computed on the host beside a device
   std::optional<RouteTap> tap_;
   StepScratch scratch_;
   std::int32_t max_batched_tokens_;
@@ -98,6 +107,7 @@ class Transformer final : public Model {
   Stream& stream_;
   Device* device_ = nullptr;
   Memory device_logits_;
+  Memory device_tokens_;
   std::int64_t steps_ = 0;
   std::uint64_t sparse_layers_ = 0;
   std::atomic<std::uint64_t> bytes_read_{0};  // read by other threads for figures

@@ -7,6 +7,7 @@
 #include "engine/model/dense_loader.h"
 #include "engine/model/device_weights.h"
 #include "engine/model/packed_loader.h"
+#include "engine/model/tier_loader.h"
 #include "engine/model/weight_packer.h"
 #include "engine/model/weight_plan.h"
 
@@ -120,8 +121,10 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
   }
   count_step_bytes(config, items, *weights);
   if (target != nullptr) RETURN_IF_ERROR(move_weights(now, *target, *weights));
-  if (experts != nullptr)
+  if (experts != nullptr) {
     RETURN_IF_ERROR(make_store(config, index, later, device, ops, stream, *experts, progress, *weights));
+    if (experts->tier && target != nullptr) RETURN_IF_ERROR(make_tier(*experts, *target, *weights));
+  }
   if (!streamed.empty()) RETURN_IF_ERROR(make_dense_window(index, streamed, window, *dense, device, *weights));
   if (config.tied_embeddings) weights->lm_head = weights->embedding;
   return weights;

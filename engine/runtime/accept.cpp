@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "engine/runtime/device_sampling.h"
 #include "engine/sample/logit_row.h"
 #include "engine/sample/logprobs.h"
 #include "engine/spec/verify.h"
@@ -27,22 +28,18 @@ Status score_prompt(const LogitRange& range, const StepRunner& runner, Sequence&
   return {};
 }
 
-SampleInput sample_input(const Sequence& seq, std::span<const float> logits, std::span<const Token> eos_ids) {
-  SampleInput input;
-  input.logits = logits;
-  input.prompt = seq.request->prompt;
-  input.output = seq.output();
-  input.params = &seq.request->sampling;
-  input.eos_ids = eos_ids;
-  input.seed = seq.seed;
-  input.index = seq.index;
-  return input;
-}
+struct Row {
+  std::int32_t number = 0;      // of the step's logits
+  Token sampled = kNotSampled;  // by the model
+};
 
 // The next token by a row of logits, held to the form that the request asks for.
-Result<SampledToken> sample(const Sequence& seq, std::span<const float> logits, std::span<const Token> eos_ids,
-                            Sampler& sampler) {
-  SampleInput input = sample_input(seq, logits, eos_ids);
+Result<SampledToken> sample(const Sequence& seq, const Row& row, const StepRunner& runner,
+                            std::span<const Token> eos_ids, Sampler& sampler) {
+  SampleInput input = sample_input(seq, eos_ids);
+  if (row.sampled == kSampleNotFinite) return not_finite();
+  if (row.sampled >= 0) return SampledToken{row.sampled, ends_sample(input, row.sampled), std::nullopt};
+  input.logits = runner.logits(row.number);
   if (seq.constraint == nullptr) return sampler.sample(input);
   ASSIGN_OR_RETURN(input.allowed, seq.constraint->allowed());
   ASSIGN_OR_RETURN(SampledToken sampled, sampler.sample(input));
@@ -67,8 +64,8 @@ void take(SampledToken sampled, Sequence& seq, TokenEvent& event) {
 }  // namespace
 
 Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const LogitRange& range,
-                                               const StepRunner& runner, std::span<const Token> eos_ids,
-                                               Sampler& sampler, Sequence& seq) {
+                                               const StepRunner& runner, std::span<const Token> tokens,
+                                               std::span<const Token> eos_ids, Sampler& sampler, Sequence& seq) {
   seq.computed = entry.first_position + entry.rows - entry.draft;
   if (seq.wants_prompt_logprobs()) RETURN_IF_ERROR(score_prompt(range, runner, seq));
   if (!entry.samples) return std::optional<TokenEvent>();
@@ -79,7 +76,8 @@ Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const Log
   const std::span<const Token> draft = std::span(seq.draft).first(static_cast<std::size_t>(entry.draft));
   const std::size_t stand = verify_chain(draft, [&](std::size_t row) -> std::optional<Token> {
     const std::int32_t at = range.first + range.rows - 1 - entry.draft + static_cast<std::int32_t>(row);
-    auto sampled = sample(seq, runner.logits(at), eos_ids, sampler);
+    const Token chosen = tokens.empty() ? kNotSampled : tokens[static_cast<std::size_t>(at)];
+    auto sampled = sample(seq, {at, chosen}, runner, eos_ids, sampler);
     if (!sampled.ok()) return failed = sampled.status(), std::nullopt;
     const Token token = sampled->token;
     take(std::move(*sampled), seq, event);
@@ -98,10 +96,14 @@ Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const Log
   return std::optional<TokenEvent>(std::move(event));
 }
 
-bool spoilt_by_draft(const PlanEntry& entry, const LogitRange& range, const StepRunner& runner) {
+bool spoilt_by_draft(const PlanEntry& entry, const LogitRange& range, const StepRunner& runner,
+                     std::span<const Token> sampled) {
   bool spoilt = false;
   for (std::int32_t row = range.rows - 1 - entry.draft; entry.draft > 0 && row < range.rows; ++row) {
-    spoilt = spoilt || !all_finite(runner.logits(range.first + row));
+    const std::int32_t at = range.first + row;
+    const Token token = sampled.empty() ? kNotSampled : sampled[static_cast<std::size_t>(at)];
+    const bool finite = token == kNotSampled ? all_finite(runner.logits(at)) : token != kSampleNotFinite;
+    spoilt = spoilt || !finite;
   }
   return spoilt;
 }

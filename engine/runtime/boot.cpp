@@ -14,14 +14,17 @@
 #include "engine/model/summary.h"
 #include "engine/model/transformer.h"
 #include "engine/runtime/cost_report.h"
+#include "engine/runtime/device_memory.h"
 #include "engine/runtime/draft_boot.h"
 #include "engine/runtime/engine_parts.h"
+#include "engine/runtime/expert_boot.h"
 #include "engine/runtime/machine_name.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/memory_plan.h"
 #include "engine/runtime/model_text.h"
 #include "engine/runtime/rank_boot.h"
 #include "engine/runtime/route_trace.h"
+#include "engine/runtime/tier_report.h"
 #include "engine/spec/spec_config.h"
 #include "kernels/registry/gpu.h"
 #include "kernels/registry/registry.h"
@@ -59,11 +62,13 @@ Status check_boot_options(const BootOptions& o) {
 struct LoadedModel {
   Backend host;  // packs weights when `backend` is a GPU
   Backend backend;
-  Backend background;  // one thread, for experts that are converted when they are loaded
+  Backend background;                    // one thread, for experts that are converted when they are loaded
+  std::unique_ptr<PinnedMemory> pinned;  // of the store, in front of which a GPU is
   std::unique_ptr<Stream> stream;
   std::unique_ptr<Stream> host_stream;
   std::unique_ptr<Stream> background_stream;
   std::unique_ptr<const OpTable> ops;
+  std::unique_ptr<const OpTable> host_ops;  // of `host`
   std::unique_ptr<RouteTrace> trace;
   std::unique_ptr<RankTeam> ranks;  // null: this is the only one
   std::unique_ptr<Transformer> model;
@@ -179,33 +184,6 @@ void report_load(const BootOptions& options, LoadedModel& loaded) {
       .set(weights.page_cache ? 1.0 : 0.0);
 }
 
-Result<LookaheadOptions> lookahead_options(const BootOptions& options) {
-  const auto mode = lookahead_mode_named(options.lookahead);
-  if (!mode) return invalid_argument("must be off, shadow, auto or always", "lookahead");
-  return LookaheadOptions{
-      .mode = *mode, .distance = options.lookahead_distance, .correction = options.lookahead_correction};
-}
-
-Result<ExpertLoading> expert_loading(const BootOptions& options, std::uint64_t budget_bytes, std::int64_t available,
-                                     const Backend& backend) {
-  constexpr std::uint64_t kLeastScratch = std::uint64_t{16} << 20;
-  ExpertLoading loading;
-  loading.store.budget_bytes = budget_bytes;
-  loading.store.policy = options.expert_policy;
-  loading.store.transfer.verify = options.verify_weights;
-  loading.store.read_prompts_ahead = options.prompt_read_ahead;
-  loading.store.evict_at_release = kEvictAtRelease;
-  loading.warm = options.expert_warm;
-  loading.counters_dir = options.model;
-  if (!options.cost_calibration) return loading;
-  CostLoading& costs = loading.costs.emplace();
-  costs.machine = machine_name(backend.isa, backend.threads);
-  if (available > 0) {
-    costs.scratch_bytes = std::clamp(static_cast<std::uint64_t>(available) / 8, kLeastScratch, costs.scratch_bytes);
-  }
-  return loading;
-}
-
 // Before the first step, so that a replay knows where the store began.
 Status start_trace(const BootOptions& options, const ModelConfig& config, LoadedModel& loaded) {
   if (options.trace_routes.empty()) return {};
@@ -218,10 +196,11 @@ Status start_trace(const BootOptions& options, const ModelConfig& config, Loaded
   return {};
 }
 
-// What passes through memory from disk is computed on the CPU.
-bool all_weights_in_memory(const BootOptions& options) {
-  const bool experts = options.expert_memory == "all" || options.expert_memory == "auto";
-  return !kEvictAtRelease && experts && options.dense_memory == "all" && options.expert_parallel_size == 1;
+// What a GPU cannot do yet.
+const char* for_cpu_only(const BootOptions& options) {
+  if (options.expert_parallel_size > 1) return "--expert-parallel-size";
+  if (options.dense_memory != "all") return "--dense-memory leaves weights on disk";
+  return kEvictAtRelease ? "built so that no expert stays in memory" : nullptr;
 }
 
 // A CPU backend, and before it a GPU when one is asked for, or is there and nothing speaks against it.
@@ -236,13 +215,9 @@ Status choose_backends(const BootOptions& options, LoadedModel& loaded) {
   BootReport& report = loaded.report;
   report.device_reason = "--device cpu";
   if (options.device == "cpu") return {};
-  if (!all_weights_in_memory(options)) {
-    if (options.device == "cuda")
-      return unimplemented("--device cuda needs all weights in memory: --expert-memory all, --dense-memory all",
-                           "device");
-    report.device_reason = options.expert_parallel_size > 1
-                               ? "cpu: --expert-parallel-size"
-                               : "cpu: --expert-memory or --dense-memory leaves weights on disk";
+  if (const char* why = for_cpu_only(options)) {
+    if (options.device == "cuda") return unimplemented(std::string("--device cuda: ") + why, "device");
+    report.device_reason = std::string("cpu: ") + why;
     return {};
   }
   Backend gpu = make_gpu_backend({.module = options.cuda_module}, &error);
@@ -255,8 +230,22 @@ Status choose_backends(const BootOptions& options, LoadedModel& loaded) {
   gpu.threads = loaded.backend.threads;
   loaded.host = std::move(loaded.backend);
   loaded.host_stream = loaded.host.device->create_stream();
+  loaded.host_ops = std::make_unique<const OpTable>(loaded.host.ops);
   loaded.backend = std::move(gpu);
   return {};
+}
+
+// Of the host, with a GPU what that leaves to it.
+Result<MemoryPlan> memory_of(const BootOptions& options, const DevicePlan* gpu, const ModelSummary& summary,
+                             std::int64_t available) {
+  if (gpu != nullptr && gpu->tiers) {
+    return MemoryPlan{.expert_bytes = gpu->host_bytes, .kept_for_cache = gpu->kept_for_cache};
+  }
+  BootOptions planned = options;
+  if (gpu != nullptr || options.expert_parallel_size > 1) planned.expert_memory = planned.dense_memory = "all";
+  ASSIGN_OR_RETURN(MemoryPlan plan, plan_memory(planned, summary, available));
+  if (gpu != nullptr) plan.kept_for_cache = gpu->kept_for_cache;
+  return plan;
 }
 
 Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& model) {
@@ -269,12 +258,15 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   RETURN_IF_ERROR(choose_backends(options, loaded));
   const bool on_gpu = loaded.host.device != nullptr;
   const std::int64_t available = available_memory();
-  BootOptions planned = options;
-  if (on_gpu || options.expert_parallel_size > 1) planned.expert_memory = planned.dense_memory = "all";
+  DevicePlan on_device;
+  if (on_gpu) {
+    const Device& gpu = *loaded.backend.device;
+    ASSIGN_OR_RETURN(on_device, plan_device_memory(options, summary, {gpu.free_bytes(), gpu.total_bytes()}, available));
+  }
   loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
   ASSIGN_OR_RETURN(loaded.ranks,
                    start_ranks(options, summary.config, loaded.backend.threads, loaded.report.model_name));
-  ASSIGN_OR_RETURN(const MemoryPlan memory, plan_memory(planned, summary, available));
+  ASSIGN_OR_RETURN(const MemoryPlan memory, memory_of(options, on_gpu ? &on_device : nullptr, summary, available));
   loaded.kept_for_cache = memory.kept_for_cache;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
   loaded.stream = loaded.backend.device->create_stream();
@@ -283,10 +275,16 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   load.weights = plan;
   load.verify_weights = options.verify_weights;
   load.ranks = loaded.ranks.get();
-  if (on_gpu) load.packing = {loaded.host.device.get(), &loaded.host.ops, loaded.host_stream.get()};
+  if (on_gpu) load.packing = {loaded.host.device.get(), loaded.host_ops.get(), loaded.host_stream.get()};
   if (memory.dense_bytes) load.dense = {.budget_bytes = *memory.dense_bytes, .verify = options.verify_weights};
   if (memory.expert_bytes && !loaded.ranks) {
-    ASSIGN_OR_RETURN(load.experts, expert_loading(options, *memory.expert_bytes, available, loaded.backend));
+    const Backend& host = on_gpu ? loaded.host : loaded.backend;
+    load.experts = expert_loading(options, *memory.expert_bytes, available, machine_name(host.isa, host.threads));
+    if (on_gpu) {
+      loaded.pinned = std::make_unique<PinnedMemory>(*loaded.backend.device, *loaded.host.device);
+      load.experts->tier = on_device.tier;
+      load.experts->memory = loaded.pinned.get();
+    }
     ASSIGN_OR_RETURN(load.lookahead, lookahead_options(options));
     if (!summary.packed) {
       std::string error;
@@ -308,6 +306,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   report_load(options, loaded);
   report_experts(options, summary.config, loaded);
   report_dense(loaded);
+  loaded.report.tiers = tier_text(loaded.model->tier_figures());
   if (loaded.model->costs() != nullptr) {
     report_costs(*loaded.model->costs(), loaded.model->costs_measured(), loaded.report.model_name, options.metrics);
   }
@@ -380,6 +379,7 @@ Result<EngineOptions> engine_options(const BootOptions& options, const BootRepor
   out.max_num_queued_tokens = options.max_num_queued_tokens;
   out.max_client_share = options.max_client_share;
   out.prefix_caching = options.prefix_caching;
+  out.device_sampling = options.device_sampling;
   out.step_limit_seconds = options.step_limit_seconds;
   out.seed = options.seed;
   return out;
@@ -387,7 +387,7 @@ Result<EngineOptions> engine_options(const BootOptions& options, const BootRepor
 
 // Slots of experts that nothing was loaded into yet: their memory is given out, but does not count as used.
 std::int64_t empty_slot_bytes(const Transformer& model) {
-  if (model.store() == nullptr) return 0;
+  if (model.store() == nullptr || model.tier() != nullptr) return 0;
   const StoreStats stats = model.store()->stats();
   return static_cast<std::int64_t>(stats.slot_bytes - std::min(stats.slot_bytes, stats.transfer.bytes));
 }
@@ -399,13 +399,17 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   EngineParts parts;
   DraftHost host{*loaded_.backend.device,   *loaded_.ops, *loaded_.stream, {}, loaded_.info.vocab_size,
                  loaded_.info.max_model_len};
-  if (loaded_.host.device) host.packing = {loaded_.host.device.get(), &loaded_.host.ops, loaded_.host_stream.get()};
+  if (loaded_.host.device)
+    host.packing = {loaded_.host.device.get(), loaded_.host_ops.get(), loaded_.host_stream.get()};
   RETURN_IF_ERROR(choose_drafter(options, host, parts.speculation, report.speculation));
   KvBudget budget;
   budget.num_blocks = options.num_blocks;
   budget.kv_cache_bytes = options.kv_cache_bytes;
   const Device& device = *loaded_.backend.device;
-  const std::int64_t available = device.host_visible() ? available_memory() : device.free_bytes();
+  const std::int64_t available =
+      device.host_visible() ? available_memory()
+                            : usable_bytes({device.free_bytes(), device.total_bytes()}, options.gpu_memory_utilization);
+  if (!device.host_visible()) budget.share = 1.0;
   if (available > 0) budget.available_bytes = std::max<std::int64_t>(available - empty_slot_bytes(*loaded_.model), 1);
   report.available_bytes = budget.available_bytes;
   budget.kept_bytes = loaded_.kept_for_cache;

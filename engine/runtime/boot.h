@@ -50,6 +50,12 @@ struct BootOptions {
   std::string quantization = "none";            // none, or a word of quantization_named()
   bool verify_weights = true;                   // compare the checksums of a packed model while it is read
   std::string expert_memory = "all";            // memory for experts: as parse_expert_memory() takes it
+  std::string expert_device_memory = "auto";    // of a GPU, for experts: words of expert_memory
+  double gpu_memory_utilization = 0.9;          // of its memory, for weights, experts and KV cache together
+  bool cpu_moe = false;                         // all experts are computed on the CPU
+  std::int32_t n_cpu_moe = 0;                   // those of so many layers, the first ones that have experts
+  std::string expert_miss = "fetch";            // as miss_rule_named() takes it
+  bool device_sampling = true;                  // tokens are chosen on the GPU where nobody needs the logits
   std::string dense_memory = "all";             // memory for dense weights of layers: as choose_dense_memory() takes it
   std::string expert_policy = "auto";           // which of them stay: a name of make_eviction_policy()
   bool expert_warm = true;                      // fill their memory at boot, by the counters that the last run left
@@ -90,6 +96,7 @@ struct BootReport {
   std::string weights;      // how they were loaded
   std::string dense;        // where the dense weights of layers are
   std::string experts;      // where they are
+  std::string tiers;        // those on a GPU in front of them
   std::string speculation;  // what drafts, and how much
 };
 

@@ -40,6 +40,8 @@ EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, s
   preemptions_ = &m.counter("vllm:num_preemptions", "Preemptions of running samples.", labels);
   nonfinite_.counter =
       &m.counter("vllm:corrupted_requests", "Samples ended because of logits that are not finite.", labels);
+  device_sampled_.counter =
+      &m.counter("foregate_device_sampled_tokens", "Rows whose token was chosen where their logits are.", labels);
   bugs_.counter = &m.counter("foregate_bugs", "Broken bookkeeping found and survived.");
   steps_.counter = &m.counter("foregate_steps", "Steps of the engine.", labels);
   batched_steps_.counter = &m.counter("foregate_batched_steps", "Steps with rows of several samples.", labels);
@@ -116,6 +118,7 @@ void EngineMetrics::figures(const EngineStats& stats) {
   const auto total = static_cast<double>(stats.kv_blocks_total);
   kv_usage_->set(total > 0 ? static_cast<double>(stats.kv_blocks_used) / total : 0.0);
   nonfinite_.follow(stats.nonfinite_rows);
+  device_sampled_.follow(static_cast<double>(stats.device_sampled));
   bugs_.follow(bugs_found());
   steps_.follow(stats.steps);
   batched_steps_.follow(stats.batched_steps);

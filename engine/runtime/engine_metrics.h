@@ -37,6 +37,7 @@ class EngineMetrics {
   Counter* preemptions_;
   // A counter that follows a figure kept elsewhere.
   CounterFollower nonfinite_;
+  CounterFollower device_sampled_;
   CounterFollower bugs_;
   CounterFollower steps_;
   CounterFollower batched_steps_;

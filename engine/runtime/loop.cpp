@@ -11,6 +11,7 @@
 #include "engine/base/rng.h"
 #include "engine/kv/kv_txn.h"
 #include "engine/runtime/accept.h"
+#include "engine/runtime/device_sampling.h"
 #include "engine/runtime/step_builder.h"
 #include "engine/sched/scheduler.h"
 
@@ -42,6 +43,7 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       metrics_(parts.metrics, options_.model_name, parts.limits.max_model_len),
       sched_(parts.metrics, options_),
       experts_(parts.metrics, options_.model_name),
+      tier_(parts.metrics, options_.model_name),
       dense_(parts.metrics, options_.model_name) {
   swap_.probe(runner_.cache());
   end_turn();
@@ -206,6 +208,7 @@ bool EngineLoop::step(const BatchPlan& plan) {
     return false;
   }
   build_step(plan, sequences_, txn, pool_.block_size(), io_);
+  if (options_.device_sampling && runner_.model().samples()) ask_for_tokens(plan, sequences_, io_);
   const TimeNs start = clock_.now();
   note_first_runs(plan, start);
   const Status ran = runner_.run(io_);
@@ -222,6 +225,7 @@ bool EngineLoop::step(const BatchPlan& plan) {
   metrics_.step(plan.rows);
   step_cost_.add(plan.rows, seconds_between(start, now));
   policy_.ran(plan, sequences_, stats_);
+  for (const Token token : io_.sampled) stats_.device_sampled += token >= 0 ? 1 : 0;
   commit(plan, now);
   return true;
 }
@@ -246,8 +250,8 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     swap_.resumed(entry, seq, stats_);
     prefixes_.note_admitted(entry, seq, stats_);
     stats_.chunked_prefills += entry.partial ? 1 : 0;
-    auto event = accept_entry(entry, io_.logit_ranges[i], runner_, info_.eos_token_ids, sampler_, seq);
-    if (spoilt_by_draft(entry, io_.logit_ranges[i], runner_)) wipe_rejected(entry, seq);
+    auto event = accept_entry(entry, io_.logit_ranges[i], runner_, io_.sampled, info_.eos_token_ids, sampler_, seq);
+    if (spoilt_by_draft(entry, io_.logit_ranges[i], runner_, io_.sampled)) wipe_rejected(entry, seq);
     speculation_.settle(entry, seq, pool_);
     if (!event.ok()) {
       if (event.status().code() == Code::kDataLoss) wipe(seq);
@@ -374,6 +378,8 @@ void EngineLoop::end_turn() {
   sched_.figures(stats_, shared_.live.figures(), sched_limits().max_mixed_rows);
   stats_.experts = runner_.model().expert_figures();
   if (stats_.experts) experts_.figures(*stats_.experts, clock_.now());
+  stats_.tier = runner_.model().tier_figures();
+  if (stats_.tier) tier_.figures(*stats_.tier);
   stats_.dense = runner_.model().dense_figures();
   if (stats_.dense) dense_.figures(*stats_.dense);
   shared_.publish(stats_);

@@ -20,6 +20,7 @@
 #include "engine/runtime/step_io.h"
 #include "engine/runtime/step_runner.h"
 #include "engine/runtime/swap_keeper.h"
+#include "engine/runtime/tier_report.h"
 #include "engine/sample/sampler.h"
 #include "engine/sched/scheduler.h"
 
@@ -81,6 +82,7 @@ class EngineLoop {
   EngineMetrics metrics_;
   SchedReport sched_;
   ExpertReport experts_;
+  TierReport tier_;
   DenseReport dense_;
   SequenceTable sequences_;
   StepIo io_;

@@ -13,9 +13,6 @@
 namespace foregate {
 namespace {
 
-// The rest is for the page cache that weights were read through, scratch memory and the front end.
-constexpr double kShareOfAvailable = 0.5;
-
 // Files of /proc and /sys say that they are empty, so they are read to their end here.
 std::string read_small(const std::string& path) {
   std::ifstream file(path);
@@ -53,8 +50,8 @@ Result<std::int64_t> choose_num_blocks(const KvBudget& budget) {
   } else if (bytes > 0) {
     blocks = bytes / budget.block_bytes;
   } else if (budget.available_bytes > 0) {
-    bytes = static_cast<std::int64_t>(static_cast<double>(budget.available_bytes) * kShareOfAvailable);
-    limit = "half of the available memory";
+    bytes = static_cast<std::int64_t>(static_cast<double>(budget.available_bytes) * budget.share);
+    limit = budget.share < 1 ? "half of the available memory" : "what is left of the GPU's memory";
     if (const std::int64_t kept = std::min(budget.kept_bytes, budget.available_bytes); kept > bytes) {
       bytes = kept;
       limit = "the memory kept for it";

@@ -19,6 +19,7 @@ struct KvBudget {
   std::int64_t num_blocks = 0;       // > 0: as asked
   std::int64_t kv_cache_bytes = 0;   // > 0: as asked
   std::int64_t available_bytes = 0;  // 0: not known
+  double share = 0.5;                // that the cache may take; the rest is for the page cache, scratch and front end
   std::int64_t kept_bytes = 0;       // of them: kept free for the cache by who shared out the memory
   std::int64_t block_bytes = 0;
   std::int32_t block_size = 0;

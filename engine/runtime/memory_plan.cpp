@@ -45,19 +45,6 @@ std::uint64_t cache_bytes(const BootOptions& options, const ModelSummary& summar
   return one * static_cast<std::uint64_t>(sequences);
 }
 
-ExpertMemoryFacts memory_facts(const BootOptions& options, const ModelSummary& summary, std::uint64_t dense_saved,
-                               std::int64_t available) {
-  ExpertMemoryFacts facts;
-  const auto tensors = static_cast<std::uint64_t>(summary.group(WeightGroup::kExperts).packed_bytes);
-  facts.expert_bytes = summary.packed ? summary.packed->expert_bytes : tensors;
-  facts.other_bytes = static_cast<std::uint64_t>(summary.total.packed_bytes) - tensors - dense_saved;
-  facts.scratch_bytes =
-      static_cast<std::uint64_t>(StepScratch::bytes_for(summary.config, options.max_num_batched_tokens));
-  facts.available_bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(available, 0));
-  facts.kv_bytes = cache_bytes(options, summary, facts);
-  return facts;
-}
-
 // Bytes of dense weights that are not in memory at a time.
 Result<std::uint64_t> dense_saved(const ModelSummary& summary, const std::optional<std::uint64_t>& budget) {
   if (!budget || !summary.packed) return std::uint64_t{0};
@@ -97,6 +84,19 @@ void say_shares(const ExpertMemoryFacts& facts, const std::optional<std::uint64_
 }
 
 }  // namespace
+
+ExpertMemoryFacts memory_facts(const BootOptions& options, const ModelSummary& summary, std::uint64_t dense_saved,
+                               std::int64_t available) {
+  ExpertMemoryFacts facts;
+  const auto tensors = static_cast<std::uint64_t>(summary.group(WeightGroup::kExperts).packed_bytes);
+  facts.expert_bytes = summary.packed ? summary.packed->expert_bytes : tensors;
+  facts.other_bytes = static_cast<std::uint64_t>(summary.total.packed_bytes) - tensors - dense_saved;
+  facts.scratch_bytes =
+      static_cast<std::uint64_t>(StepScratch::bytes_for(summary.config, options.max_num_batched_tokens));
+  facts.available_bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(available, 0));
+  facts.kv_bytes = cache_bytes(options, summary, facts);
+  return facts;
+}
 
 Result<MemoryPlan> plan_memory(const BootOptions& options, const ModelSummary& summary, std::int64_t available) {
   MemoryPlan plan;

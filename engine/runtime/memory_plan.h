@@ -8,6 +8,7 @@
 #include "engine/base/status.h"
 #include "engine/model/summary.h"
 #include "engine/runtime/boot.h"
+#include "engine/runtime/expert_memory.h"
 
 namespace foregate {
 
@@ -16,6 +17,11 @@ struct MemoryPlan {
   std::optional<std::uint64_t> dense_bytes;   // for the dense weights of layers; none: all are loaded
   std::int64_t kept_for_cache = 0;            // bytes that --expert-memory auto left for the KV cache
 };
+
+// What experts and KV cache share: `available` bytes of the memory that holds the other weights, of which dense_saved
+// bytes are not in it at a time.
+ExpertMemoryFacts memory_facts(const BootOptions& options, const ModelSummary& summary, std::uint64_t dense_saved,
+                               std::int64_t available);
 
 // `available`: bytes this process may still take, 0: not known. kInvalidArgument (field expert_memory or dense_memory)
 // for words and budgets that cannot be, kResourceExhausted with the numbers when the weights do not fit. Says in the

@@ -40,6 +40,7 @@ void StepIo::clear() {
   requests.clear();
   logit_rows.clear();
   logit_ranges.clear();
+  rules.clear();
 }
 
 void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& txn, std::int32_t block_size,

@@ -8,6 +8,7 @@
 #include "engine/api/types.h"
 #include "engine/model/model.h"
 #include "kernels/api/args_attention.h"
+#include "kernels/api/args_sample.h"
 
 namespace foregate {
 
@@ -29,7 +30,10 @@ struct StepIo {
   std::vector<std::int32_t> logit_rows;
   std::vector<LogitRange> logit_ranges;  // one per entry of the plan
 
-  ForwardInput input() const { return {tokens, positions, slot_mapping, seqs, logit_rows, requests}; }
+  std::vector<SampleRule> rules;  // by logit row; empty: all are sampled on the host
+  std::vector<Token> sampled;     // where the model puts their tokens
+
+  ForwardInput input() { return {tokens, positions, slot_mapping, seqs, logit_rows, requests, rules, sampled}; }
   void clear();
 };
 

@@ -21,7 +21,8 @@ Status StepRunner::make_room(std::size_t rows) {
                             std::to_string(capacity * row_bytes) + " bytes");
 }
 
-Status StepRunner::run(const StepIo& io) {
+Status StepRunner::run(StepIo& io) {
+  io.sampled.assign(io.rules.size(), kNotSampled);
   RETURN_IF_ERROR(make_room(io.logit_rows.size()));
   View2<float> view;
   view.data = reinterpret_cast<float*>(logits_.data());

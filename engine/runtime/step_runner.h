@@ -17,7 +17,7 @@ namespace foregate {
 class StepRunner {
  public:
   StepRunner(std::unique_ptr<Model> model, Device& device, KvCache cache);
-  Status run(const StepIo& io);
+  Status run(StepIo& io);
   void copy_block(BlockId from, BlockId to) { cache_.copy_block(from, to); }
   void zero_block(BlockId block) { cache_.zero_block(block); }
   void zero_positions(BlockId block, std::int32_t first, std::int32_t end) { cache_.zero_positions(block, first, end); }

@@ -55,6 +55,12 @@ Token pick_of_all(std::span<const float> weights, std::span<const double> sums, 
 
 }  // namespace
 
+bool ends_sample(const SampleInput& input, Token token) {
+  const SamplingParams& params = *input.params;
+  return contains(params.stop_token_ids, token) ||
+         ((!params.ignore_eos || input.allowed) && contains(input.eos_ids, token));
+}
+
 Sampler::Sampler(std::int32_t vocab_size) : counts_(vocab_size) {}
 
 Result<SampledToken> Sampler::sample(const SampleInput& input) {
@@ -69,8 +75,7 @@ Result<SampledToken> Sampler::sample(const SampleInput& input) {
   }
   SampledToken result;
   result.token = params.temperature < kGreedyBelow ? static_cast<Token>(best) : draw(input, row, row[best]);
-  result.stops = contains(params.stop_token_ids, result.token) ||
-                 ((!params.ignore_eos || input.allowed) && contains(input.eos_ids, result.token));
+  result.stops = ends_sample(input, result.token);
   if (params.logprobs) result.logprobs = position_logprobs(input.logits, result.token, *params.logprobs);
   return result;
 }

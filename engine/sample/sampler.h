@@ -32,6 +32,9 @@ struct SampledToken {
   std::optional<PositionLogprobs> logprobs;
 };
 
+// An end-of-sequence or stop id of the sample.
+bool ends_sample(const SampleInput& input, Token token);
+
 class Sampler {
  public:
   explicit Sampler(std::int32_t vocab_size);

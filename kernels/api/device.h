@@ -23,11 +23,30 @@ class Stream {
   virtual void download(void* to_host, const void* from_device, std::size_t bytes) {
     __builtin_memcpy(to_host, from_device, bytes);
   }
+  // As upload(), without a copy in between: the source is memory of Device::allocate_pinned() and stays as it is until
+  // the copy is done.
+  virtual void upload_pinned(void* to_device, const void* from_pinned, std::size_t bytes) {
+    upload(to_device, from_pinned, bytes);
+  }
   // Within the device's memory.
   virtual void copy(void* to, const void* from, std::size_t bytes) { __builtin_memcpy(to, from, bytes); }
+  // Ops given from here on until synchronize(), download() or copy() may be put off until then and be given to the
+  // device as one, which is quicker when the same were given before: same shapes, same places in memory. What they
+  // compute does not change. Uploads among them are done at once, so they are for before the first op.
+  virtual void collect() {}
   // Null while all is well. Otherwise why the device no longer computes: results since then are worth nothing, and
   // it stays so. Asked after synchronize().
   virtual const char* failure() const { return nullptr; }
+};
+
+// A point in the work of a stream, for others to wait for. On the CPU ops are done when their call returns, so nothing
+// waits.
+class Event {
+ public:
+  virtual ~Event() = default;
+  virtual void record(Stream&) {}  // the ops that the stream was given so far
+  virtual void hold(Stream&) {}    // ops that the stream is given from now on begin after those recorded are done
+  virtual void wait() {}           // so does the caller
 };
 
 // Owning, move-only device buffer. data() is null for an empty or failed allocation.
@@ -83,7 +102,9 @@ class Device {
   virtual bool host_visible() const { return true; }
   // Bytes of memory that allocate() may still give; 0 when that is for the host to know.
   virtual std::int64_t free_bytes() const { return 0; }
+  virtual std::int64_t total_bytes() const { return 0; }  // of its memory; likewise
   virtual std::unique_ptr<Stream> create_stream() = 0;
+  virtual std::unique_ptr<Event> create_event() { return std::make_unique<Event>(); }
 };
 
 }  // namespace foregate

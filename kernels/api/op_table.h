@@ -5,6 +5,7 @@
 #include "kernels/api/args_attention.h"
 #include "kernels/api/args_dense.h"
 #include "kernels/api/args_moe.h"
+#include "kernels/api/args_sample.h"
 #include "kernels/api/device.h"
 
 namespace foregate {
@@ -29,6 +30,7 @@ struct OpTable {
   Op<MoeCombineArgs> moe_combine = nullptr;
   Op<PackWeightArgs> pack_weight = nullptr;
   Op<MoeFfnArgs> moe_ffn = nullptr;  // of devices that route without the host; not filled from ref
+  Op<SampleArgs> sample = nullptr;   // of devices that sample without the host; likewise
 };
 
 }  // namespace foregate

@@ -83,6 +83,15 @@ std::unique_ptr<Stream> CudaDevice::create_stream() {
   return std::make_unique<CudaStream>();
 }
 
+std::unique_ptr<Event> CudaDevice::create_event() {
+  return std::make_unique<CudaEvent>();
+}
+
+std::int64_t CudaDevice::total_bytes() const {
+  std::size_t free_bytes = 0, total_bytes = 0;
+  return cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess ? static_cast<std::int64_t>(total_bytes) : 0;
+}
+
 std::int64_t CudaDevice::free_bytes() const {
   std::size_t free_bytes = 0, total_bytes = 0;
   return cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess ? static_cast<std::int64_t>(free_bytes) : 0;

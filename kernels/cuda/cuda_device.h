@@ -20,6 +20,8 @@ class CudaDevice final : public Device {
   void copy(void* to, const void* from, std::size_t bytes) override;
   bool host_visible() const override { return false; }
   std::int64_t free_bytes() const override;
+  std::int64_t total_bytes() const override;
+  std::unique_ptr<Event> create_event() override;
 
  private:
   std::string name_;

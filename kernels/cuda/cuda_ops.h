@@ -31,6 +31,8 @@ void linear(Stream& stream, const LinearArgs& args);
 void expert_ffn(Stream& stream, const ExpertFfnArgs& args);
 // moe_ffn.cu
 void moe_ffn(Stream& stream, const MoeFfnArgs& args);
+// sample.cu
+void sample(Stream& stream, const SampleArgs& args);
 // attention_plan.cpp, attention.cu
 void attention(Stream& stream, const AttentionArgs& args);
 

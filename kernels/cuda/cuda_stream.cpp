@@ -92,6 +92,11 @@ void CudaStream::upload(void* to_device, const void* from_host, std::size_t byte
   copy_through_pinned(to_device, from_host, bytes);
 }
 
+void CudaStream::upload_pinned(void* to_device, const void* from_pinned, std::size_t bytes) {
+  if (bytes == 0 || failure() != nullptr) return;
+  check(cudaMemcpyAsync(to_device, from_pinned, bytes, cudaMemcpyHostToDevice, stream_), "copy to the device");
+}
+
 void CudaStream::download(void* to_host, const void* from_device, std::size_t bytes) {
   if (bytes == 0 || failure() != nullptr) return;
   check(cudaMemcpyAsync(to_host, from_device, bytes, cudaMemcpyDeviceToHost, stream_), "copy to the host");
@@ -130,6 +135,31 @@ std::byte* CudaStream::reserve(std::size_t bytes) {
     workspace_bytes_ = room_for(bytes);
   }
   return static_cast<std::byte*>(workspace_);
+}
+
+CudaEvent::CudaEvent() {
+  if (cudaEventCreateWithFlags(&event_, cudaEventDisableTiming) != cudaSuccess) event_ = nullptr;
+}
+
+CudaEvent::~CudaEvent() {
+  if (event_ != nullptr) cudaEventDestroy(event_);
+}
+
+void CudaEvent::record(Stream& stream) {
+  recorded_ = static_cast<CudaStream*>(&stream);
+  const bool made = event_ != nullptr;
+  recorded_->check(made ? cudaEventRecord(event_, recorded_->stream_) : cudaErrorMemoryAllocation,
+                   "recording an event");
+}
+
+void CudaEvent::hold(Stream& stream) {
+  if (recorded_ == nullptr) return;
+  auto& cuda = static_cast<CudaStream&>(stream);
+  cuda.check(cudaStreamWaitEvent(cuda.stream_, event_, 0), "waiting for an event");
+}
+
+void CudaEvent::wait() {
+  if (recorded_ != nullptr) recorded_->check(cudaEventSynchronize(event_), "waiting for an event");
 }
 
 }  // namespace foregate

@@ -17,7 +17,7 @@
 namespace foregate {
 
 // The lists that the host writes and kernels read.
-enum class ControlList { kTokens, kRows, kSlots, kSequences, kFfnWork, kFfnRows, kCount };
+enum class ControlList { kTokens, kRows, kSlots, kSequences, kFfnWork, kFfnRows, kSampling, kCount };
 
 class CudaStream final : public Stream {
  public:
@@ -25,6 +25,7 @@ class CudaStream final : public Stream {
   ~CudaStream() override;
   void synchronize() override;
   void upload(void* to_device, const void* from_host, std::size_t bytes) override;
+  void upload_pinned(void* to_device, const void* from_pinned, std::size_t bytes) override;
   void download(void* to_host, const void* from_device, std::size_t bytes) override;
   void copy(void* to, const void* from, std::size_t bytes) override;
   const char* failure() const override { return failure_.empty() ? nullptr : failure_.c_str(); }
@@ -61,6 +62,7 @@ class CudaStream final : public Stream {
   std::uint64_t staged_bytes() const { return staged_bytes_; }  // copied, not those that were there
 
  private:
+  friend class CudaEvent;
   static constexpr std::size_t kDefaultShared = 48 * 1024;
   struct Pinned;
   struct Staged {
@@ -82,6 +84,20 @@ class CudaStream final : public Stream {
   std::size_t workspace_bytes_ = 0;
   std::uint64_t launches_ = 0;
   std::uint64_t staged_bytes_ = 0;
+};
+
+// Its failures are those of the stream that it was recorded in or that waits.
+class CudaEvent final : public Event {
+ public:
+  CudaEvent();
+  ~CudaEvent() override;
+  void record(Stream& stream) override;
+  void hold(Stream& stream) override;
+  void wait() override;
+
+ private:
+  cudaEvent_t event_ = nullptr;
+  CudaStream* recorded_ = nullptr;
 };
 
 }  // namespace foregate

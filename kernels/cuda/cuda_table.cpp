@@ -21,6 +21,7 @@ const OpTable& cuda_table() {
       .expert_ffn = cuda::expert_ffn,
       .moe_combine = cuda::moe_combine,
       .moe_ffn = cuda::moe_ffn,
+      .sample = cuda::sample,
   };
   return table;
 }

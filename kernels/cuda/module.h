@@ -21,7 +21,7 @@ struct CudaModule {
 };
 
 // Changes with anything that crosses the boundary.
-inline constexpr const char* kCudaModuleBuild = "foregate-cuda-2";
+inline constexpr const char* kCudaModuleBuild = "foregate-cuda-3";
 inline constexpr const char* kCudaModuleEntry = "foregate_cuda_module";
 using CudaModuleEntry = const CudaModule* (*)();
 

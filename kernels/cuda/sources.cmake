@@ -16,4 +16,5 @@ set(FOREGATE_CUDA_SOURCES
   kernels/cuda/product.cu
   kernels/cuda/rope_kv.cu
   kernels/cuda/router.cu
-  kernels/cuda/rowwise.cu)
+  kernels/cuda/rowwise.cu
+  kernels/cuda/sample.cu)

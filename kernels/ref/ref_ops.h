@@ -21,5 +21,6 @@ void router_topk(Stream&, const RouterTopkArgs& args);
 void expert_ffn(Stream&, const ExpertFfnArgs& args);
 void moe_combine(Stream&, const MoeCombineArgs& args);
 void moe_ffn(Stream&, const MoeFfnArgs& args);
+void sample(Stream& stream, const SampleArgs& args);
 
 }  // namespace foregate::ref

@@ -22,6 +22,7 @@ const OpTable& ref_table() {
       .moe_combine = ref::moe_combine,
       .pack_weight = ref::pack_weight,
       .moe_ffn = ref::moe_ffn,
+      .sample = ref::sample,
   };
   return table;
 }

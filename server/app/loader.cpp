@@ -38,6 +38,12 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.trace_routes = options.trace_routes;
   boot.device = options.device;
   boot.cuda_module = options.cuda_module;
+  boot.expert_device_memory = options.expert_device_memory;
+  boot.gpu_memory_utilization = options.gpu_memory_utilization;
+  boot.device_sampling = options.device_sampling;
+  boot.cpu_moe = options.cpu_moe;
+  boot.n_cpu_moe = static_cast<std::int32_t>(options.n_cpu_moe);
+  boot.expert_miss = options.expert_miss;
   boot.isa = options.isa;
   boot.threads = static_cast<int>(options.threads);
   boot.max_model_len = static_cast<std::int32_t>(options.max_model_len);
@@ -123,6 +129,7 @@ void add_facts(const ServeOptions& options, const BootReport& report, Engine& en
                   {"device_reason", report.device_reason},
                   {"weights", report.weights},
                   {"experts", report.experts},
+                  {"expert_tiers", report.tiers},
                   {"speculation", report.speculation},
                   {"dense_weights", report.dense},
                   {"load_seconds", std::to_string(report.load_seconds)},

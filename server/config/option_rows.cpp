@@ -20,6 +20,8 @@ std::vector<OptionRow> make_rows() {
   rows.push_back({K::kBytes, section, #field, flags, #initial, double(low), double(high), "", help});
 #define SECONDS(field, initial, low, high, flags, help) \
   rows.push_back({K::kSeconds, section, #field, flags, #initial, double(low), double(high), "", help});
+#define RATIO(field, initial, low, high, flags, help) \
+  rows.push_back({K::kRatio, section, #field, flags, #initial, double(low), double(high), "", help});
 #define SWITCH(field, initial, flags, help) \
   rows.push_back({K::kSwitch, section, #field, flags, #initial, 0, 0, "", help});
 #define LIST(field, flags, help) rows.push_back({K::kList, section, #field, flags, "", 0, 0, "", help});
@@ -39,6 +41,7 @@ std::string value_hint(const OptionRow& row) {
     case OptionKind::kCount: return " N";
     case OptionKind::kBytes: return " BYTES";
     case OptionKind::kSeconds: return " SECONDS";
+    case OptionKind::kRatio: return " X";
     case OptionKind::kSwitch: return "";
     case OptionKind::kList: return " TEXT ...";
   }

@@ -78,11 +78,12 @@ Status set_integer(std::int64_t& target, const OptionRow& row, std::string_view 
   return {};
 }
 
-Status set_seconds(double& target, const OptionRow& row, std::string_view text, const std::string& origin) {
+Status set_number(double& target, const OptionRow& row, std::string_view text, const std::string& origin) {
+  const std::string unit = row.kind == OptionKind::kSeconds ? " seconds" : "";
   const auto value = parse_number(text);
-  if (!value) return bad_value(origin, text, "a number of seconds");
+  if (!value) return bad_value(origin, text, unit.empty() ? "a number" : "a number of seconds");
   if (*value < row.low || *value > row.high) {
-    return bad_value(origin, text, "between " + plain(row.low) + " and " + plain(row.high) + " seconds");
+    return bad_value(origin, text, "between " + plain(row.low) + " and " + plain(row.high) + unit);
   }
   target = *value;
   return {};
@@ -138,7 +139,8 @@ Status set_option(ServeOptions& options, const OptionRow& row, std::string_view 
   if (row.field == #name) return set_integer(options.name, row, text, origin);
 #define BYTES(name, initial, low, high, flags, help) COUNT(name, initial, low, high, flags, help)
 #define SECONDS(name, initial, low, high, flags, help) \
-  if (row.field == #name) return set_seconds(options.name, row, text, origin);
+  if (row.field == #name) return set_number(options.name, row, text, origin);
+#define RATIO(name, initial, low, high, flags, help) SECONDS(name, initial, low, high, flags, help)
 #define SWITCH(name, initial, flags, help) \
   if (row.field == #name) return set_switch(options.name, text, origin);
 #define LIST(name, flags, help)                                            \

@@ -20,13 +20,14 @@ struct ServeOptions {
 #define COUNT(field, initial, low, high, flags, help) std::int64_t field = initial;
 #define BYTES(field, initial, low, high, flags, help) std::int64_t field = initial;
 #define SECONDS(field, initial, low, high, flags, help) double field = initial;
+#define RATIO(field, initial, low, high, flags, help) double field = initial;
 #define SWITCH(field, initial, flags, help) bool field = initial;
 #define LIST(field, flags, help) std::vector<std::string> field;
 #include "server/config/options.def"
 #include "server/config/options_undef.inc"
 };
 
-enum class OptionKind { kText, kChoice, kCount, kBytes, kSeconds, kSwitch, kList };
+enum class OptionKind { kText, kChoice, kCount, kBytes, kSeconds, kRatio, kSwitch, kList };
 
 // One row of options.def.
 struct OptionRow {

@@ -84,11 +84,6 @@ TEST_F(CudaBoot, SaysWhatWasChosenAndWhy) {
   EXPECT_EQ(boot_model(options_).status().field(), "device");
 }
 
-TEST_F(CudaBoot, ExpertsOnDiskAreForTheCpu) {
-  options_.expert_memory = "50%";
-  EXPECT_EQ(boot_model(options_).status().code(), Code::kUnimplemented);
-}
-
 TEST_F(CudaBoot, OutOfDeviceMemoryRefusesTheModel) {
   fail_module_calls("cudaMalloc", kOutOfMemory, 3);
   auto booted = boot_model(options_);

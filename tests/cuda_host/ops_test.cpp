@@ -160,7 +160,8 @@ std::vector<Floats> wanted(const std::string& op) {
   return want;
 }
 
-const char* const kFamilies[] = {"rms_norm", "head_norm", "linear", "router", "expert_ffn", "moe_ffn", "attention"};
+const char* const kFamilies[] = {"rms_norm",   "head_norm", "linear",    "router",
+                                 "expert_ffn", "moe_ffn",   "attention", "sample"};
 
 // Every barrier of every kernel is there because results are wrong without it.
 TEST_F(CudaOps, EachMissingBarrierShows) {

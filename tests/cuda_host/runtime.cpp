@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -14,9 +15,12 @@
 
 struct EmulatedStream {
   std::deque<std::function<void()>> work;
+  std::uint64_t put = 0;   // pieces of work so far
+  std::uint64_t done = 0;  // of them
 };
 struct EmulatedEvent {
   EmulatedStream* stream = nullptr;
+  std::uint64_t after = 0;  // so many pieces of the stream's work
 };
 
 namespace foregate::emu {
@@ -26,6 +30,7 @@ constexpr std::size_t kPage = 4096;
 constexpr std::size_t kArenaBytes = std::size_t{64} << 30;  // of addresses
 constexpr std::size_t kDeviceBytes = std::size_t{2} << 30;
 constexpr std::size_t kSharedBytes = 227 * 1024;
+constexpr std::size_t kLargePinned = std::size_t{2} << 20;  // a planted failure can be of these alone
 constexpr std::size_t kSharedDefault = 48 * 1024;
 
 struct Allocation {
@@ -55,6 +60,7 @@ struct World {
   Counters counters;
   bool protect = true;
   bool open = false;  // device memory is within reach
+  int reaches = 0;
   std::byte* arena = nullptr;
   std::size_t arena_used = 0;
 };
@@ -92,20 +98,35 @@ void set_reach(bool open) {
   }
 }
 
-// Device memory is within reach while one of these lives.
+// Device memory is within reach while any of these lives.
 struct Reach {
-  Reach() { set_reach(true); }
-  ~Reach() { set_reach(!world().protect); }
+  Reach() {
+    set_reach(true);
+    ++world().reaches;
+  }
+  ~Reach() {
+    if (--world().reaches == 0) set_reach(!world().protect);
+  }
 };
 
-void run_all(EmulatedStream& stream) {
-  if (stream.work.empty()) return;
+void run_until(EmulatedStream& stream, std::uint64_t done) {
+  if (stream.work.empty() || stream.done >= done) return;
   Reach reach;
-  while (!stream.work.empty()) {
+  while (!stream.work.empty() && stream.done < done) {
     const auto work = std::move(stream.work.front());
     stream.work.pop_front();
     work();
+    ++stream.done;
   }
+}
+
+void run_all(EmulatedStream& stream) {
+  run_until(stream, stream.put);
+}
+
+void run_until(const EmulatedEvent& event) {
+  const auto& streams = world().streams;
+  if (std::find(streams.begin(), streams.end(), event.stream) != streams.end()) run_until(*event.stream, event.after);
 }
 
 void run_every_stream() {
@@ -123,6 +144,7 @@ EmulatedStream& stream_or_default(cudaStream_t stream) {
 void put(cudaStream_t to, std::function<void()> work) {
   EmulatedStream& stream = stream_or_default(to);
   stream.work.push_back(std::move(work));
+  ++stream.put;
   if (world().draw.below(4) == 0) run_all(stream);
 }
 
@@ -159,7 +181,10 @@ std::string last_report() {
 void forget_errors() {
   world().sticky = world().last = cudaSuccess;
   world().report.clear();
-  for (EmulatedStream* stream : world().streams) stream->work.clear();
+  for (EmulatedStream* stream : world().streams) {
+    stream->work.clear();
+    stream->done = stream->put;
+  }
 }
 void protect_device_memory(bool on) {
   world().protect = on;
@@ -283,7 +308,8 @@ cudaError_t cudaFree(void* data) {
 cudaError_t cudaHostAlloc(void** data, std::size_t bytes, unsigned) {
   const Lock lock(world().mutex);
   *data = nullptr;
-  if (const cudaError_t error = planted("cudaHostAlloc"); error != cudaSuccess) return error;
+  const char* const call = bytes > kLargePinned ? "large cudaHostAlloc" : "cudaHostAlloc";
+  if (const cudaError_t error = planted(call); error != cudaSuccess) return error;
   *data = std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage);
   if (*data == nullptr) return note(cudaErrorMemoryAllocation);
   world().pinned[static_cast<std::byte*>(*data)] = bytes;
@@ -357,7 +383,7 @@ cudaError_t cudaDeviceSynchronize() {
   return planted("synchronize");
 }
 
-// Work that an event is for is done when somebody asks for it.
+// What an event stands for is done when somebody asks for it: the host at once, a stream when it comes to that point.
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new EmulatedEvent;
   return cudaSuccess;
@@ -369,16 +395,17 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const Lock lock(world().mutex);
   event->stream = &stream_or_default(stream);
+  event->after = event->stream->put;
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock(world().mutex);
-  if (event->stream != nullptr) run_all(*event->stream);
+  run_until(*event);
   return planted("synchronize");
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned) {
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const Lock lock(world().mutex);
-  if (event->stream != nullptr) run_all(*event->stream);
+  if (event->stream != nullptr) put(stream, [at = *event] { run_until(at); });
   return cudaSuccess;
 }
 

@@ -38,6 +38,7 @@ OpTable waiting_ops(const OpTable& ops) {
   wrap<ExpertFfnArgs, &OpTable::expert_ffn>(t);
   wrap<MoeCombineArgs, &OpTable::moe_combine>(t);
   wrap<MoeFfnArgs, &OpTable::moe_ffn>(t);
+  wrap<SampleArgs, &OpTable::sample>(t);
   t.pack_weight = ref_table().pack_weight;
   return t;
 }

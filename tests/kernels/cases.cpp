@@ -1,5 +1,8 @@
 #include "tests/kernels/cases.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace foregate::testing {
@@ -360,8 +363,39 @@ Floats run_moe_ffn(const OpTable& ops, Stream& stream, const MoeCase& c) {
   return out;
 }
 
+// Rows whose values repeat, so that there are ties everywhere; tokens as floats.
+Floats run_sample(const OpTable& ops, Stream& stream, std::int64_t vocab, int seed) {
+  constexpr std::int64_t kRows = 24;
+  Random random(static_cast<std::uint64_t>(seed * 977 + vocab));
+  Floats logits = random.floats(kRows * vocab, 8.0f);
+  std::vector<SampleRule> rules;
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    SampleRule rule;
+    rule.draw = (static_cast<double>(random.uniform()) + 1) / 2;
+    rule.temperature = r % 6 == 0 ? 0.0f : 0.3f + static_cast<float>(r % 5) * 0.4f;
+    rule.top_p = r % 3 == 0 ? 1.0f : 0.2f * static_cast<float>(r % 5);
+    rule.min_p = r % 4 == 1 ? 0.05f : 0.0f;
+    rule.top_k = r % 2 == 0 ? 0 : 1 + random.below(static_cast<std::int32_t>(vocab) + 4);
+    rule.wanted = r != 13;
+    rules.push_back(rule);
+    float* row = logits.data() + r * vocab;
+    if (r % 3 == 2) std::transform(row, row + vocab, row, [](float x) { return std::round(x); });
+    if (r == 21) row[random.below(static_cast<std::int32_t>(vocab))] = std::numeric_limits<float>::infinity();
+  }
+  std::vector<std::int32_t> tokens(kRows, -7);
+  const Floats& rows = logits;
+  ops.sample(stream, SampleArgs{view(rows, vocab), rules.data(), tokens.data()});
+  return {tokens.begin(), tokens.end()};
+}
+
 std::vector<OpCase> made_device_cases() {
   std::vector<OpCase> cases;
+  for (const int vocab : {1, 7, 100, 1000, 5003}) {
+    for (int seed = 0; seed < (vocab < 1000 ? 3 : 1); ++seed) {
+      cases.push_back({named("sample", vocab, seed), 0, 1,
+                       [=](const OpTable& ops, Stream& stream) { return run_sample(ops, stream, vocab, seed); }});
+    }
+  }
   const WeightFormat bf16 = WeightFormat::kBF16, q8 = WeightFormat::kQ8_0, q4 = WeightFormat::kQ4_K;
   const std::vector<MoeCase> shapes = {{64, 40, 8, 2, 1, bf16, bf16},
                                        {48, 33, 16, 3, 7, bf16, bf16},

@@ -57,7 +57,8 @@ std::string other_value(const OptionRow& row) {
     case OptionKind::kChoice: return std::string(row.words.substr(row.words.rfind(' ') + 1));
     case OptionKind::kCount:
     case OptionKind::kBytes: return std::to_string(static_cast<std::int64_t>(std::min(row.low + 3, row.high)));
-    case OptionKind::kSeconds: return "0.25";
+    case OptionKind::kSeconds:
+    case OptionKind::kRatio: return "0.25";
     case OptionKind::kSwitch: return row.initial == "true" ? "false" : "true";
     case OptionKind::kList: return "entry";
   }
@@ -130,7 +131,8 @@ TEST(Options, ValuesOutsideTheirBoundsNameTheFlag) {
         if (row.low > 0) bad.push_back(std::to_string(static_cast<std::int64_t>(row.low) - 1));
         if (row.high < 9e18) bad.push_back(std::to_string(static_cast<std::int64_t>(row.high) + 1));
         break;
-      case OptionKind::kSeconds: bad = {"", "x", "-1", "nan", "inf", "1e99", "5s"}; break;
+      case OptionKind::kSeconds:
+      case OptionKind::kRatio: bad = {"", "x", "-1", "nan", "inf", "1e99", "5s"}; break;
       case OptionKind::kChoice: bad = {"", "nonsense", "auto f32", " "}; break;
       case OptionKind::kList: bad = {""}; break;
       default: break;

@@ -59,6 +59,10 @@ std::optional<ExpertLoading> Driver::experts(const OpenModel& model) {
   if (options_.experts) {
     ExpertLoading given = *options_.experts;
     if (given.background == nullptr) given.background = background_stream_.get();
+    if (given.tier) {
+      pinned_ = std::make_unique<PinnedMemory>(*backend_.device, *host_.device);
+      given.memory = pinned_.get();
+    }
     return given;
   }
   return ExpertLoading{.store = {.budget_bytes = UINT64_MAX, .evict_at_release = true},

@@ -64,6 +64,7 @@ class Driver {
   Backend host_;  // packs for a GPU
   Backend backend_;
   Backend background_;
+  std::unique_ptr<PinnedMemory> pinned_;  // of a store, in front of which a GPU is
   std::unique_ptr<Stream> host_stream_;
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Stream> background_stream_;
