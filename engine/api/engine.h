@@ -145,6 +145,7 @@ struct EngineStats {
   std::uint64_t finished_stop = 0;
   std::uint64_t finished_length = 0;
   std::uint64_t nonfinite_rows = 0;
+  std::uint64_t graph_launches = 0;  // steps that were given to a GPU as one
   std::uint64_t device_sampled = 0;  // rows whose token the model's device chose: their logits stayed there
   TimeNs last_step_end = 0;
   std::optional<ExpertFigures> experts;    // none: all experts are in memory

@@ -12,10 +12,8 @@
 namespace foregate {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 std::vector<bool> first_sparse(const std::vector<std::int32_t>& experts, std::int32_t count) {
@@ -115,6 +113,7 @@ Status DeviceTier::warm(const UseCounters& counters) {
 
 void DeviceTier::begin(const LayerUse& use, std::vector<std::int32_t>& missed) {
   if (BUG_IF(!pinned_keys_.empty())) drop();
+  note_times();
   policy_->used(use);
   for (Pool& pool : pools_) pool.slots.values_changed();
   settle_ahead(use);
@@ -256,13 +255,49 @@ void DeviceTier::announce(LayerId layer, std::span<const std::int32_t> experts) 
 
 // What was kept for the layer is its own from here on.
 void DeviceTier::settle_ahead(const LayerUse& use) {
-  for (const auto& [key, copied] : ahead_) {
-    pool_of(key).slots.used(slot_of(key));
-    const bool used =
-        key.layer == use.layer && std::binary_search(use.experts.begin(), use.experts.end(), key.expert.value);
-    if (copied) ++(used ? stats_.ahead_useful : stats_.ahead_wasted);
+  std::erase_if(ahead_, [&](const Ahead& ahead) {
+    if (ahead.key.layer != use.layer) return false;
+    pool_of(ahead.key).slots.used(slot_of(ahead.key));
+    const bool used = std::binary_search(use.experts.begin(), use.experts.end(), ahead.key.expert.value);
+    if (ahead.copied) ++(used ? stats_.ahead_useful : stats_.ahead_wasted);
+    return true;
+  });
+}
+
+void DeviceTier::prefetch(std::span<const ExpertKey> keys) {
+  for (const ExpertKey& key : keys) {
+    if (on_host(key.layer) || held(key)) continue;
+    const SlotPool& slots = pool_of(key).slots;
+    Lease lease = slots.ahead() < slots.count() / kHintShare ? store_.hold(key) : Lease();
+    if (!lease || !take(std::move(lease), true)) continue;
+    ahead_.push_back({key, true});
+    ++stats_.ahead;
   }
-  ahead_.clear();
+}
+
+double DeviceTier::victim_value(ExpertKey key) {
+  SlotPool& slots = pool_of(key).slots;
+  if (slots.has_empty()) return 0.0;
+  const std::optional<std::size_t> victim = slots.least_valuable(*policy_);
+  return victim ? policy_->reuse_chance(slots.slot(*victim).key) : 1.0;
+}
+
+LinkTimes DeviceTier::link_times() const {
+  if (stats_.slots == 0) return {};
+  return {.load = fetch_seconds(stats_.slot_bytes / stats_.slots), .idle = idle_seconds_, .layer = layer_seconds_};
+}
+
+void DeviceTier::note_times() {
+  constexpr double kNew = 0.05;
+  const auto now = Clock::now();
+  if (last_begin_ != Clock::time_point()) {
+    const double layer = std::chrono::duration<double>(now - last_begin_).count();
+    const double idle = std::max(0.0, layer - fetch_seconds(stats_.fetched_bytes - bytes_before_));
+    layer_seconds_ += (layer_seconds_ == 0 ? 1.0 : kNew) * (layer - layer_seconds_);
+    idle_seconds_ += (idle_seconds_ == 0 ? 1.0 : kNew) * (idle - idle_seconds_);
+  }
+  last_begin_ = now;
+  bytes_before_ = stats_.fetched_bytes;
 }
 
 void DeviceTier::forget_ahead() {

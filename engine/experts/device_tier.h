@@ -80,6 +80,13 @@ class DeviceTier {
   // The layer that runs next will use these: copies of those that the host has are begun.
   void announce(LayerId layer, std::span<const std::int32_t> experts);
 
+  // Guesses about layers to come: copies of those that the host has are begun, into slots of the least value. At most
+  // one slot in kHintShare holds one that is not used yet.
+  void prefetch(std::span<const ExpertKey> keys);
+  // As the store's.
+  double victim_value(ExpertKey key);
+  LinkTimes link_times() const;
+
   double fetch_seconds(std::uint64_t bytes) const;  // 0: not known
   MissRule rule() const { return options_.misses; }
   const char* failure() const { return copies_->failure(); }
@@ -96,6 +103,7 @@ class DeviceTier {
     std::vector<std::uint64_t> used_in;  // of each slot: the last computation with it
   };
   static constexpr std::size_t kMarks = 4;
+  using Clock = std::chrono::steady_clock;
 
   DeviceTier(ExpertStore& store, const DeviceTierOptions& options, Device& device, Stream& compute, bool pinned);
   Status make_pools(Device& device);
@@ -103,6 +111,7 @@ class DeviceTier {
   void copy(const Lease& lease, Pool& pool, std::size_t slot);
   void settle_ahead(const LayerUse& use);
   void forget_ahead();
+  void note_times();
   Pool& pool_of(ExpertKey key) { return pools_[places_[numbers_.at(key)].pool]; }
   std::size_t slot_of(ExpertKey key) const { return static_cast<std::size_t>(places_[numbers_.at(key)].slot); }
 
@@ -129,8 +138,13 @@ class DeviceTier {
   };
   std::vector<Ahead> ahead_;  // for a layer that has not begun
   // Of the copies since settle().
-  std::chrono::steady_clock::time_point first_copy_{};
+  Clock::time_point first_copy_{};
   std::uint64_t copy_bytes_ = 0;
+  // Of layers, averaged: from one to the next, and how long the link had nothing to do in between.
+  Clock::time_point last_begin_{};
+  std::uint64_t bytes_before_ = 0;
+  double layer_seconds_ = 0.0;
+  double idle_seconds_ = 0.0;
   DeviceTierStats stats_;
 };
 

@@ -44,6 +44,7 @@ Result<std::unique_ptr<Lookahead>> Lookahead::create(const ModelConfig& config, 
     return invalid_argument("must lie between 0 and 3", "lookahead_distance");
   }
   std::unique_ptr<Lookahead> lookahead(new Lookahead(config, options));
+  lookahead->host_visible_ = device.host_visible();
   const std::int64_t sizes[] = {kMostRows * config.hidden_size, kMostRows * config.router.experts,
                                 kMostRows * config.router.top_k, kMostRows * config.router.top_k,
                                 kMostRows * config.hidden_size};
@@ -66,17 +67,39 @@ std::span<const std::int32_t> Lookahead::run_router(const Step& step, const Laye
   const std::int64_t hidden = step.config.hidden_size;
   const View2<float> normed{normed_, step.rows, hidden, hidden};
   const View2<float> moved{shift.empty() ? nullptr : moved_, step.rows, hidden, hidden};
-  for (std::int64_t row = 0; row < step.rows && !shift.empty(); ++row) {
-    std::copy(shift.begin(), shift.end(), moved_ + row * hidden);
-  }
+  if (!shift.empty()) fill_moved(step, shift);
   step.ops.rms_norm(step.stream, RmsNormArgs{.x = step.read(step.scratch.hidden, hidden),
                                              .residual = moved,
                                              .weight = target.ffn_norm,
                                              .eps = step.config.rms_norm_eps,
                                              .out = normed});
   target.router.route(step.ops, step.stream, {normed_, step.rows, hidden, hidden}, logits_, ids_, weights_);
+  const auto assignments = static_cast<std::size_t>(step.rows * step.config.router.top_k);
+  if (!host_visible_) {
+    host_ids_.resize(assignments);
+    step.stream.download(host_ids_.data(), ids_, assignments * sizeof(std::int32_t));
+  }
   step.stream.synchronize();
-  return {ids_, static_cast<std::size_t>(step.rows * step.config.router.top_k)};
+  return {host_visible_ ? ids_ : host_ids_.data(), assignments};
+}
+
+// The shift of every row, which the norm adds to.
+void Lookahead::fill_moved(const Step& step, std::span<const float> shift) {
+  const auto count = static_cast<std::size_t>(step.rows) * shift.size();
+  if (!host_visible_) host_floats_.resize(count);
+  float* const to = host_visible_ ? moved_ : host_floats_.data();
+  for (std::size_t at = 0; at < count; at += shift.size()) std::copy(shift.begin(), shift.end(), to + at);
+  if (!host_visible_) step.stream.upload(moved_, to, count * sizeof(float));
+}
+
+// Where the host reads it, until the next call.
+std::span<const float> Lookahead::residual(const Step& step) {
+  const auto count = static_cast<std::size_t>(step.rows * step.config.hidden_size);
+  if (host_visible_) return {step.scratch.hidden, count};
+  host_floats_.resize(count);
+  step.stream.download(host_floats_.data(), step.scratch.hidden, count * sizeof(float));
+  step.stream.synchronize();
+  return host_floats_;
 }
 
 void Lookahead::compare(const Step& step, LayerId id) {
@@ -95,26 +118,28 @@ void Lookahead::learn_shift(const Step& step, LayerId id) {
   Shift& shift = shifts_[static_cast<std::size_t>(id.value)];
   const auto hidden = static_cast<std::size_t>(step.config.hidden_size);
   shift.mean.resize(hidden);
+  const std::span<const float> now = residual(step);
   for (std::int64_t row = 0; row < step.rows; ++row) {
     shift.rows = std::min(shift.rows + 1, kShiftRows);
     const float part = static_cast<float>(1 / shift.rows);
-    const float* to = step.scratch.hidden + static_cast<std::size_t>(row) * hidden;
+    const float* to = now.data() + static_cast<std::size_t>(row) * hidden;
     const float* from = pending.from.data() + static_cast<std::size_t>(row) * hidden;
     for (std::size_t i = 0; i < hidden; ++i) shift.mean[i] += part * (to[i] - from[i] - shift.mean[i]);
   }
 }
 
-void Lookahead::issue(LayerId target, std::span<const std::int32_t> ids, ExpertStore& store) {
+template <class Target, class Skip>
+void Lookahead::issue(LayerId target, std::span<const std::int32_t> ids, Target& of, Skip skip) {
   if (options_.mode == LookaheadMode::kShadow) return;
   gate_.guess(target, ids, guesses_);
-  const LinkTimes times = store.link_times();
+  const LinkTimes times = of.link_times();
   double gained = 0;
   keys_.clear();
   for (const Guess& guess : guesses_) {
     const ExpertKey key{target, ExpertId{guess.expert}};
-    if (store.held(key)) continue;
+    if (of.held(key) || skip(key)) continue;
     if (options_.mode == LookaheadMode::kAuto) {
-      const auto gain = LookaheadGate::gain(guess.probability, times, store.victim_value(key));
+      const auto gain = LookaheadGate::gain(guess.probability, times, of.victim_value(key));
       if (!gain) break;  // the others are less likely still
       gained += *gain;
     }
@@ -123,11 +148,11 @@ void Lookahead::issue(LayerId target, std::span<const std::int32_t> ids, ExpertS
     if (options_.mode == LookaheadMode::kAuto && static_cast<double>(keys_.size()) * times.load >= times.idle) break;
   }
   if (keys_.empty() || (options_.mode == LookaheadMode::kAuto && !gate_.worth(target, gained, times))) return;
-  store.prefetch(keys_);
+  of.prefetch(keys_);
 }
 
-void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers,
-                              ExpertStore& store) {
+void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store,
+                              DeviceTier* tier) {
   if (options_.mode == LookaheadMode::kOff || !decodes(step)) return;
   if (options_.distance > 0) compare(step, id);
   const std::int32_t target = ahead_[static_cast<std::size_t>(id.value)];
@@ -144,8 +169,14 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
       run_router(step, there, correct ? shifts_[static_cast<std::size_t>(target)].mean : std::span<const float>());
   pending.ids.assign(ids.begin(), ids.end());
   if (options_.distance == 0) return compare(step, id);
-  if (correct) pending.from.assign(step.scratch.hidden, step.scratch.hidden + step.rows * step.config.hidden_size);
-  issue(LayerId{target}, pending.ids, store);
+  if (correct) {
+    const std::span<const float> now = residual(step);
+    pending.from.assign(now.begin(), now.end());
+  }
+  if (tier != nullptr) {
+    issue(LayerId{target}, pending.ids, *tier, [&store](ExpertKey key) { return !store.resident(key); });
+  }
+  issue(LayerId{target}, pending.ids, store, [tier](ExpertKey key) { return tier != nullptr && tier->held(key); });
 }
 
 void Lookahead::announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store,

@@ -36,7 +36,10 @@ class Lookahead {
 
   // Layer `id` has routed its rows and its loads are under way: compares with what was guessed for it, guesses for the
   // layer ahead, asks the store for what is worth it. Prompts are passed over.
-  void after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store);
+  // With a tier in front of the store each is asked by its own times: the tier for what the host has, the store for the
+  // rest.
+  void after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store,
+                     DeviceTier* tier = nullptr);
   // Layer `target`, which runs next of all MoE layers, is routed to these experts.
   // With a tier in front of the store it is told, and the store of what it has to read for it.
   void announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store,
@@ -64,7 +67,10 @@ class Lookahead {
   Lookahead(const ModelConfig& config, const LookaheadOptions& options);
   void compare(const Step& step, LayerId id);
   void learn_shift(const Step& step, LayerId id);
-  void issue(LayerId target, std::span<const std::int32_t> ids, ExpertStore& store);
+  template <class Target, class Skip>
+  void issue(LayerId target, std::span<const std::int32_t> ids, Target& of, Skip skip);
+  std::span<const float> residual(const Step& step);
+  void fill_moved(const Step& step, std::span<const float> shift);
 
   LookaheadOptions options_;
   LookaheadGate gate_;
@@ -75,6 +81,10 @@ class Lookahead {
   std::vector<Guess> guesses_;
   std::vector<ExpertKey> keys_;
   std::vector<std::int32_t> announced_;
+  // Where the host does not see the device's memory: copies of it.
+  bool host_visible_ = true;
+  std::vector<float> host_floats_;
+  std::vector<std::int32_t> host_ids_;
   Memory memory_;
   float* normed_ = nullptr;
   float* moved_ = nullptr;

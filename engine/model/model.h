@@ -41,6 +41,8 @@ class Model {
   virtual KvLayout kv_layout(DType type, std::int32_t block_size) const = 0;
   // Whether forward() takes ForwardInput::rules.
   virtual bool samples() const { return false; }
+  // Steps, or parts of them, that were given to the device as one because the same came before (Stream::collect()).
+  virtual std::uint64_t collected_steps() const { return 0; }
   // Bytes of weights that the steps so far had to read: each dense weight once a step, each expert
   // once a step in which some row chose it. The yardstick of `foregate bench`.
   virtual std::uint64_t weight_bytes_read() const { return 0; }

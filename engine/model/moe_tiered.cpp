@@ -145,6 +145,7 @@ void TieredLayer::run_on_host(std::vector<Lease>& leases) {
 
 Result<int> TieredLayer::run_missed() {
   std::size_t left = missed_.experts.size();
+  if (left > 0 && !store_.holds_all()) tier_.settle();  // of copies ahead: the layer may need the slots
   while (true) {
     auto leases = store_.next();
     if (!leases.ok()) {
@@ -174,6 +175,7 @@ Result<int> run_moe_tiered(const Step& step, LayerId id, const ModelWeights& wei
   TieredLayer run(step, id, weights, host);
   run.begin(use_of(step, id));
   const bool next_routed = route_next_layer(step, id, weights.layers);
+  if (lookahead != nullptr) lookahead->after_routing(step, id, weights.layers, *weights.store, &tier);
   run.run_hits();
   if (next_routed && lookahead != nullptr) {
     lookahead->announce(step, LayerId{id.value + 1}, step.scratch.next_route, *weights.store, &tier);

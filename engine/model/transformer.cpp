@@ -68,6 +68,7 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
 
   std::int64_t bytes = weights_->dense_step_bytes;
   for (std::size_t i = 0; i < config_.ropes.size(); ++i) load_rope(input.positions, i);
+  if (collect_steps_ && !step.host_routes && phase_of(step) == UsePhase::kDecode) stream_.collect();
   ops_.embed(stream_, EmbedArgs{.table = weights_->embedding,
                                 .tokens = input.tokens.data(),
                                 .out = step.view(scratch_.hidden, config_.hidden_size)});
@@ -322,7 +323,9 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(model.config, options.max_batched_tokens, device));
   std::unique_ptr<Lookahead> lookahead;
   // Where all experts have a slot nothing is gained by guessing, and the routers of the guesses take their time.
-  const bool all = weights->store && weights->store->stats().slots == weights->store->table().extents.size();
+  const auto has_all = [](const auto& of, std::size_t experts) { return !of || of->stats().slots == experts; };
+  const std::size_t experts = weights->store ? weights->store->table().extents.size() : 0;
+  const bool all = weights->store && has_all(weights->store, experts) && has_all(weights->tier, experts);
   const bool vain = all && options.lookahead.mode == LookaheadMode::kAuto &&
                     model.config.arch->router_source == RouterSource::kFfnInput;
   if (weights->store && options.lookahead.mode != LookaheadMode::kOff && !vain) {
@@ -332,6 +335,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                                                    options.max_batched_tokens, ops, stream);
   transformer->set_lookahead(std::move(lookahead));
   transformer->device_ = &device;
+  transformer->collect_steps_ = options.collect_steps;
   RETURN_IF_ERROR(transformer->prepare_host_experts(options));
   if (options.ranks != nullptr) {
     transformer->exchange_ = std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks);

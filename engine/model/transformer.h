@@ -36,9 +36,10 @@ struct LoadPacking {
 struct LoadOptions {
   std::int32_t max_batched_tokens = 2048;  // most rows of one forward(); sizes the scratch
   WeightPlanOptions weights = {};
-  WeightProgress progress = {};               // may be empty
-  bool verify_weights = true;                 // compare the checksums of a packed model
-  LookaheadOptions lookahead = {};            // of experts in a store
+  WeightProgress progress = {};     // may be empty
+  bool verify_weights = true;       // compare the checksums of a packed model
+  LookaheadOptions lookahead = {};  // of experts in a store
+  bool collect_steps = true;        // decode steps that need nothing of the host are given to the device as one
   std::optional<ExpertLoading> experts = {};  // experts in a store; none: all in memory
   std::optional<DenseLoading> dense = {};     // dense weights in a window; none: all in memory
   std::optional<LoadPacking> packing = {};    // none: on the device itself
@@ -60,6 +61,7 @@ class Transformer final : public Model {
   std::uint64_t weight_bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
 
   bool samples() const override;
+  std::uint64_t collected_steps() const override { return stream_.collected(); }
   bool broken() const override { return failure() != nullptr; }
   std::optional<ExpertFigures> expert_figures() const override;
   std::optional<TierFigures> tier_figures() const override;
@@ -106,6 +108,7 @@ class Transformer final : public Model {
   const OpTable& ops_;
   Stream& stream_;
   Device* device_ = nullptr;
+  bool collect_steps_ = false;
   Memory device_logits_;
   Memory device_tokens_;
   std::int64_t steps_ = 0;

@@ -274,6 +274,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   load.max_batched_tokens = options.max_num_batched_tokens;
   load.weights = plan;
   load.verify_weights = options.verify_weights;
+  load.collect_steps = !options.enforce_eager;
   load.ranks = loaded.ranks.get();
   if (on_gpu) load.packing = {loaded.host.device.get(), loaded.host_ops.get(), loaded.host_stream.get()};
   if (memory.dense_bytes) load.dense = {.budget_bytes = *memory.dense_bytes, .verify = options.verify_weights};

@@ -42,6 +42,7 @@ EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, s
       &m.counter("vllm:corrupted_requests", "Samples ended because of logits that are not finite.", labels);
   device_sampled_.counter =
       &m.counter("foregate_device_sampled_tokens", "Rows whose token was chosen where their logits are.", labels);
+  graph_launches_.counter = &m.counter("foregate_graph_launches", "Steps given to the GPU as one graph.", labels);
   bugs_.counter = &m.counter("foregate_bugs", "Broken bookkeeping found and survived.");
   steps_.counter = &m.counter("foregate_steps", "Steps of the engine.", labels);
   batched_steps_.counter = &m.counter("foregate_batched_steps", "Steps with rows of several samples.", labels);
@@ -119,6 +120,7 @@ void EngineMetrics::figures(const EngineStats& stats) {
   kv_usage_->set(total > 0 ? static_cast<double>(stats.kv_blocks_used) / total : 0.0);
   nonfinite_.follow(stats.nonfinite_rows);
   device_sampled_.follow(static_cast<double>(stats.device_sampled));
+  graph_launches_.follow(static_cast<double>(stats.graph_launches));
   bugs_.follow(bugs_found());
   steps_.follow(stats.steps);
   batched_steps_.follow(stats.batched_steps);

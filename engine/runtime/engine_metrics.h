@@ -38,6 +38,7 @@ class EngineMetrics {
   // A counter that follows a figure kept elsewhere.
   CounterFollower nonfinite_;
   CounterFollower device_sampled_;
+  CounterFollower graph_launches_;
   CounterFollower bugs_;
   CounterFollower steps_;
   CounterFollower batched_steps_;

@@ -378,6 +378,7 @@ void EngineLoop::end_turn() {
   sched_.figures(stats_, shared_.live.figures(), sched_limits().max_mixed_rows);
   stats_.experts = runner_.model().expert_figures();
   if (stats_.experts) experts_.figures(*stats_.experts, clock_.now());
+  stats_.graph_launches = runner_.model().collected_steps();
   stats_.tier = runner_.model().tier_figures();
   if (stats_.tier) tier_.figures(*stats_.tier);
   stats_.dense = runner_.model().dense_figures();

@@ -34,6 +34,7 @@ class Stream {
   // device as one, which is quicker when the same were given before: same shapes, same places in memory. What they
   // compute does not change. Uploads among them are done at once, so they are for before the first op.
   virtual void collect() {}
+  virtual std::uint64_t collected() const { return 0; }  // how often ops were given to the device as one
   // Null while all is well. Otherwise why the device no longer computes: results since then are worth nothing, and
   // it stays so. Asked after synchronize().
   virtual const char* failure() const { return nullptr; }

@@ -86,6 +86,7 @@ void attention(Stream& stream, const AttentionArgs& args) {
   put(plan.tables);
   AttentionLaunch launch;
   launch.args = args;
+  launch.args.seqs = nullptr;  // the host's: kernels have the pieces
   launch.group = args.heads / args.pages.kv_heads;
   launch.num_pieces = static_cast<std::int32_t>(plan.pieces.size());
   launch.num_merges = static_cast<std::int32_t>(plan.merges.size());

@@ -46,7 +46,18 @@ bool CudaStream::check(cudaError_t error, const char* what) {
   return false;
 }
 
+void CudaStream::flush() {
+  if (!graphs_.empty()) check(graphs_.run(stream_), "kernels of a step");
+  for (Staged& staged : staged_) staged.used = false;
+}
+
+void CudaStream::end_collecting() {
+  flush();
+  collecting_ = false;
+}
+
 void CudaStream::synchronize() {
+  end_collecting();
   check(cudaStreamSynchronize(stream_), "waiting for the device");
 }
 
@@ -89,20 +100,24 @@ void CudaStream::copy_through_pinned(void* to_device, const void* from_host, std
 }
 
 void CudaStream::upload(void* to_device, const void* from_host, std::size_t bytes) {
+  flush();
   copy_through_pinned(to_device, from_host, bytes);
 }
 
 void CudaStream::upload_pinned(void* to_device, const void* from_pinned, std::size_t bytes) {
+  flush();
   if (bytes == 0 || failure() != nullptr) return;
   check(cudaMemcpyAsync(to_device, from_pinned, bytes, cudaMemcpyHostToDevice, stream_), "copy to the device");
 }
 
 void CudaStream::download(void* to_host, const void* from_device, std::size_t bytes) {
+  end_collecting();
   if (bytes == 0 || failure() != nullptr) return;
   check(cudaMemcpyAsync(to_host, from_device, bytes, cudaMemcpyDeviceToHost, stream_), "copy to the host");
 }
 
 void CudaStream::copy(void* to, const void* from, std::size_t bytes) {
+  end_collecting();
   if (bytes == 0 || failure() != nullptr) return;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copy within the device");
 }
@@ -111,7 +126,11 @@ const void* CudaStream::stage_bytes(ControlList list, const void* host, std::siz
   if (bytes == 0 || failure() != nullptr) return nullptr;
   Staged& staged = staged_[static_cast<std::size_t>(list)];
   const bool there = staged.contents.size() == bytes && std::memcmp(staged.contents.data(), host, bytes) == 0;
-  if (there) return staged.device;
+  if (there) {
+    staged.used = collecting_;
+    return staged.device;
+  }
+  if (staged.used) flush();  // before its readers lose what they are to read
   if (staged.capacity < bytes) {
     cudaFree(staged.device);  // waits for what still reads it
     staged = {};
@@ -122,12 +141,14 @@ const void* CudaStream::stage_bytes(ControlList list, const void* host, std::siz
   staged.contents.assign(from, from + bytes);
   copy_through_pinned(staged.device, host, bytes);
   staged_bytes_ += bytes;
+  staged.used = collecting_;
   return staged.device;
 }
 
 std::byte* CudaStream::reserve(std::size_t bytes) {
   if (failure() != nullptr) return nullptr;
   if (workspace_bytes_ < bytes) {
+    flush();
     cudaFree(workspace_);
     workspace_ = nullptr;
     workspace_bytes_ = 0;
@@ -147,6 +168,7 @@ CudaEvent::~CudaEvent() {
 
 void CudaEvent::record(Stream& stream) {
   recorded_ = static_cast<CudaStream*>(&stream);
+  recorded_->flush();
   const bool made = event_ != nullptr;
   recorded_->check(made ? cudaEventRecord(event_, recorded_->stream_) : cudaErrorMemoryAllocation,
                    "recording an event");
@@ -155,6 +177,7 @@ void CudaEvent::record(Stream& stream) {
 void CudaEvent::hold(Stream& stream) {
   if (recorded_ == nullptr) return;
   auto& cuda = static_cast<CudaStream&>(stream);
+  cuda.flush();
   cuda.check(cudaStreamWaitEvent(cuda.stream_, event_, 0), "waiting for an event");
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/api/device.h"
+#include "kernels/cuda/step_graph.h"
 
 namespace foregate {
 
@@ -28,6 +29,8 @@ class CudaStream final : public Stream {
   void upload_pinned(void* to_device, const void* from_pinned, std::size_t bytes) override;
   void download(void* to_host, const void* from_device, std::size_t bytes) override;
   void copy(void* to, const void* from, std::size_t bytes) override;
+  void collect() override { collecting_ = failure() == nullptr; }
+  std::uint64_t collected() const override { return graphs_.graph_launches(); }
   const char* failure() const override { return failure_.empty() ? nullptr : failure_.c_str(); }
 
   // The device's copy of a host array, which may change once this returns. Each list has one place; what is there
@@ -54,8 +57,9 @@ class CudaStream final : public Stream {
     config.blockDim = dim3(block);
     config.dynamicSmemBytes = shared_bytes;
     config.stream = stream_;
-    check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), "launch");
     ++launches_;
+    if (collecting_) return graphs_.add(kernel, config, std::forward<Args>(args)...);
+    check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), "launch");
   }
 
   std::uint64_t launches() const { return launches_; }
@@ -69,8 +73,11 @@ class CudaStream final : public Stream {
     std::vector<std::byte> contents;
     void* device = nullptr;
     std::size_t capacity = 0;
+    bool used = false;  // by what is put off
   };
 
+  void flush();  // what was put off is given to the device
+  void end_collecting();
   const void* stage_bytes(ControlList list, const void* host, std::size_t bytes);
   Pinned* pinned_for(std::size_t bytes);
   void copy_through_pinned(void* to_device, const void* from_host, std::size_t bytes);
@@ -82,6 +89,8 @@ class CudaStream final : public Stream {
   std::array<Staged, static_cast<std::size_t>(ControlList::kCount)> staged_;
   void* workspace_ = nullptr;
   std::size_t workspace_bytes_ = 0;
+  bool collecting_ = false;
+  StepGraphs graphs_;
   std::uint64_t launches_ = 0;
   std::uint64_t staged_bytes_ = 0;
 };

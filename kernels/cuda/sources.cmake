@@ -8,6 +8,7 @@ set(FOREGATE_CUDA_SOURCES
   kernels/cuda/module.cpp
   kernels/cuda/expert_ffn.cpp
   kernels/cuda/linear.cpp
+  kernels/cuda/step_graph.cpp
   kernels/cuda/attention.cu
   kernels/cuda/embed.cu
   kernels/cuda/gate_up.cu

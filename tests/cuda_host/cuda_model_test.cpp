@@ -37,5 +37,37 @@ TEST(CudaModel, AloneInABatchAndInChunksAreTheSameBits) {
   EXPECT_GT(module_launches(), launches + 100);
 }
 
+// Decode steps that were seen before run as graphs: the same bits, and the host waits once a step.
+TEST(CudaModel, DecodeStepsAsGraphsAreTheSameBits) {
+  reset_module();
+  DriverOptions eager = on_cuda();
+  eager.eager = true;
+  Driver plain(golden_dir("qwen3-moe-top4-norm"), eager);
+  Driver driver(golden_dir("qwen3-moe-top4-norm"), on_cuda());
+  const auto decode = [](Driver& model, int sequences, int steps) {
+    model.reset();
+    std::vector<int> ids;
+    for (int s = 0; s < sequences; ++s) ids.push_back(model.add_sequence());
+    std::vector<std::vector<float>> all;
+    for (int i = 0; i < steps; ++i) {
+      std::vector<Driver::Part> parts;
+      for (const int id : ids) parts.push_back({id, {static_cast<Token>(3 + (i * 7 + id * 5) % 60)}});
+      for (auto& row : model.step(parts)) all.push_back(std::move(row));
+    }
+    return all;
+  };
+  for (const int sequences : {1, 3, 1, 2}) {
+    const std::uint64_t before = driver.model().collected_steps();
+    EXPECT_EQ(decode(driver, sequences, 12), decode(plain, sequences, 12));
+    EXPECT_GE(driver.model().collected_steps(), before + 8);
+  }
+  EXPECT_EQ(plain.model().collected_steps(), 0u);
+  EXPECT_GT(module_graph_launches(), 40u);
+  decode(driver, 2, 4);
+  const std::uint64_t waits = module_waits();
+  const auto steps = decode(driver, 2, 5);
+  EXPECT_EQ(module_waits(), waits + 5) << "the host waits within a step";
+}
+
 }  // namespace
 }  // namespace foregate

@@ -25,11 +25,20 @@ Function* module_symbol(const char* name) {
 inline void fail_module_calls(const char* call, int error, int after) {
   module_symbol<void(const char*, int, int)>("foregate_cuda_host_fail")(call, error, after);
 }
+inline void skip_module_stream_waits() {
+  module_symbol<void()>("foregate_cuda_host_skip_stream_waits")();
+}
 inline void reset_module() {
   module_symbol<void()>("foregate_cuda_host_reset")();
 }
 inline std::uint64_t module_launches() {
   return module_symbol<std::uint64_t()>("foregate_cuda_host_launches")();
+}
+inline std::uint64_t module_graph_launches() {
+  return module_symbol<std::uint64_t()>("foregate_cuda_host_graph_launches")();
+}
+inline std::uint64_t module_waits() {
+  return module_symbol<std::uint64_t()>("foregate_cuda_host_waits")();
 }
 inline std::uint64_t module_live_bytes() {
   return module_symbol<std::uint64_t()>("foregate_cuda_host_live_bytes")();

@@ -24,6 +24,7 @@ void forget_barriers();
 void skip_barrier(const Site& site);                      // as if that line were missing
 void turn_shuffles(int lanes);                            // every shuffle reads the lane `lanes` further on
 void skip_copy_waits();                                   // waits for asynchronous copies return at once
+void skip_stream_waits();                                 // as if streams never waited for events
 void fail_calls(const char* name, int error, int after);  // cudaMalloc, launch or memcpy, after so many good ones
 void clear_faults();
 
@@ -36,7 +37,9 @@ void forget_errors();
 void protect_device_memory(bool on);
 
 struct Counters {
-  std::uint64_t launches = 0;
+  std::uint64_t launches = 0;        // those in graphs counted whenever one runs
+  std::uint64_t graph_launches = 0;  // of graphs
+  std::uint64_t waits = 0;           // of the host, for a whole stream
   std::uint64_t copies = 0;
   std::uint64_t live_allocations = 0;
   std::uint64_t live_bytes = 0;

@@ -16,6 +16,7 @@ struct Faults {
   std::set<Site> skipped;
   int turn = 0;
   bool no_copy_waits = false;
+  bool no_stream_waits = false;
 };
 
 // SplitMix64.

@@ -1,83 +1,24 @@
-// The emulated runtime API: memory, streams whose work waits, events, errors.
+// The emulated runtime API: streams whose work waits, events, errors. memory.cpp and graphs.cpp have the rest.
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
-#include <deque>
-#include <functional>
-#include <map>
-#include <mutex>
-#include <vector>
+#include <cstring>
 
-#include "tests/cuda_host/grid.h"
-
-struct EmulatedStream {
-  std::deque<std::function<void()>> work;
-  std::uint64_t put = 0;   // pieces of work so far
-  std::uint64_t done = 0;  // of them
-};
-struct EmulatedEvent {
-  EmulatedStream* stream = nullptr;
-  std::uint64_t after = 0;  // so many pieces of the stream's work
-};
+#include "tests/cuda_host/world.h"
 
 namespace foregate::emu {
-namespace {
-
-constexpr std::size_t kPage = 4096;
-constexpr std::size_t kArenaBytes = std::size_t{64} << 30;  // of addresses
-constexpr std::size_t kDeviceBytes = std::size_t{2} << 30;
-constexpr std::size_t kSharedBytes = 227 * 1024;
-constexpr std::size_t kLargePinned = std::size_t{2} << 20;  // a planted failure can be of these alone
-constexpr std::size_t kSharedDefault = 48 * 1024;
-
-struct Allocation {
-  std::size_t bytes;
-  std::byte* pages;
-  std::size_t page_bytes;
-};
-
-struct Failure {
-  int error = 0;
-  int after = 0;
-};
-
-struct World {
-  std::recursive_mutex mutex;
-  Draw draw{1};
-  Faults faults;
-  std::map<std::string, Failure> failures;
-  std::set<Site> seen;
-  std::map<const void*, int> shared_limits;
-  std::map<std::byte*, Allocation> device;
-  std::map<std::byte*, std::size_t> pinned;
-  std::vector<EmulatedStream*> streams;
-  std::string report;
-  cudaError_t sticky = cudaSuccess;
-  cudaError_t last = cudaSuccess;
-  Counters counters;
-  bool protect = true;
-  bool open = false;  // device memory is within reach
-  int reaches = 0;
-  std::byte* arena = nullptr;
-  std::size_t arena_used = 0;
-};
 
 World& world() {
   static World* the = new World;  // outlives whatever is freed at exit
   return *the;
 }
 
-using Lock = std::lock_guard<std::recursive_mutex>;
-
 cudaError_t note(cudaError_t error) {
   if (error != cudaSuccess) world().last = error;
   return error;
 }
 
-// A planted failure of `name`, if it is its turn.
 cudaError_t planted(const char* name) {
   World& w = world();
   if (w.sticky != cudaSuccess) return note(w.sticky);
@@ -97,17 +38,6 @@ void set_reach(bool open) {
     mprotect(allocation.pages, allocation.page_bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE);
   }
 }
-
-// Device memory is within reach while any of these lives.
-struct Reach {
-  Reach() {
-    set_reach(true);
-    ++world().reaches;
-  }
-  ~Reach() {
-    if (--world().reaches == 0) set_reach(!world().protect);
-  }
-};
 
 void run_until(EmulatedStream& stream, std::uint64_t done) {
   if (stream.work.empty() || stream.done >= done) return;
@@ -148,7 +78,25 @@ void put(cudaStream_t to, std::function<void()> work) {
   if (world().draw.below(4) == 0) run_all(stream);
 }
 
-}  // namespace
+// What runs a launch that sits in a stream's queue.
+void put_launch(cudaStream_t stream, const Launch& launch, bool drop) {
+  ++world().counters.launches;
+  const std::uint64_t seed = world().draw.next();
+  put(stream, [launch, seed, drop] {
+    World& w = world();
+    if (w.sticky == cudaSuccess) {
+      w.report = run_grid(launch, seed, w.faults, w.seen);
+      if (!w.report.empty()) w.sticky = cudaErrorLaunchFailure;
+    }
+    if (drop) launch.drop(launch.body);
+  });
+}
+
+// The host may not wait for what is only written down.
+static cudaError_t waits_for(const EmulatedStream& stream) {
+  ++world().counters.waits;
+  return stream.capture != nullptr ? note(cudaErrorStreamCaptureUnsupported) : cudaSuccess;
+}
 
 void set_seed(std::uint64_t seed) {
   world().draw = Draw(seed);
@@ -167,6 +115,9 @@ void turn_shuffles(int lanes) {
 }
 void skip_copy_waits() {
   world().faults.no_copy_waits = true;
+}
+void skip_stream_waits() {
+  world().faults.no_stream_waits = true;
 }
 void fail_calls(const char* name, int error, int after) {
   world().failures[name] = {error, after};
@@ -216,16 +167,11 @@ cudaError_t enqueue(const Launch& launch) {
     launch.drop(launch.body);
     return error;
   }
-  ++w.counters.launches;
-  const std::uint64_t seed = w.draw.next();
-  put(launch.config.stream, [launch, seed] {
-    World& w = world();
-    if (w.sticky == cudaSuccess) {
-      w.report = run_grid(launch, seed, w.faults, w.seen);
-      if (!w.report.empty()) w.sticky = cudaErrorLaunchFailure;
-    }
-    launch.drop(launch.body);
-  });
+  if (EmulatedGraph* graph = stream_or_default(launch.config.stream).capture; graph != nullptr) {
+    graph->nodes.push_back({.launch = launch});
+    return cudaSuccess;
+  }
+  put_launch(launch.config.stream, launch, true);
   return cudaSuccess;
 }
 
@@ -259,96 +205,14 @@ cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total_bytes) {
   return cudaSuccess;
 }
 
-// Every allocation ends at a page that nothing may touch, and begins as NaNs.
-cudaError_t cudaMalloc(void** data, std::size_t bytes) {
-  World& w = world();
-  const Lock lock(w.mutex);
-  *data = nullptr;
-  if (const cudaError_t error = planted("cudaMalloc"); error != cudaSuccess) return error;
-  if (w.arena == nullptr) {
-    void* arena = mmap(nullptr, kArenaBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (arena == MAP_FAILED) return note(cudaErrorMemoryAllocation);
-    w.arena = static_cast<std::byte*>(arena);
-  }
-  const std::size_t aligned = (bytes + 255) / 256 * 256;
-  const std::size_t page_bytes = (aligned + kPage - 1) / kPage * kPage;
-  if (bytes == 0 || w.counters.live_bytes + page_bytes > kDeviceBytes ||
-      w.arena_used + page_bytes + kPage > kArenaBytes) {
-    return note(cudaErrorMemoryAllocation);
-  }
-  std::byte* pages = w.arena + w.arena_used;
-  w.arena_used += page_bytes + kPage;
-  mprotect(pages, page_bytes, PROT_READ | PROT_WRITE);
-  std::memset(pages, 0xff, page_bytes);
-  std::byte* begin = pages + page_bytes - aligned;
-  w.device[begin] = {bytes, pages, page_bytes};
-  if (!w.open && w.protect) mprotect(pages, page_bytes, PROT_NONE);
-  ++w.counters.live_allocations;
-  w.counters.live_bytes += page_bytes;
-  *data = begin;
-  return cudaSuccess;
-}
-
-cudaError_t cudaFree(void* data) {
-  World& w = world();
-  const Lock lock(w.mutex);
-  if (data == nullptr) return cudaSuccess;
-  run_every_stream();
-  const auto found = w.device.find(static_cast<std::byte*>(data));
-  if (found == w.device.end()) return note(cudaErrorInvalidValue);
-  const Allocation allocation = found->second;
-  w.device.erase(found);
-  madvise(allocation.pages, allocation.page_bytes, MADV_DONTNEED);
-  mprotect(allocation.pages, allocation.page_bytes, PROT_NONE);  // for good: addresses are not used twice
-  --w.counters.live_allocations;
-  w.counters.live_bytes -= allocation.page_bytes;
-  return cudaSuccess;
-}
-
-cudaError_t cudaHostAlloc(void** data, std::size_t bytes, unsigned) {
-  const Lock lock(world().mutex);
-  *data = nullptr;
-  const char* const call = bytes > kLargePinned ? "large cudaHostAlloc" : "cudaHostAlloc";
-  if (const cudaError_t error = planted(call); error != cudaSuccess) return error;
-  *data = std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage);
-  if (*data == nullptr) return note(cudaErrorMemoryAllocation);
-  world().pinned[static_cast<std::byte*>(*data)] = bytes;
-  return cudaSuccess;
-}
-cudaError_t cudaFreeHost(void* data) {
-  const Lock lock(world().mutex);
-  run_every_stream();
-  world().pinned.erase(static_cast<std::byte*>(data));
-  std::free(data);
-  return cudaSuccess;
-}
-
-cudaError_t cudaMallocManaged(void** data, std::size_t bytes, unsigned) {
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  *data = memory == MAP_FAILED ? nullptr : memory;
-  return *data == nullptr ? note(cudaErrorMemoryAllocation) : cudaSuccess;
-}
-
-cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* data) {
-  World& w = world();
-  const Lock lock(w.mutex);
-  *attributes = {cudaMemoryTypeUnregistered, 0, nullptr, nullptr};
-  auto* at = static_cast<std::byte*>(const_cast<void*>(data));
-  const auto inside = [at](const auto& map, auto bytes_of) {
-    auto next = map.upper_bound(at);
-    if (next == map.begin()) return false;
-    --next;
-    return at < next->first + bytes_of(next->second);
-  };
-  if (inside(w.device, [](const Allocation& a) { return a.bytes; })) attributes->type = cudaMemoryTypeDevice;
-  if (inside(w.pinned, [](std::size_t bytes) { return bytes; })) attributes->type = cudaMemoryTypeHost;
-  return cudaSuccess;
-}
-
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   const Lock lock(world().mutex);
   if (const cudaError_t error = planted("memcpy"); error != cudaSuccess) return error;
   ++world().counters.copies;
+  if (EmulatedGraph* graph = stream_or_default(stream).capture; graph != nullptr) {
+    graph->nodes.push_back({.launch = {}, .to = to, .from = from, .bytes = bytes});
+    return cudaSuccess;
+  }
   put(stream, [=] { std::memcpy(to, from, bytes); });
   return cudaSuccess;
 }
@@ -374,6 +238,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const Lock lock(world().mutex);
+  if (const cudaError_t error = waits_for(stream_or_default(stream)); error != cudaSuccess) return error;
   run_all(stream_or_default(stream));
   return planted("synchronize");
 }
@@ -405,7 +270,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const Lock lock(world().mutex);
-  if (event->stream != nullptr) put(stream, [at = *event] { run_until(at); });
+  if (event->stream != nullptr && !world().faults.no_stream_waits) put(stream, [at = *event] { run_until(at); });
   return cudaSuccess;
 }
 
@@ -422,6 +287,7 @@ const char* cudaGetErrorString(cudaError_t error) {
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
     case cudaErrorLaunchFailure: return "unspecified launch failure";
+    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
   }
   return "unknown error";
 }

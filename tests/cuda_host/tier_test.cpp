@@ -10,6 +10,7 @@
 #include "engine/io/local_file.h"
 #include "engine/io/output.h"
 #include "engine/runtime/boot.h"
+#include "engine/runtime/device_memory.h"
 #include "tests/cuda_host/emulated_module.h"
 #include "tests/engine/model/driver.h"
 #include "tests/engine/model/packing.h"
@@ -105,6 +106,54 @@ TEST_F(CudaTiers, SameBitsAtEveryBudget) {
       EXPECT_EQ(below.misses > 0, host < all);
     }
   }
+}
+
+// What is known or guessed of a layer before it runs is copied ahead; the bits stay.
+TEST_F(CudaTiers, CopiesAheadOfLayers) {
+  for (const char* name : {"pregated-top2-norm", kModel}) {
+    const MemoryFiles disk = packed(golden_dir(name), pack_options("none"));
+    Driver resident("m", [&] {
+      DriverOptions options = all_resident();
+      options.files = &disk;
+      return options;
+    }());
+    const auto expected = logits_of(resident);
+    Driver whole("m", with_tiers({}, &disk));
+    const std::uint64_t all = expert_bytes(whole);
+    for (const std::uint64_t host : {all, all / 2}) {
+      DriverOptions options = with_tiers({.device = all * 3 / 4, .host = host}, &disk);
+      options.lookahead.mode = LookaheadMode::kAlways;
+      Driver driver("m", options);
+      EXPECT_EQ(logits_of(driver), expected) << name;
+      EXPECT_EQ(logits_of(driver), expected) << name;
+      const TierFigures figures = *driver.model().tier_figures();
+      EXPECT_GT(figures.ahead, 0u) << name << " " << host;
+      EXPECT_GT(figures.ahead_useful, 0u) << name << " " << host;
+      EXPECT_LE(figures.ahead_useful + figures.ahead_wasted, figures.ahead);
+      options.lookahead.mode = LookaheadMode::kOff;
+      Driver plain("m", options);
+      EXPECT_EQ(logits_of(plain), expected);
+      EXPECT_EQ(plain.model().tier_figures()->ahead, 0u);
+    }
+  }
+}
+
+TEST(DeviceMemory, WhatMayBeTaken) {
+  EXPECT_EQ(usable_bytes({.free_bytes = 950, .total_bytes = 1000}, 0.9), 850);
+  EXPECT_EQ(usable_bytes({.free_bytes = 50, .total_bytes = 1000}, 0.9), 1);
+  EXPECT_EQ(usable_bytes({.free_bytes = 950, .total_bytes = 1000}, 1.0), 950);
+  EXPECT_EQ(usable_bytes({}, 0.9), 0);
+}
+
+// Computation that does not wait for copies, and copies into slots that are still read.
+TEST_F(CudaTiers, MissingWaitsShow) {
+  const MemoryFiles disk = packed(golden_dir(kModel), pack_options("none"));
+  Driver whole("m", with_tiers({}, &disk));
+  const auto expected = logits_of(whole);
+  Driver driver("m", with_tiers({.device = expert_bytes(whole) / 2}, &disk));
+  EXPECT_EQ(logits_of(driver), expected);
+  skip_module_stream_waits();
+  EXPECT_NE(logits_of(driver), expected);
 }
 
 TEST_F(CudaTiers, UnpackedModelsToo) {

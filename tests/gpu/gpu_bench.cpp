@@ -66,10 +66,26 @@ struct BenchOptions {
 };
 
 struct Ceilings {
-  double copy = 0;  // bytes read and written in a second within the device
-  double to_device = 0;
+  double copy = 0;            // bytes read and written in a second within the device
+  double to_device = 0;       // from pinned memory
+  double to_device_ring = 0;  // through the ring of pinned pieces
+  double to_device_busy = 0;  // from pinned memory, while another stream keeps the device's memory busy
   double to_host = 0;
 };
+
+// Uploads beside copies within the device, which take longer than they.
+double busy_upload(Device& device, Stream& stream, const Memory& pool, const Memory& host, double limit) {
+  constexpr int kCopies = 8;
+  const std::unique_ptr<Stream> other = device.create_stream();
+  const std::size_t half = pool.bytes() / 2;
+  const std::size_t part = std::min(host.bytes(), half) / 2;
+  const double seconds = seconds_of(stream, limit, [&] {
+    for (int i = 0; i < kCopies; ++i) other->copy(pool.data() + part, pool.data() + half, half - part);
+    stream.upload_pinned(pool.data(), host.data(), part);
+  });
+  other->synchronize();
+  return static_cast<double>(part) / seconds;
+}
 
 Ceilings measure_ceilings(Device& device, Stream& stream, const Memory& pool, double limit) {
   const std::size_t half = pool.bytes() / 2;
@@ -77,7 +93,9 @@ Ceilings measure_ceilings(Device& device, Stream& stream, const Memory& pool, do
   const Memory host = device.allocate_pinned(some);
   Ceilings ceilings;
   ceilings.copy = 2 * half / seconds_of(stream, limit, [&] { stream.copy(pool.data(), pool.data() + half, half); });
-  ceilings.to_device = some / seconds_of(stream, limit, [&] { stream.upload(pool.data(), host.data(), some); });
+  ceilings.to_device = some / seconds_of(stream, limit, [&] { stream.upload_pinned(pool.data(), host.data(), some); });
+  ceilings.to_device_ring = some / seconds_of(stream, limit, [&] { stream.upload(pool.data(), host.data(), some); });
+  ceilings.to_device_busy = busy_upload(device, stream, pool, host, limit);
   ceilings.to_host = some / seconds_of(stream, limit, [&] { stream.download(host.data(), pool.data(), some); });
   return ceilings;
 }
@@ -108,8 +126,10 @@ int run(const BenchOptions& options) {
   testing::take_new_from(shared, kSharedBytes);
   std::printf(
       "{\n  \"device\": \"%s\",\n  \"copy_gb_per_s\": %.1f,\n  \"to_device_gb_per_s\": %.2f,\n"
-      "  \"to_host_gb_per_s\": %.2f,\n  \"ops\": [",
-      gpu.device->describe().c_str(), ceilings.copy * 1e-9, ceilings.to_device * 1e-9, ceilings.to_host * 1e-9);
+      "  \"to_device_ring_gb_per_s\": %.2f,\n  \"to_device_while_computing\": %.4f,\n  \"to_host_gb_per_s\": %.2f,\n"
+      "  \"ops\": [",
+      gpu.device->describe().c_str(), ceilings.copy * 1e-9, ceilings.to_device * 1e-9, ceilings.to_device_ring * 1e-9,
+      ceilings.to_device_busy / ceilings.to_device, ceilings.to_host * 1e-9);
   const OpMachine machine{gpu.ops, *stream, pool.data(), static_cast<std::int64_t>(pool.bytes())};
   bool first = true;
   for (const OpBench& bench : op_benches()) {

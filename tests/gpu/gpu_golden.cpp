@@ -1,7 +1,10 @@
-// Golden models on a CUDA module: reference logits, greedy tokens, the CPU's tokens, and equal bits in chunks.
+// Golden models on a CUDA module: reference logits, greedy tokens, the CPU's tokens, and equal bits in chunks. Then
+// models with experts again, with half of them on the device at a time: equal bits when the others are fetched, the
+// tokens of the reference when the host computes them; and decode steps as graphs against single launches.
 //
-//   gpu_golden [--module PATH] [--tokens N]
+//   gpu_golden [--module PATH] [--tokens N] [--tiers N]
 //
+// --tiers N takes N models for the second part.
 // Prints a line per model; the last line is "N passed, M failed". Exit 0, 1, or 2 without a GPU.
 #include <algorithm>
 #include <cmath>
@@ -57,7 +60,54 @@ Verdict judge(const std::string& path, const std::string& name, const std::strin
   return verdict;
 }
 
-int run(const std::string& module, std::size_t count) {
+DriverOptions with_half(const std::string& module, std::uint64_t bytes, MissRule rule) {
+  DriverOptions options;
+  options.isa = "auto";
+  options.cuda_module = module;
+  ExpertLoading& loading = options.experts.emplace();
+  loading.store.budget_bytes = UINT64_MAX;
+  loading.tier = DeviceTierOptions{.budget_bytes = bytes, .misses = rule};
+  return options;
+}
+
+// A prompt in chunks, then tokens one by one.
+std::vector<std::vector<float>> logits_of(Driver& driver) {
+  std::vector<Token> prompt;
+  for (Token i = 0; i < 19; ++i) prompt.push_back(5 + i * 7 % 60);
+  auto logits = driver.run(prompt, 7);
+  for (Token token = 3; token < 9; ++token) logits.push_back(driver.step({{0, {token}}}).back());
+  return logits;
+}
+
+bool judge_tiers(const std::string& name, const std::string& module, std::size_t count) {
+  DriverOptions options;
+  options.isa = "auto";
+  options.cuda_module = module;
+  Driver resident(golden_dir(name), options);
+  options.eager = true;
+  Driver eager(golden_dir(name), options);
+  const auto expected = logits_of(resident);
+  const bool graphs = logits_of(eager) == expected && resident.model().collected_steps() > 0;
+  std::uint64_t half = 0;
+  for (const std::int64_t bytes : resident.model().weights().expert_bytes) {
+    half += static_cast<std::uint64_t>(bytes * resident.model().config().router.experts) / 2;
+  }
+  half = half * 5 / 4;  // whole pages
+  Driver fetching(golden_dir(name), with_half(module, half, MissRule::kFetch));
+  const bool fetched = logits_of(fetching) == expected && fetching.model().tier_figures()->misses > 0;
+  Driver computing(golden_dir(name), with_half(module, half, MissRule::kCompute));
+  const std::vector<Token> prompt = {5, 9, 11, 40};
+  const bool computed = greedy_tokens(computing, prompt, count) == greedy_tokens(resident, prompt, count) &&
+                        computing.model().tier_figures()->host_computed > 0;
+  const bool good = graphs && fetched && computed;
+  std::printf("%-6s %-32s graphs %s, half of the experts fetched: %s, computed on the host: %s\n",
+              good ? "ok" : "FAILED", name.c_str(), graphs ? "the same bits" : "differ or never ran",
+              fetched ? "the same bits" : "differ or never ran", computed ? "the same tokens" : "differ or never ran");
+  std::fflush(stdout);
+  return good;
+}
+
+int run(const std::string& module, std::size_t count, std::size_t tiers) {
   std::string error;
   if (make_gpu_backend({.module = module}, &error).device == nullptr) {
     std::fprintf(stderr, "gpu_golden: %s\n", error.c_str());
@@ -75,6 +125,10 @@ int run(const std::string& module, std::size_t count) {
                 verdict.tokens ? "the same" : "differ", verdict.chunks ? "the same bits" : "differ");
     std::fflush(stdout);
   }
+  for (const char* name : {"qwen3-moe-top4-norm", "olmoe-mha-top8", "pregated-top2-norm", "smallthinker-softmax"}) {
+    if (tiers-- == 0) break;
+    (judge_tiers(name, module, count) ? passed : failed) += 1;
+  }
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 && passed > 0 ? 0 : 1;
 }
@@ -85,9 +139,11 @@ int run(const std::string& module, std::size_t count) {
 int main(int argc, char** argv) {
   std::string module;
   std::size_t tokens = 64;
+  std::size_t tiers = 4;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--module") == 0) module = argv[i + 1];
+    if (std::strcmp(argv[i], "--tiers") == 0) tiers = static_cast<std::size_t>(std::atol(argv[i + 1]));
     if (std::strcmp(argv[i], "--tokens") == 0) tokens = static_cast<std::size_t>(std::atol(argv[i + 1]));
   }
-  return foregate::run(module, tokens);
+  return foregate::run(module, tokens, tiers);
 }

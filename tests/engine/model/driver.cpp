@@ -41,6 +41,8 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
   model_ = must(load_transformer(model, *backend_.device, backend_.ops, *stream_,
                                  {.max_batched_tokens = options.max_batched_tokens,
                                   .weights = {quantization_named(options.quantization)},
+                                  .lookahead = options.lookahead,
+                                  .collect_steps = !options.eager,
                                   .experts = experts(model),
                                   .dense = options.dense,
                                   .packing = packing,

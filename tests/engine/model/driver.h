@@ -25,6 +25,8 @@ struct DriverOptions {
   const FileSystem* files = nullptr;          // where the model is; null: the disk
   std::optional<ExpertLoading> experts = {};  // none: all in memory, but in the flavour evict-at-release
   std::optional<DenseLoading> dense = {};     // none: all in memory
+  LookaheadOptions lookahead = {};            // of experts in a store
+  bool eager = false;                         // every op is given to the device by itself
   ExpertRanks* ranks = nullptr;               // that share the experts; null: all are here
 };
 
