@@ -171,7 +171,9 @@ class Engine {
   // False once the engine has failed for good or one step runs longer than its limit. A busy engine
   // whose steps end is healthy, and so is one with nothing to do.
   virtual bool healthy() const { return true; }
-  virtual EngineStats stats() const = 0;
+  virtual EngineStats stats() const = 0;  // as of the last turn
+  // Makes a turn soon, also while there is nothing to do: figures and answers (ExpertBoard) become those of now.
+  virtual void refresh() {}
   virtual const ModelInfo& model() const = 0;
   virtual const Limits& limits() const = 0;
 };

@@ -52,6 +52,7 @@ ExpertStore::ExpertStore(ExpertTable table, const StoreOptions& options)
       options_(options),
       numbers_(table_.experts),
       places_(numbers_.size()),
+      ahead_counts_(numbers_.size()),
       forecast_(table_.experts, table_.top_k, options_.counters) {}
 
 ExpertStore::~ExpertStore() {

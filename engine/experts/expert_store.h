@@ -148,6 +148,12 @@ class ExpertStore {
   const UseCounters& first_counters() const { return options_.counters; }  // that it began with
   std::shared_ptr<Transfer> transfer() { return transfer_; }               // for weights that are not experts
   std::string_view queue_name() const { return transfer_->queue_name(); }
+  // Loads of an expert ahead of its layer, of all kinds.
+  struct AheadCount {
+    std::uint32_t useful = 0;  // the layer used it
+    std::uint32_t wasted = 0;  // it did not
+  };
+  const std::vector<AheadCount>& ahead_counts() const { return ahead_counts_; }  // by expert number
 
  private:
   friend class Lease;
@@ -197,6 +203,7 @@ class ExpertStore {
   std::unique_ptr<EvictionPolicy> policy_;
   std::vector<SlotPool> pools_;
   std::vector<Place> places_;  // by expert number
+  std::vector<AheadCount> ahead_counts_;
   std::shared_ptr<Transfer> transfer_;
   std::size_t max_hints_ = 0;
   std::vector<ExpertKey> hinted_;  // loaded or loading ahead, their layer has not run since

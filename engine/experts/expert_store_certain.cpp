@@ -44,6 +44,7 @@ void ExpertStore::settle_certain(const LayerUse& use) {
     const bool there = resident(certain.key);
     ++(there ? stats_.certain_useful : stats_.certain_late);
     if (!right) continue;
+    ++ahead_counts_[numbers_.at(certain.key)].useful;
     (there ? stats_.certain_bytes.useful : stats_.certain_bytes.late) += bytes_of(certain.key);
     certain.loaded = false;
   }
@@ -54,7 +55,10 @@ void ExpertStore::forget_certain() {
   for (const Certain& certain : certain_) {
     const Place& place = places_[numbers_.at(certain.key)];
     if (place.slot < 0) continue;
-    if (certain.loaded) waste(certain.key, stats_.certain_bytes);
+    if (certain.loaded) {
+      ++ahead_counts_[numbers_.at(certain.key)].wasted;
+      waste(certain.key, stats_.certain_bytes);
+    }
     pools_[place.pool].used(static_cast<std::size_t>(place.slot));
   }
   certain_.clear();

@@ -31,6 +31,7 @@ void ExpertStore::settle_hints(const LayerUse& use) {
       return true;
     }
     ++stats_.hints_useful;
+    ++ahead_counts_[numbers_.at(key)].useful;
     if (place.slot < 0) return true;
     (resident(key) ? stats_.hint_bytes.useful : stats_.hint_bytes.late) += bytes_of(key);
     pools_[place.pool].used(static_cast<std::size_t>(place.slot));
@@ -46,6 +47,7 @@ void ExpertStore::forget_hints() {
 }
 
 void ExpertStore::drop_hint(ExpertKey key) {
+  ++ahead_counts_[numbers_.at(key)].wasted;
   const Place& place = places_[numbers_.at(key)];
   if (place.slot < 0) return;
   waste(key, stats_.hint_bytes);

@@ -40,6 +40,8 @@ void ExpertStore::settle_ahead(const LayerUse& use) {
         key.layer == use.layer && std::binary_search(use.experts.begin(), use.experts.end(), key.expert.value);
     const bool there = resident(key);
     ++(used ? stats_.ahead_useful : stats_.ahead_wasted);
+    AheadCount& count = ahead_counts_[numbers_.at(key)];
+    ++(used ? count.useful : count.wasted);
     if (!used) {
       in_vain_.push_back(key);
       if (!there) transfer_->cancel(numbers_.at(key));

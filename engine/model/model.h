@@ -52,6 +52,8 @@ class Model {
   virtual std::optional<ExpertFigures> expert_figures() const { return std::nullopt; }
   // Of slots on a device in front of experts in host memory; none: there are no such slots.
   virtual std::optional<TierFigures> tier_figures() const { return std::nullopt; }
+  // Answers those who asked where experts are. Between steps only, on their thread.
+  virtual void show_experts() {}
   // Of dense weights that pass through a window; none: all are in memory.
   virtual std::optional<DenseFigures> dense_figures() const { return std::nullopt; }
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/model/expert_tally.h"
 #include "engine/model/moe_block.h"
 #include "engine/model/route_tap.h"
 #include "engine/model/routing.h"
@@ -15,6 +16,7 @@ Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& we
   route_layer(step, id, layer);
   group_by_expert(step);
   store.begin(use_of(step, id));
+  if (step.tally != nullptr) step.tally->used(step, id, &store);
   if (step.tap != nullptr) step.tap->tell(step, id, &store);
   const bool next_routed = route_next_layer(step, id, weights.layers);
   if (next_routed && lookahead != nullptr) lookahead->announce(step, LayerId{id.value + 1}, s.next_route, store);

@@ -1,5 +1,6 @@
 #include "engine/model/moe_resident.h"
 
+#include "engine/model/expert_tally.h"
 #include "engine/model/moe_block.h"
 #include "engine/model/route_tap.h"
 #include "engine/model/routing.h"
@@ -41,6 +42,7 @@ int run_moe_resident(const Step& step, LayerId id, const ModelWeights& weights) 
   route_layer(step, id, layer);
   route_next_layer(step, id, weights.layers);
   group_by_expert(step);
+  if (step.tally != nullptr) step.tally->used(step, id, nullptr);
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
   for (std::size_t i = 0; i < s.groups.size(); ++i) {
     s.groups[i].weights = weights.experts.get({id, ExpertId{s.group_experts[i]}});

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/model/expert_tally.h"
 #include "engine/model/moe_block.h"
 #include "engine/model/route_tap.h"
 #include "engine/model/routing.h"
@@ -171,6 +172,7 @@ Result<int> run_moe_tiered(const Step& step, LayerId id, const ModelWeights& wei
   DeviceTier& tier = *weights.tier;
   route_layer(step, id, layer);
   group_by_expert(step);
+  if (step.tally != nullptr) step.tally->used(step, id, weights.store.get(), &tier);
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
   TieredLayer run(step, id, weights, host);
   run.begin(use_of(step, id));

@@ -9,6 +9,7 @@
 
 namespace foregate {
 
+class ExpertTally;
 class RouteTap;
 
 struct Step {
@@ -18,8 +19,9 @@ struct Step {
   StepScratch& scratch;
   const ForwardInput& input;
   std::int64_t rows = 0;
-  std::int64_t number = 0;  // of the forward() calls so far
-  RouteTap* tap = nullptr;  // told what is routed; null: nobody asks
+  std::int64_t number = 0;       // of the forward() calls so far
+  ExpertTally* tally = nullptr;  // counts what is routed; null: in tests of single blocks
+  RouteTap* tap = nullptr;       // told what is routed; null: nobody asks
   bool host_routes = true;  // routes come to the host; otherwise the device keeps them (ModelWeights::device_experts)
 
   View2<float> view(float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }

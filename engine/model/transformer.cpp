@@ -45,6 +45,7 @@ Transformer::Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weigh
                          std::int32_t max_batched_tokens, const OpTable& ops, Stream& stream)
     : config_(std::move(config)),
       weights_(std::move(weights)),
+      tally_(config_),
       scratch_(std::move(scratch)),
       max_batched_tokens_(max_batched_tokens),
       ops_(ops),
@@ -63,9 +64,11 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
                   .input = input,
                   .rows = static_cast<std::int64_t>(input.tokens.size()),
                   .number = steps_++,
+                  .tally = board_->watched() ? &tally_ : nullptr,
                   .tap = tap_ ? &*tap_ : nullptr,
                   .host_routes = tap_.has_value() || !device_routes()};
 
+  if (step.tally != nullptr) tally_.begin_step();
   std::int64_t bytes = weights_->dense_step_bytes;
   for (std::size_t i = 0; i < config_.ropes.size(); ++i) load_rope(input.positions, i);
   if (collect_steps_ && !step.host_routes && phase_of(step) == UsePhase::kDecode) stream_.collect();
@@ -99,6 +102,12 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   if (weights_->costs) weights_->costs->observe(weights_->store->stats().transfer, sparse_layers_);
   bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
+}
+
+void Transformer::show_experts() {
+  if (!board_->asked()) return;
+  const bool routed = exchange_ == nullptr && (tap_.has_value() || !device_routes());
+  board_->answer(tally_.map(*weights_, steps_, routed, device_ == nullptr || device_->host_visible()));
 }
 
 // Bytes of the experts that it used.

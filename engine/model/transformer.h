@@ -11,7 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "engine/api/expert_board.h"
 #include "engine/base/status.h"
+#include "engine/model/expert_tally.h"
 #include "engine/model/host_experts.h"
 #include "engine/model/lookahead.h"
 #include "engine/model/model.h"
@@ -81,6 +83,8 @@ class Transformer final : public Model {
   bool costs_measured() const { return weights_->costs && weights_->costs->measured(); }  // at this start
   const ExpertStore* store() const { return weights_->store.get(); }  // null: all experts are in memory
   const DeviceTier* tier() const { return weights_->tier.get(); }     // null: no device in front of the store
+  std::shared_ptr<ExpertBoard> expert_board() const { return board_; }
+  void show_experts() override;
 
  private:
   Result<std::int64_t> run_layer(const Step& step, LayerId id, KvCache& cache);
@@ -102,6 +106,8 @@ class Transformer final : public Model {
   std::unique_ptr<MoeExchange> exchange_;  // null: all experts are here
   std::unique_ptr<HostExperts> host_;      // null: none is computed on the host beside a device
   std::optional<RouteTap> tap_;
+  ExpertTally tally_;
+  std::shared_ptr<ExpertBoard> board_ = std::make_shared<ExpertBoard>();
   StepScratch scratch_;
   std::int32_t max_batched_tokens_;
   std::vector<std::vector<float>> rope_frequencies_;  // per rope of the config

@@ -330,7 +330,10 @@ class BootedModelImpl final : public BootedModel {
 class BootedEngineImpl final : public BootedEngine {
  public:
   BootedEngineImpl(LoadedModel loaded, ModelText text)
-      : loaded_(std::move(loaded)), model_(*loaded_.model), text_(std::move(text)) {}
+      : loaded_(std::move(loaded)),
+        model_(*loaded_.model),
+        board_(loaded_.model->expert_board()),
+        text_(std::move(text)) {}
 
   Status start(const BootOptions& options);
   Engine& engine() override { return *engine_; }
@@ -340,12 +343,14 @@ class BootedEngineImpl final : public BootedEngine {
   const std::string& eos_token() const override { return text_.config.eos_token; }
   const GenerationDefaults& generation_defaults() const override { return loaded_.defaults; }
   const BootReport& report() const override { return loaded_.report; }
+  std::shared_ptr<ExpertBoard> expert_board() const override { return board_; }
   Model& model() override { return model_; }
   Device& device() override { return *loaded_.backend.device; }
 
  private:
   LoadedModel loaded_;  // its model belongs to the engine once that is started
   Model& model_;
+  std::shared_ptr<ExpertBoard> board_;
   ModelText text_;
   std::unique_ptr<Engine> engine_;
 };

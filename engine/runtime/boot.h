@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/api/engine.h"
+#include "engine/api/expert_board.h"
 #include "engine/base/clock.h"
 #include "engine/base/metrics.h"
 #include "engine/base/status.h"
@@ -123,6 +124,7 @@ class BootedEngine {
   virtual const std::string& eos_token() const = 0;
   virtual const GenerationDefaults& generation_defaults() const = 0;
   virtual const BootReport& report() const = 0;
+  virtual std::shared_ptr<ExpertBoard> expert_board() const = 0;  // where each expert is
   // The model itself and its device: safe to use only while the engine is idle.
   virtual Model& model() = 0;
   virtual Device& device() = 0;

@@ -22,6 +22,7 @@ class EngineImpl final : public Engine {
   void cancel(RequestId id) override;
   void cancel(RequestId id, std::int32_t index) override;
   void set_paused(RequestId id, bool paused) override;
+  void refresh() override { shared_.inbox.wake(); }
   void begin_drain() override;
   bool idle() const override;
   bool healthy() const override;

@@ -381,6 +381,7 @@ void EngineLoop::end_turn() {
   stats_.graph_launches = runner_.model().collected_steps();
   stats_.tier = runner_.model().tier_figures();
   if (stats_.tier) tier_.figures(*stats_.tier);
+  runner_.model().show_experts();
   stats_.dense = runner_.model().dense_figures();
   if (stats_.dense) dense_.figures(*stats_.dense);
   shared_.publish(stats_);

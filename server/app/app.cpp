@@ -40,6 +40,7 @@ ServiceOptions service_options(const ServeOptions& options) {
   ServiceOptions service;
   service.api_keys = options.api_key;
   service.log_requests = options.enable_log_requests;
+  service.page = options.ui;
   service.version = FOREGATE_VERSION;
   service.request_timeout = options.request_timeout;
   return service;
@@ -177,6 +178,7 @@ class App {
         std::printf("  %s: %s\n", key.c_str(), value.c_str());
     }
     if (grpc_) std::printf("  gRPC: foregate.v1.Inference on port %d\n", grpc_->port());
+    if (options_.ui) std::printf("  page: %s/\n", url(options_, listener_->port()).c_str());
     std::printf("Try:\n  %s\n", curl_line(options_, ready, listener_->port()).c_str());
     std::fflush(stdout);
   }

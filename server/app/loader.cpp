@@ -155,6 +155,7 @@ Result<std::shared_ptr<const ServedModel>> load(const ServeOptions& options, Met
   auto served = std::make_shared<ServedModel>();
   served->owner = booted;
   served->engine = &booted->engine();
+  served->experts = booted->expert_board();
   served->tokenizer = booted->tokenizer();
   served->chat_template = booted->chat_template();
   if (!options.chat_template.empty()) {

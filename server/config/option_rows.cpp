@@ -68,7 +68,7 @@ std::vector<std::string> OptionRow::names() const {
     std::size_t end = flags.find(' ', begin);
     if (end == std::string_view::npos) end = flags.size();
     const std::string name(flags.substr(begin, end - begin));
-    const bool short_name = name.size() <= 2 || name == "ctk";
+    const bool short_name = (name.size() <= 2 && name != "ui") || name == "ctk";
     out.push_back((short_name ? "-" : "--") + name);
     begin = end + 1;
   }

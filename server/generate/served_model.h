@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/api/engine.h"
+#include "engine/api/expert_board.h"
 #include "engine/grammar/compile.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
@@ -19,6 +20,7 @@ namespace foregate {
 struct ServedModel {
   std::shared_ptr<void> owner;  // keeps engine, tokenizer and template alive
   Engine* engine = nullptr;
+  std::shared_ptr<ExpertBoard> experts;  // null: nobody says where they are
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;
   std::shared_ptr<GrammarCompiler> grammars;

@@ -19,7 +19,10 @@ enum class Endpoint {
   kChat,
   kCompletion,
   kTokenize,
-  kDetokenize
+  kDetokenize,
+  kStats,
+  kExperts,
+  kPage
 };
 
 struct Route {

@@ -7,9 +7,11 @@
 
 #include "engine/base/log.h"
 #include "server/http/http_answer.h"
+#include "server/http/stats_json.h"
 #include "server/openai/api_error.h"
 #include "server/ops/deadline.h"
 #include "server/ops/retry_after.h"
+#include "server/ui/page.h"
 
 namespace foregate {
 namespace {
@@ -134,6 +136,9 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
     case Endpoint::kVersion: return exchange->respond(version_response());
     case Endpoint::kModels: return exchange->respond(models_response());
     case Endpoint::kModel: return exchange->respond(model_response(match.id));
+    case Endpoint::kStats: return exchange->respond(stats_response(*frontend_.backend(), uptime()));
+    case Endpoint::kExperts: return experts(std::move(exchange));
+    case Endpoint::kPage: return exchange->respond(page_response(request.path));
     case Endpoint::kChat: return generate(std::move(exchange), ApiKind::kChat);
     case Endpoint::kCompletion: return generate(std::move(exchange), ApiKind::kCompletion);
     case Endpoint::kTokenize:
@@ -176,6 +181,28 @@ void Service::simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
   frontend_.run(work, [exchange, response](const Status& status) {
     exchange->respond(status.ok() ? std::move(*response) : api_error_response(status));
   });
+}
+
+// The engine thread draws the map, a worker makes it JSON: it has a number for every expert of a large model.
+void Service::experts(std::shared_ptr<Exchange> exchange) {
+  const auto& served = frontend_.backend();
+  if (!served->experts) return exchange->respond(experts_response({}));
+  auto write = [this, exchange](const std::shared_ptr<const ExpertMap>& map) {
+    if (!frontend_.backend()) return exchange->respond(error_response(503, "the server is shutting down"));
+    auto response = std::make_shared<HttpResponse>();
+    const auto work = [map, response](const ApiContext&) -> Status {
+      *response = experts_response(*map);
+      return {};
+    };
+    frontend_.run(work, [exchange, response](const Status& status) {
+      exchange->respond(status.ok() ? std::move(*response) : api_error_response(status));
+    });
+  };
+  // Moved on, so that the exchange ends on the loop.
+  served->experts->ask([&loop = loop_, write = std::move(write)](std::shared_ptr<const ExpertMap> map) mutable {
+    loop.post([write = std::move(write), map = std::move(map)] { write(map); });
+  });
+  served->engine->refresh();
 }
 
 HttpResponse Service::health_response() {
@@ -230,12 +257,32 @@ HttpResponse Service::version_response() {
   Json body = Json::object();
   body["version"] = options_.version;
   body["status"] = frontend_.health_word();
-  body["uptime_seconds"] = seconds_between(started_, loop_.clock().now());
+  body["uptime_seconds"] = uptime();
   if (frontend_.backend()) {
     for (const auto& [key, value] : frontend_.backend()->facts) body[key] = value;
   }
   HttpResponse response;
   response.body = dump(body);
+  return response;
+}
+
+double Service::uptime() const {
+  return seconds_between(started_, loop_.clock().now());
+}
+
+// Nothing of it comes from elsewhere, and no other page may hold it in a frame.
+HttpResponse Service::page_response(const std::string& path) const {
+  const PageFile* file = options_.page ? page_file(path) : nullptr;
+  if (file == nullptr) return error_response(404, "there is no such path");
+  HttpResponse response;
+  response.content_type = std::string(file->content_type);
+  response.headers = {{"content-security-policy",
+                       "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+                       "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+                      {"x-content-type-options", "nosniff"},
+                      {"referrer-policy", "no-referrer"},
+                      {"cache-control", "no-cache"}};
+  response.body = std::string(file->body);
   return response;
 }
 

@@ -20,6 +20,7 @@ namespace foregate {
 struct ServiceOptions {
   std::vector<std::string> api_keys;
   bool log_requests = false;
+  bool page = true;  // at /
   std::string version;
   double request_timeout = 0;  // seconds a request may take; 0: as long as its caller lets it
 };
@@ -34,11 +35,14 @@ class Service {
   void handle(std::shared_ptr<Exchange> exchange);
   void generate(std::shared_ptr<Exchange> exchange, ApiKind kind);
   void simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint);
+  void experts(std::shared_ptr<Exchange> exchange);
   HttpResponse health_response();
   HttpResponse live_response();
   HttpResponse models_response() const;
+  HttpResponse page_response(const std::string& path) const;
   HttpResponse model_response(const std::string& id) const;
   HttpResponse version_response();
+  double uptime() const;  // seconds
   std::string next_response_id(ApiKind kind);
 
   IoLoop& loop_;

@@ -13,24 +13,24 @@ HERE = Path(__file__).resolve().parent
 SKIPPED = 77
 
 
-def has_packages(python):
-    probe = "import helm_python.chart, kubernetes_validate, yaml"
+def has_packages(python, probe):
     return python.exists() and subprocess.run([python, "-c", probe], capture_output=True).returncode == 0
 
 
-def ready_python(folder):
+def ready_python(folder, requirements, probe):
+    """The interpreter of a virtual environment with the packages, or None."""
     python = folder / "bin" / "python"
-    if has_packages(python):
+    if has_packages(python, probe):
         return python
     try:
         if not python.exists():
             venv.create(folder, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
-                        HERE / "requirements.txt"], check=True, timeout=300)
+                        requirements], check=True, timeout=300)
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"deploy: no virtual environment: {error}", file=sys.stderr)
+        print(f"no virtual environment: {error}", file=sys.stderr)
         return None
-    return python if has_packages(python) else None
+    return python if has_packages(python, probe) else None
 
 
 def main():
@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--venv", required=True, type=Path, help="made when it does not exist")
     parser.add_argument("rest", nargs="*", help="passed on to unittest, after --")
     options = parser.parse_args()
-    python = ready_python(options.venv.resolve())
+    python = ready_python(options.venv.resolve(), HERE / "requirements.txt", "import helm_python.chart, kubernetes_validate, yaml, debsbom")
     if python is None:
         print("deploy: SKIPPED: the Python packages of tests/deploy/requirements.txt cannot be had")
         return SKIPPED

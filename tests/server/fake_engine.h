@@ -68,7 +68,7 @@ class PlainTemplate final : public ChatTemplate {
 
 // Holds what was submitted; the test emits events. Cancelled indexes finish at once, as a real
 // engine would soon after.
-class HandEngine final : public Engine {
+class HandEngine : public Engine {
  public:
   HandEngine() {
     info_.vocab_size = kVocab;
@@ -106,6 +106,7 @@ class HandEngine final : public Engine {
     std::lock_guard lock(mutex);
     paused.push_back(on);
   }
+  void refresh() override { ++refreshed; }
   void begin_drain() override {
     std::lock_guard lock(mutex);
     refuse = unavailable("draining");
@@ -161,6 +162,7 @@ class HandEngine final : public Engine {
   std::vector<std::uint64_t> order;
   std::vector<bool> paused;
   int cancelled = 0;
+  int refreshed = 0;
   std::int32_t cached_tokens = 0;  // what the events say
   Status refuse;
   bool healthy_ = true;

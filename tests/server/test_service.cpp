@@ -2,88 +2,15 @@
 // request, cancel on disconnect, back-pressure, limits, routes and keys.
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "engine/api/client_share.h"
-#include "server/http/http_server.h"
 #include "server/http/router.h"
-#include "server/http/service.h"
 #include "server/ops/auth.h"
-#include "tests/server/fake_engine.h"
-#include "tests/server/memory_net.h"
+#include "tests/server/service_fixture.h"
 
 namespace foregate {
 namespace {
 
-using Json = nlohmann::ordered_json;
-using test::MemoryConnection;
-using test::MemoryLoop;
-
-std::string post(const std::string& path, const std::string& body, const std::string& headers = "") {
-  return "POST " + path + " HTTP/1.1\r\nHost: x\r\n" + headers + "Content-Length: " + std::to_string(body.size()) +
-         "\r\n\r\n" + body;
-}
-
-std::string get(const std::string& path, const std::string& headers = "") {
-  return "GET " + path + " HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n";
-}
-
-std::size_t count(const std::string& text, const std::string& part) {
-  std::size_t found = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
-  return found;
-}
-
-Json body_of(const std::string& answer) {
-  return Json::parse(answer.substr(answer.find("\r\n\r\n") + 4));
-}
-
-const char* kChat = R"({"messages": [{"role": "user", "content": "hi"}]})";
-const char* kStream = R"({"messages": [{"role": "user", "content": "hi"}], "stream": true})";
-
-struct ServiceTest : testing::Test {
-  MemoryLoop loop;
-  Metrics metrics;
-  test::FakeParts parts;
-  HttpOptions http_options;
-  ServiceOptions service_options;
-  std::unique_ptr<Frontend> frontend;
-  std::unique_ptr<Service> service;
-  std::unique_ptr<HttpServer> http;
-
-  void start(bool loaded = true) {
-    frontend = std::make_unique<Frontend>(loop, FrontendOptions{});
-    service = std::make_unique<Service>(loop, *frontend, service_options, metrics);
-    http = std::make_unique<HttpServer>(loop, http_options, service->callbacks(), metrics);
-    if (loaded) frontend->set_backend(parts.backend);
-  }
-  void TearDown() override {
-    http.reset();
-    parts.engine->live.clear();
-    service.reset();
-    frontend.reset();
-    loop.turn();
-  }
-  std::shared_ptr<MemoryConnection> connect() {
-    auto connection = std::make_shared<MemoryConnection>(loop);
-    http->accept(connection);
-    return connection;
-  }
-  std::shared_ptr<MemoryConnection> ask(const std::string& request) {
-    auto connection = connect();
-    connection->send(request);
-    loop.turn();
-    return connection;
-  }
-  // Asks and waits until the engine has it; gives the request's id.
-  std::uint64_t submit(const std::shared_ptr<MemoryConnection>& connection, const std::string& request) {
-    const std::uint64_t before = parts.engine->last_id();
-    connection->send(request);
-    EXPECT_TRUE(loop.turn_until([&] { return parts.engine->last_id() != before; })) << connection->received;
-    loop.turn();
-    return parts.engine->last_id();
-  }
-};
+using namespace test;
 
 TEST_F(ServiceTest, ChatWhole) {
   start();
@@ -367,7 +294,8 @@ TEST_F(ServiceTest, EveryRouteIsPublicOrKeyed) {
   int open_routes = 0;
   for (const Route& route : routes()) {
     std::string path(route.path);
-    if (const auto at = path.find("{id}"); at != std::string::npos) path.replace(at, 4, "demo");
+    if (const auto at = path.find("{id}"); at != std::string::npos)
+      path.replace(at, 4, route.endpoint == Endpoint::kPage ? "chat.js" : "demo");
     const std::string request = route.method == "GET" ? get(path) : post(path, "{}");
     const std::string status = ask(request)->received.substr(9, 3);
     if (route.access == Access::kPublic) {
@@ -384,7 +312,7 @@ TEST_F(ServiceTest, EveryRouteIsPublicOrKeyed) {
       EXPECT_NE(allowed->received.substr(9, 3), "401") << path;
     }
   }
-  EXPECT_EQ(open_routes, 3) << "only the health probes are open";
+  EXPECT_EQ(open_routes, 5) << "only the health probes and the page are open";
 }
 
 TEST_F(ServiceTest, UnknownPathsAndMethods) {

@@ -1,0 +1,33 @@
+// Counts what each expert is used for, and draws the map of them. Owned by the transformer, thread of the step.
+#pragma once
+
+#include <vector>
+
+#include "engine/api/expert_board.h"
+#include "engine/experts/device_tier.h"
+#include "engine/experts/expert_numbers.h"
+#include "engine/experts/expert_store.h"
+#include "engine/model/model_config.h"
+#include "engine/model/model_weights.h"
+#include "engine/model/step.h"
+
+namespace foregate {
+
+class ExpertTally {
+ public:
+  explicit ExpertTally(const ModelConfig& config);
+  void begin_step() { ++steps_; }
+  // After group_by_expert(). With a store alone: after ExpertStore::begin() and before the first lease is asked for;
+  // with slots on a device before it: before DeviceTier::begin(), and a hit is one that the device has.
+  void used(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier = nullptr);
+  // `routed`: rows came to used(). Experts without a store are where the device is.
+  ExpertMap map(const ModelWeights& weights, std::int64_t steps, bool routed, bool host) const;
+
+ private:
+  std::vector<std::int32_t> experts_;  // of each layer
+  ExpertNumbers numbers_;
+  std::int64_t steps_ = 0;         // counted
+  std::vector<ExpertCell> cells_;  // their places are looked up in map()
+};
+
+}  // namespace foregate
