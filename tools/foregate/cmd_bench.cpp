@@ -202,6 +202,7 @@ Status bench_threads(const BenchOptions& options, int threads, BenchFormat& form
 }  // namespace
 
 int bench_command(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "serve") return bench_serve_command(argc - 1, argv + 1);
   BenchOptions options;
   if (const int done = parse_bench_options(argc, argv, options); done >= 0) return done;
   set_log_level(LogLevel::kWarn);

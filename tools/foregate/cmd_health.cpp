@@ -5,7 +5,7 @@
 
 #include "server/config/options.h"
 #include "tools/foregate/commands.h"
-#include "tools/foregate/http_get.h"
+#include "tools/load/http_get.h"
 
 namespace foregate {
 namespace {

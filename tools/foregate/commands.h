@@ -9,6 +9,7 @@ int batch_command(int argc, char** argv);
 int chat_command(int argc, char** argv);
 int inspect_command(int argc, char** argv);
 int bench_command(int argc, char** argv);
+int bench_serve_command(int argc, char** argv);  // "serve" after bench
 int pack_command(int argc, char** argv);
 int trace_command(int argc, char** argv);
 int place_command(int argc, char** argv);

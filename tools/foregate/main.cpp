@@ -21,7 +21,7 @@ constexpr Command kCommands[] = {
     {"trace", "record what a model routes, replay it, sum it up", foregate::trace_command},
     {"place", "choose which rank holds which expert", foregate::place_command},
     {"rank", nullptr, foregate::rank_command},  // started by serve, not by people
-    {"bench", "measure prefill and decode speed", foregate::bench_command},
+    {"bench", "measure prefill and decode speed; bench serve: of any server", foregate::bench_command},
     {"health", "ask a running server how it is", foregate::health_command},
 };
 

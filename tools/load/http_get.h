@@ -1,4 +1,4 @@
-// One GET over plain HTTP within a time, for `foregate health`: no redirects, no TLS, no keep-alive. Blocks its thread.
+// One GET over plain HTTP within a time: no redirects, no TLS, no keep-alive. Blocks its thread.
 #pragma once
 
 #include <string>
