@@ -17,6 +17,7 @@
 #include "server/batch/batch_runner.h"
 #include "server/batch/dry_run.h"
 #include "server/batch/line_source.h"
+#include "server/batch/speed_probe.h"
 #include "server/http/service.h"
 #include "server/net/tcp.h"
 
@@ -154,6 +155,17 @@ class Batch {
   BatchRunner runner_;
 };
 
+int show_dry_run(const ServeOptions& options, const ServedModel& served, LineSource& source) {
+  const auto counted = dry_run(source, served.context, static_cast<std::uint64_t>(options.seed));
+  if (!counted.ok()) return complain(counted.status());
+  std::fputs(dry_run_text(counted.value()).c_str(), stdout);
+  const auto speed = probe_speed(*served.engine, counted.value(), options.max_num_seqs);
+  std::fputs(speed.ok() ? estimate_text(counted.value(), speed.value()).c_str()
+                        : ("no estimate of the time: " + speed.status().message() + "\n").c_str(),
+             stdout);
+  return counted.value().faults.empty() ? 0 : 1;
+}
+
 }  // namespace
 
 int run_batch(const ServeOptions& options, const BatchArguments& arguments, const BackendLoader& loader) {
@@ -176,10 +188,7 @@ int run_batch(const ServeOptions& options, const BatchArguments& arguments, cons
   bar.clear();
   if (!served.ok()) return complain(served.status());
   if (!arguments.dry_run) return batch.run(std::move(served).value());
-  const auto counted = dry_run(source, (*served)->context, static_cast<std::uint64_t>(options.seed));
-  if (!counted.ok()) return complain(counted.status());
-  std::printf("%s", dry_run_text(counted.value()).c_str());
-  return counted.value().faults.empty() ? 0 : 1;
+  return show_dry_run(options, **served, source);
 }
 
 }  // namespace foregate

@@ -142,6 +142,9 @@ class Batch(unittest.TestCase):
         done = run("-i", self.input, "--dry-run")
         self.assertEqual(done.returncode, 1)
         self.assertIn("62 requests, 2 of them faulty", done.stdout)
+        estimate = re.search(r"at most about ([\d.]+) s: (\d+) prompt and (\d+) completion tokens a second, measured with (\d+) at a time", done.stdout)
+        self.assertTrue(estimate, done.stdout)
+        self.assertTrue(all(float(figure) > 0 for figure in estimate.groups()), done.stdout)
         notes = OPTIONS.work / "notes.txt"
         notes.write_text("my notes")
         for words, says in ((("-i", self.input), "--output-file"), (("-o", notes), "--input-file"),

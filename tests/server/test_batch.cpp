@@ -8,11 +8,13 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <thread>
 
 #include "server/batch/batch_runner.h"
 #include "server/batch/dry_run.h"
+#include "server/batch/speed_probe.h"
 #include "server/http/service.h"
 #include "tests/server/fake_engine.h"
 #include "tests/server/memory_net.h"
@@ -299,6 +301,50 @@ TEST_F(BatchRunTest, ADryRunCountsAndAsksNothing) {
   EXPECT_EQ(counted->fault_count, 1u);
   EXPECT_NE(dry_run_text(*counted).find("line 2"), std::string::npos);
   EXPECT_EQ(parts.engine->last_id(), 0u);
+}
+
+// Answers once `expected` requests are there, as one batch would.
+class AnsweringEngine final : public test::HandEngine {
+ public:
+  explicit AnsweringEngine(std::size_t expected) : expected_(expected) {}
+  Status submit(Request request, std::shared_ptr<EventSink> sink) override {
+    prompts.insert(request.prompt);
+    EXPECT_TRUE(request.sampling.ignore_eos);
+    RETURN_IF_ERROR(HandEngine::submit(std::move(request), std::move(sink)));
+    if (order.size() < expected_) return {};
+    const auto ids = order;
+    for (const auto id : ids) say(id, 0, "a");
+    for (const auto id : ids) say(id, 0, "bc");
+    for (const auto id : ids) finish(id, 0, error.ok() ? FinishReason::kLength : FinishReason::kError, -1, error);
+    return {};
+  }
+  std::set<std::vector<Token>> prompts;
+  Status error;
+
+ private:
+  std::size_t expected_;
+};
+
+TEST(SpeedProbe, AsksWhatTheBatchWouldAskTogether) {
+  const DryRun counted{
+      .requests = 4, .prompt_tokens = 45, .most_completion_tokens = 90, .fault_count = 1, .faults = {}};
+  AnsweringEngine few(2), all(3), broken(3);
+  const auto speed = probe_speed(few, counted, 2);
+  ASSERT_TRUE(speed.ok());
+  EXPECT_EQ(speed.value().samples, 2);
+  EXPECT_GT(speed.value().prompt_tokens_per_second, 0);
+  EXPECT_GT(speed.value().completion_tokens_per_second, 0);
+  EXPECT_EQ(few.prompts.size(), 2u) << "no prefix is shared";
+  for (const auto& prompt : few.prompts) EXPECT_EQ(prompt.size(), 15u);
+  EXPECT_EQ(probe_speed(all, counted, 8)->samples, 3) << "as many as can be answered";
+  broken.error = Status(Code::kDataLoss, "a damaged expert");
+  EXPECT_EQ(probe_speed(broken, counted, 8).status().message(), "a damaged expert");
+  AnsweringEngine full(3);
+  full.refuse = unavailable("draining");
+  EXPECT_EQ(probe_speed(full, counted, 8).status().code(), Code::kUnavailable);
+  EXPECT_FALSE(probe_speed(full, {.requests = 1, .fault_count = 1, .faults = {}}, 8).ok());
+  EXPECT_EQ(estimate_text(counted, {9, 10, 3}),
+            "at most about 14.0 s: 9 prompt and 10 completion tokens a second, measured with 3 at a time\n");
 }
 
 }  // namespace
