@@ -2,7 +2,7 @@
 """Writes metrics.md beside this file: every series of /metrics, as a server says itself.
 
 It starts `foregate serve` with the demo model packed, once on two ranks, once with experts and dense weights partly on
-disk, and asks once.
+disk and with drafts, and asks once.
 Usage: make_metrics.py --binary FOREGATE --model DIR [--check]   Needs nothing but Python."""
 import argparse
 import http.client
@@ -21,10 +21,10 @@ HEAD = """# Every series of `/metrics`
 
 Made by `deploy/make_metrics.py` from what a running server says of itself. Names that begin with `vllm:` mean what they mean
 there; `moe_*` are about experts, `dense_window_*` appear where dense weights pass through memory, `moe_calibrated_*` where costs
-were measured, `moe_exchange_*` and those of ranks where there is more than one. A GPU that does not hold all experts adds
-`moe_device_*` (hits, misses, fetches, evictions, slots, copies ahead, speed of the link), `moe_host_computed_total` and a pair of tiers
-to `moe_expert_loaded_bytes_total`. Histograms have `_bucket`, `_sum` and
-`_count`. What to watch and what to do is in `deploy/README.md`.
+were measured, `moe_exchange_*` and those of ranks where there is more than one, `vllm:spec_decode_*` where something drafts. A GPU
+that does not hold all experts adds `moe_device_*` (hits, misses, fetches, evictions, slots, copies ahead, speed of the link),
+`moe_host_computed_total` and a pair of tiers to `moe_expert_loaded_bytes_total`. Histograms have `_bucket`, `_sum` and `_count`.
+What to watch and what to do is in `deploy/README.md`.
 
 | Series | Kind | Labels | Meaning |
 |---|---|---|---|
@@ -85,12 +85,13 @@ def parsed(text):
 
 
 def collect(binary, model, work):
-    """What servers export after one answer: one with experts and dense weights partly on disk, one of two ranks."""
+    """What servers export after one answer: one of two ranks, one with drafts and with experts and dense weights partly on disk."""
     packed = Path(work) / "packed"
     done = subprocess.run([binary, "pack", model, packed], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
-    on_disk = ("--expert-memory", "40%", "--dense-memory", "60%", "--trace-routes", str(Path(work) / "routes.trace"))
+    on_disk = ("--expert-memory", "40%", "--dense-memory", "60%", "--trace-routes", str(Path(work) / "routes.trace"),
+               "--speculative-config", json.dumps({"method": "ngram", "num_speculative_tokens": 2}))
     series = {}
     for flags in (("--expert-parallel-size", "2"), on_disk):
         with Served(binary, packed, *flags) as served:

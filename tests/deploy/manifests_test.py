@@ -236,6 +236,29 @@ class Image(unittest.TestCase):
         done = subprocess.run([Path(sys.executable).parent / "hadolint", "--ignore", "DL3006", ROOT / "Dockerfile"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stdout)
 
+    @unittest.skipUnless(shutil.which("dpkg-query"), "no dpkg")
+    def test_the_bill_of_materials_has_every_package_that_the_program_needs(self):
+        needed = subprocess.run([ROOT / "tools" / "needed_packages", os.environ["FOREGATE_BINARY"]], capture_output=True, text=True, check=True).stdout.split()
+        self.assertGreater(len(needed), 5)
+        needed.append("dpkg")  # tells the architecture
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder) / "root"
+            (root / "var/lib/dpkg").mkdir(parents=True)
+            (root / "etc").mkdir()
+            shutil.copy("/etc/os-release", root / "etc/os-release")
+            known = [text for text in Path("/var/lib/dpkg/status").read_text().split("\n\n")
+                     if re.match(r"Package: (\S+)", text) and re.match(r"Package: (\S+)", text).group(1) in needed]
+            (root / "var/lib/dpkg/status").write_text("\n\n".join(known) + "\n\n")
+            done = subprocess.run([ROOT / "tools" / "make_sbom", root, Path(folder) / "made"], capture_output=True, text=True,
+                                  env={**os.environ, "DEBSBOM": str(Path(sys.executable).parent / "debsbom")})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            cyclone, spdx = (json.loads((Path(folder) / f"made.{kind}.json").read_text()) for kind in ("cdx", "spdx"))
+        versions = {re.search(r"^Package: (\S+)$", text, re.MULTILINE).group(1): re.search(r"^Version: (\S+)$", text, re.MULTILINE).group(1) for text in known}
+        self.assertEqual(sorted(versions), sorted(needed))
+        listed = {(one["name"], one["version"]) for one in cyclone["components"]}
+        self.assertLessEqual(versions.items(), listed)
+        self.assertLessEqual(versions.items(), {(one["name"], one.get("versionInfo")) for one in spdx["packages"]})
+
 
 if __name__ == "__main__":
     unittest.main()
