@@ -129,7 +129,10 @@ void Generation::end() {
 Usage Generation::usage() const {
   Usage total;
   for (const auto& prompt : start_.request->prompts) total.prompt_tokens += static_cast<std::int64_t>(prompt.size());
-  for (const SampleText& sample : samples_) total.completion_tokens += sample.completion_tokens();
+  for (const SampleText& sample : samples_) {
+    total.completion_tokens += sample.completion_tokens();
+    total.reasoning_tokens += sample.reasoning_tokens();
+  }
   for (const std::int32_t cached : cached_tokens_) total.cached_tokens += std::max(0, cached);
   return total;
 }

@@ -19,6 +19,10 @@ constexpr Route kRoutes[] = {
     {"GET", "/ui/{id}", Access::kPublic, Endpoint::kPage, false},
     {"POST", "/v1/chat/completions", Access::kKeyed, Endpoint::kChat, true},
     {"POST", "/v1/completions", Access::kKeyed, Endpoint::kCompletion, true},
+    {"POST", "/v1/responses", Access::kKeyed, Endpoint::kResponses, true},
+    {"POST", "/v1/messages", Access::kKeyed, Endpoint::kMessages, true},
+    {"POST", "/v1/messages/count_tokens", Access::kKeyed, Endpoint::kCountTokens, true},
+    {"POST", "/apply-template", Access::kKeyed, Endpoint::kApplyTemplate, true},
     {"POST", "/tokenize", Access::kKeyed, Endpoint::kTokenize, true},
     {"POST", "/detokenize", Access::kKeyed, Endpoint::kDetokenize, true},
 };

@@ -6,9 +6,13 @@
 #include <utility>
 
 #include "engine/base/log.h"
+#include "server/anthropic/messages_reply.h"
+#include "server/anthropic/messages_request.h"
+#include "server/http/block_answer.h"
 #include "server/http/http_answer.h"
 #include "server/http/stats_json.h"
 #include "server/openai/api_error.h"
+#include "server/openai/responses_reply.h"
 #include "server/ops/deadline.h"
 #include "server/ops/retry_after.h"
 #include "server/ui/page.h"
@@ -38,6 +42,30 @@ HttpResponse api_error_response(const Status& status) {
   response.body = error.body;
   if (error.retry_later) response.headers.emplace_back("retry-after", retry_after_seconds());
   return response;
+}
+
+// The same as the API of the endpoint shows errors.
+HttpResponse error_of(Endpoint endpoint, const Status& status) {
+  HttpResponse response = api_error_response(status);
+  const bool messages = endpoint == Endpoint::kMessages || endpoint == Endpoint::kCountTokens;
+  if (messages) response.body = messages_error(status);
+  return response;
+}
+
+// The key that a request brings, as `authorization` has it; clients of the Messages API send it in a header of its own.
+std::string credentials(const HttpRequest& request) {
+  const std::string given(request.header("authorization"));
+  const std::string_view key = request.header("x-api-key");
+  return given.empty() && !key.empty() ? "Bearer " + std::string(key) : given;
+}
+
+Result<ApiRequest> parse(Endpoint endpoint, const std::string& body, const ApiContext& context, ResponsesEcho& echo) {
+  switch (endpoint) {
+    case Endpoint::kCompletion: return parse_completion_request(body, context);
+    case Endpoint::kResponses: return parse_responses_request(body, context, echo);
+    case Endpoint::kMessages: return parse_messages_request(body, context);
+    default: return parse_chat_request(body, context);
+  }
 }
 
 // A body must be announced as JSON, or not announced at all.
@@ -95,7 +123,7 @@ std::unique_ptr<HttpResponse> Service::gate(HttpRequest& head) {
     return refuse(std::move(response));
   }
   head.route = std::string(match.route->path);
-  if (match.route->access == Access::kKeyed && !auth_.allows(head.header("authorization"))) {
+  if (match.route->access == Access::kKeyed && !auth_.allows(credentials(head))) {
     return refuse(error_response(401, "a valid API key is needed: Authorization: Bearer KEY"));
   }
   if (match.route->method == "POST") {
@@ -139,47 +167,65 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
     case Endpoint::kStats: return exchange->respond(stats_response(*frontend_.backend(), uptime()));
     case Endpoint::kExperts: return experts(std::move(exchange));
     case Endpoint::kPage: return exchange->respond(page_response(request.path));
-    case Endpoint::kChat: return generate(std::move(exchange), ApiKind::kChat);
-    case Endpoint::kCompletion: return generate(std::move(exchange), ApiKind::kCompletion);
+    case Endpoint::kChat:
+    case Endpoint::kCompletion:
+    case Endpoint::kResponses:
+    case Endpoint::kMessages: return generate(std::move(exchange), match.route->endpoint);
+    case Endpoint::kCountTokens:
+    case Endpoint::kApplyTemplate:
     case Endpoint::kTokenize:
     case Endpoint::kDetokenize: return simple(std::move(exchange), match.route->endpoint);
   }
 }
 
 // Parse, template and tokenizer on a worker; back on the loop with the result.
-void Service::generate(std::shared_ptr<Exchange> exchange, ApiKind kind) {
-  const auto parse = [exchange, kind](const ApiContext& context) {
-    const std::string& body = exchange->request().body;
-    return kind == ApiKind::kChat ? parse_chat_request(body, context) : parse_completion_request(body, context);
+void Service::generate(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
+  const auto echo = std::make_shared<ResponsesEcho>();
+  const auto parsed = [exchange, endpoint, echo](const ApiContext& context) {
+    return parse(endpoint, exchange->request().body, context, *echo);
   };
-  const auto answer = [this, exchange](std::shared_ptr<const ServedModel> served,
-                                       std::shared_ptr<const ApiRequest> request) -> std::unique_ptr<Answer> {
+  const auto answer = [this, exchange, endpoint, echo](
+                          std::shared_ptr<const ServedModel> served,
+                          std::shared_ptr<const ApiRequest> request) -> std::unique_ptr<Answer> {
     exchange->request().body = {};
-    std::string id = next_response_id(request->kind);
-    return std::make_unique<HttpAnswer>(exchange, std::move(served), std::move(request), std::move(id),
-                                        loop_.clock().wall_seconds(), &replies_);
+    std::string id = next_response_id(endpoint);
+    const auto& name = served->context.model_names[0];
+    const std::int64_t now = loop_.clock().wall_seconds();
+    const ToolFormat format = request->reply ? request->reply->tools : ToolFormat::kNone;
+    if (endpoint == Endpoint::kResponses) {
+      auto writer = responses_writer(std::move(id), name, now, format, *echo);
+      return std::make_unique<BlockAnswer>(exchange, std::move(request), std::move(writer), replies_);
+    }
+    if (endpoint == Endpoint::kMessages) {
+      auto writer = messages_writer(std::move(id), name, format);
+      return std::make_unique<BlockAnswer>(exchange, std::move(request), std::move(writer), replies_);
+    }
+    return std::make_unique<HttpAnswer>(exchange, std::move(served), std::move(request), std::move(id), now, &replies_);
   };
-  const auto refuse = [exchange](const Status& status) { exchange->respond(api_error_response(status)); };
+  const auto refuse = [exchange, endpoint](const Status& status) { exchange->respond(error_of(endpoint, status)); };
   const auto timeout = parse_timeout_ms(exchange->request().header(kTimeoutHeader));
   if (!timeout.ok()) return refuse(timeout.status());
   Caller caller;
   const TimeNs now = loop_.clock().now();
   caller.deadline =
       earlier_deadline(now, timeout.value() == 0 ? 0 : now + timeout.value() * 1'000'000, options_.request_timeout);
-  if (auth_.needed()) caller.client = auth_.which(exchange->request().header("authorization"));
-  frontend_.generate(parse, answer, refuse, caller);
+  if (auth_.needed()) caller.client = auth_.which(credentials(exchange->request()));
+  frontend_.generate(parsed, answer, refuse, caller);
 }
 
 void Service::simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
   auto response = std::make_shared<HttpResponse>();
   const auto work = [exchange, endpoint, response](const ApiContext& context) -> Status {
     const std::string& body = exchange->request().body;
-    ASSIGN_OR_RETURN(response->body,
-                     endpoint == Endpoint::kTokenize ? tokenize_body(body, context) : detokenize_body(body, context));
-    return {};
+    auto made = endpoint == Endpoint::kTokenize        ? tokenize_body(body, context)
+                : endpoint == Endpoint::kDetokenize    ? detokenize_body(body, context)
+                : endpoint == Endpoint::kApplyTemplate ? apply_template_body(body, context)
+                                                       : count_tokens_body(body, context);
+    if (made.ok()) response->body = std::move(made).value();
+    return made.status();
   };
-  frontend_.run(work, [exchange, response](const Status& status) {
-    exchange->respond(status.ok() ? std::move(*response) : api_error_response(status));
+  frontend_.run(work, [exchange, endpoint, response](const Status& status) {
+    exchange->respond(status.ok() ? std::move(*response) : error_of(endpoint, status));
   });
 }
 
@@ -286,8 +332,12 @@ HttpResponse Service::page_response(const std::string& path) const {
   return response;
 }
 
-std::string Service::next_response_id(ApiKind kind) {
-  return (kind == ApiKind::kChat ? "chatcmpl-" : "cmpl-") + id_prefix_ + hex64(next_response_++).substr(8);
+std::string Service::next_response_id(Endpoint endpoint) {
+  const char* prefix = endpoint == Endpoint::kResponses    ? "resp_"
+                       : endpoint == Endpoint::kMessages   ? "msg_"
+                       : endpoint == Endpoint::kCompletion ? "cmpl-"
+                                                           : "chatcmpl-";
+  return prefix + id_prefix_ + hex64(next_response_++).substr(8);
 }
 
 }  // namespace foregate

@@ -33,7 +33,7 @@ class Service {
  private:
   std::unique_ptr<HttpResponse> gate(HttpRequest& head);
   void handle(std::shared_ptr<Exchange> exchange);
-  void generate(std::shared_ptr<Exchange> exchange, ApiKind kind);
+  void generate(std::shared_ptr<Exchange> exchange, Endpoint endpoint);
   void simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint);
   void experts(std::shared_ptr<Exchange> exchange);
   HttpResponse health_response();
@@ -43,7 +43,7 @@ class Service {
   HttpResponse model_response(const std::string& id) const;
   HttpResponse version_response();
   double uptime() const;  // seconds
-  std::string next_response_id(ApiKind kind);
+  std::string next_response_id(Endpoint endpoint);
 
   IoLoop& loop_;
   Frontend& frontend_;

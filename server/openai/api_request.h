@@ -75,6 +75,8 @@ Result<ApiRequest> read_completion_request(const nlohmann::ordered_json& body, c
 Result<std::vector<Token>> read_tokenize(const nlohmann::ordered_json& body, const ApiContext& context);
 // POST /tokenize: {"prompt": text} or {"messages": [...]}; gives the response body.
 Result<std::string> tokenize_body(std::string_view body, const ApiContext& context);
+// POST /apply-template: {"prompt": text} of {"messages": [...]}.
+Result<std::string> apply_template_body(std::string_view body, const ApiContext& context);
 // POST /detokenize: {"tokens": [...]}.
 Result<std::string> detokenize_body(std::string_view body, const ApiContext& context);
 

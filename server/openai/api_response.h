@@ -19,6 +19,7 @@ struct Usage {
   std::int64_t prompt_tokens = 0;
   std::int64_t completion_tokens = 0;
   std::int64_t cached_tokens = 0;
+  std::int64_t reasoning_tokens = 0;  // of the completion
 };
 
 // As llama-server gives them: prompt_n counts the tokens that were computed, without cached ones.

@@ -194,6 +194,13 @@ Result<std::string> tokenize_body(std::string_view body, const ApiContext& conte
   return answer.dump();
 }
 
+Result<std::string> apply_template_body(std::string_view body, const ApiContext& context) {
+  ASSIGN_OR_RETURN(const Json json, parse_object(body));
+  ASSIGN_OR_RETURN(const ToolUse tools, read_tool_use(json, context));
+  ASSIGN_OR_RETURN(const ChatPrompt prompt, render_chat(json, tools, context));
+  return Json{{"prompt", prompt.text}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 Result<std::string> detokenize_body(std::string_view body, const ApiContext& context) {
   ASSIGN_OR_RETURN(const Json json, parse_object(body));
   Fields fields(json);

@@ -46,10 +46,8 @@ std::vector<ReplyPiece> ReplyReader::finish() {
 std::vector<ReplyPiece> ReplyReader::taken() {
   std::vector<ReplyPiece> pieces;
   for (ReplyPiece& piece : sink_.take()) {
-    if (piece.kind == ReplyPiece::Kind::kReasoning) {
-      reasoned_ = true;
-      if (!keep_reasoning_) continue;
-    }
+    reasoning_ = piece.kind == ReplyPiece::Kind::kReasoning;
+    if (reasoning_ && !keep_reasoning_) continue;
     if (piece.kind == ReplyPiece::Kind::kCall) {
       dropping_ = one_call_ && calls_ > 0;
       if (!dropping_) ++calls_;

@@ -17,7 +17,8 @@ class ReplyReader {
   std::vector<ReplyPiece> push(std::string_view text);
   std::vector<ReplyPiece> finish();
   std::size_t calls() const { return calls_; }  // that were put out
-  bool reasoned() const { return reasoned_; }
+  // The last text that went out was reasoning: what came with it and since then is, or ends it.
+  bool reasoning() const { return reasoning_; }
 
  private:
   std::vector<ReplyPiece> taken();
@@ -27,7 +28,7 @@ class ReplyReader {
   const bool keep_reasoning_;
   std::size_t calls_ = 0;
   bool dropping_ = false;  // a call that is one too many
-  bool reasoned_ = false;
+  bool reasoning_ = false;
 };
 
 // Pieces of several pushes in a row as one list.

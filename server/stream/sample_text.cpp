@@ -20,12 +20,18 @@ bool SampleText::shown(Token token) const {
          options_.shown_specials.end();
 }
 
+void SampleText::add(const std::string& text, SampleDelta& delta) {
+  delta.text += text;
+  if (reader_) join_pieces(reader_->push(text), delta.pieces);
+}
+
 void SampleText::take(Token token, SampleDelta& delta) {
   ++completion_tokens_;
   tokens_.push_back(token);
   const std::string text = shown(token) ? detokenizer_.push(token) : std::string();
   // The token that completes min_tokens still belongs to the text that is not searched.
-  delta.text += completion_tokens_ <= options_.min_tokens ? text : matcher_.push(text);
+  add(completion_tokens_ <= options_.min_tokens ? text : matcher_.push(text), delta);
+  if (reader_ && reader_->reasoning()) ++reasoning_tokens_;
 }
 
 SampleDelta SampleText::push(const TokenEvent& event, const std::vector<Token>& eos_token_ids) {
@@ -42,7 +48,6 @@ SampleDelta SampleText::push(const TokenEvent& event, const std::vector<Token>& 
     end_by_engine(event, eos_token_ids, delta);
   }
   ended_ = delta.end.has_value();
-  if (reader_) delta.pieces = reader_->push(delta.text);
   if (reader_ && ended_) join_pieces(reader_->finish(), delta.pieces);
   if (!delta.empty()) {
     delta.tokens = std::exchange(tokens_, {});
@@ -59,16 +64,16 @@ void SampleText::end_by_engine(const TokenEvent& event, const std::vector<Token>
     const bool is_eos = std::find(eos_token_ids.begin(), eos_token_ids.end(), event.stop_token) != eos_token_ids.end();
     if (!is_eos) end.stop_token = event.stop_token;
     const bool kept = options_.include_stop && shown(event.stop_token);
-    if (kept) delta.text += matcher_.push(detokenizer_.push(event.stop_token));
+    if (kept) add(matcher_.push(detokenizer_.push(event.stop_token)), delta);
   }
   if (end.reason == FinishReason::kError) end.error = event.error.ok() ? internal_error("failed") : event.error;
   if (end.reason == FinishReason::kCancelled) end.error = Status(Code::kCancelled, "the request was cancelled");
   // The text's end may still complete a stop string: bytes the detokenizer held back.
-  if (!matcher_.matched()) delta.text += matcher_.push(detokenizer_.finish());
+  if (!matcher_.matched()) add(matcher_.push(detokenizer_.finish()), delta);
   if (matcher_.matched() && end.error.ok()) {
     end = SampleEnd{FinishReason::kStop, matcher_.match(), std::nullopt, {}};
   } else {
-    delta.text += matcher_.finish();
+    add(matcher_.finish(), delta);
   }
   delta.end = std::move(end);
 }

@@ -51,9 +51,11 @@ class SampleText {
   bool ended() const { return ended_; }
   bool stopped_early() const { return stopped_early_; }
   std::int32_t completion_tokens() const { return completion_tokens_; }  // with the one that ended it
+  std::int32_t reasoning_tokens() const { return reasoning_tokens_; }    // of those, with its marks
 
  private:
   bool shown(Token token) const;
+  void add(const std::string& text, SampleDelta& delta);
   void take(Token token, SampleDelta& delta);
   void end_by_engine(const TokenEvent& event, const std::vector<Token>& eos_token_ids, SampleDelta& delta);
 
@@ -65,6 +67,7 @@ class SampleText {
   std::vector<Token> tokens_;  // not yet given out
   std::vector<PositionLogprobs> logprobs_;
   std::int32_t completion_tokens_ = 0;
+  std::int32_t reasoning_tokens_ = 0;
   bool ended_ = false;
   bool stopped_early_ = false;
 };

@@ -17,6 +17,11 @@ class SseWriter {
   void event(std::string_view json) {
     if (!ended_) write_("data: " + std::string(json) + "\n\n");
   }
+  void named(std::string_view name, std::string_view json) {
+    if (!ended_) write_("event: " + std::string(name) + "\ndata: " + std::string(json) + "\n\n");
+  }
+  // The terminal of streams whose last event says that it is the last.
+  void close() { finish(); }
   void done() {
     event("[DONE]");
     finish();
