@@ -160,6 +160,12 @@ class Engine {
   // kResourceExhausted when the queue is full, kUnavailable when draining or failed,
   // kInvalidArgument when the request can never fit. On ok exactly one finish per index follows.
   virtual Status submit(Request request, std::shared_ptr<EventSink> sink) = 0;
+  // What submit() would say now to the least request of this client, in constant time: kResourceExhausted with its
+  // reason, so that nobody reads or parses a body only to refuse it. What is refused here counts as refused.
+  virtual Status check_room(std::uint64_t client) {
+    static_cast<void>(client);
+    return {};
+  }
   // Ends every index that has not finished with kCancelled. Unknown or finished ids are ignored.
   virtual void cancel(RequestId id) = 0;
   virtual void cancel(RequestId id, std::int32_t index) = 0;

@@ -28,6 +28,7 @@ void PrefixCache::extend_keys(std::string_view salt, std::span<const Token> toke
   }
 }
 
+// INV-19: nothing rests on the hash alone.
 bool PrefixCache::is(BlockId block, std::string_view salt, std::span<const Token> tokens, std::int32_t index,
                      BlockId before) const {
   const Node& found = node(block);

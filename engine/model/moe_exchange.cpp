@@ -73,6 +73,8 @@ void MoeExchange::divide(const Step& step, LayerId id, const ModelWeights& weigh
   }
 }
 
+// INV-21: the rows go out as they are, and their answers land where the rank's own would: one combine for all. INV-23:
+// each wait below ends at `deadline`.
 Status MoeExchange::send(const Step& step, TimeNs deadline) {
   const View2<const float> in = step.block_in();
   const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
@@ -117,6 +119,7 @@ Status MoeExchange::receive_part(const Step& step, Part& part, TimeNs deadline) 
 }
 
 // Every answer that is due is waited for, also after one that failed: the next exchange finds the lines empty.
+// INV-22: after a failure too, each line has been read to the end of this epoch or is dropped.
 Status MoeExchange::receive(const Step& step, TimeNs deadline) {
   Status first;
   for (std::size_t rank = 1; rank < parts_.size(); ++rank) {

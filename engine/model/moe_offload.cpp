@@ -34,7 +34,7 @@ Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& we
     run_groups(step, s.arrived_groups);
     step.stream.synchronize();  // the leases end here
   }
-  combine_groups(step, layer);
+  combine_groups(step, layer);  // INV-17: in slot order, whatever the order of arrival was
   return static_cast<int>(s.groups.size());
 }
 

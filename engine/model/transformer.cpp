@@ -54,6 +54,7 @@ Transformer::Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weigh
   for (const RopeConfig& rope : config_.ropes) rope_frequencies_.push_back(foregate::rope_frequencies(rope));
 }
 
+// INV-13: no op below looks at how many rows or sequences there are to choose how a row is computed.
 Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
   RETURN_IF_ERROR(check_forward(config_, max_batched_tokens_, input, cache, logits));
   if (input.tokens.empty()) return {};

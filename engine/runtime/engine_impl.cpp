@@ -112,6 +112,12 @@ Status EngineImpl::submit(Request request, std::shared_ptr<EventSink> sink) {
   return status;
 }
 
+Status EngineImpl::check_room(std::uint64_t client) {
+  Status status = shared_.live.check_room(client);
+  if (!status.ok()) shared_.refused.fetch_add(1);
+  return status;
+}
+
 void EngineImpl::cancel(RequestId id) {
   if (shared_.live.cancel(id)) shared_.inbox.wake();
 }

@@ -19,6 +19,7 @@ class EngineImpl final : public Engine {
   explicit EngineImpl(EngineParts parts, Drive drive = Drive::kThread);
   ~EngineImpl() override;  // ends every live sample with kCancelled, then joins the engine thread
   Status submit(Request request, std::shared_ptr<EventSink> sink) override;
+  Status check_room(std::uint64_t client) override;
   void cancel(RequestId id) override;
   void cancel(RequestId id, std::int32_t index) override;
   void set_paused(RequestId id, bool paused) override;

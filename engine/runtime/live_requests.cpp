@@ -23,6 +23,11 @@ Status LiveRequests::open(RequestId id, std::int32_t n, std::int64_t prompt_toke
   return {};
 }
 
+Status LiveRequests::check_room(std::uint64_t client) {
+  std::lock_guard lock(mutex_);
+  return admit(1, 1, client);
+}
+
 Status LiveRequests::admit(std::int32_t n, std::int64_t tokens, std::uint64_t client) {
   const std::int64_t places = limits_.max_samples;
   if (n > places) {

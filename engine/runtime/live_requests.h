@@ -44,6 +44,8 @@ class LiveRequests {
   // kClientShareField when it passes the client's share (0: no client is known, and it has none), kInvalidArgument when
   // the id is live already.
   Status open(RequestId id, std::int32_t n, std::int64_t prompt_tokens = 0, std::uint64_t client = 0);
+  // What open() would say to one sample of one token, counted as it would count it.
+  Status check_room(std::uint64_t client);
   void begin_sample(RequestId id);  // one sample has run for the first time: it is not queued any more
   // One sample has had its finish; `began`: begin_sample was called for it.
   void close_sample(RequestId id, bool began);

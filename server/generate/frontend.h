@@ -50,6 +50,8 @@ class Frontend {
   const std::shared_ptr<const ServedModel>& backend() const { return backend_; }
   bool engine_idle() const { return !backend_ || backend_->engine->idle(); }
   bool engine_healthy() const { return !backend_ || backend_->engine->healthy(); }
+  // Whether the engine would take anything of this client now; needs a backend.
+  Status check_room(std::uint64_t client) const { return backend_->engine->check_room(client); }
   bool accepts() const { return health_.accepts(engine_healthy()); }
   const char* health_word() const { return health_.word(engine_healthy()); }  // as Health::word
   const std::string& health_reason() const { return health_.reason(); }

@@ -57,8 +57,10 @@ bool InferenceService::allowed(const grpc::CallbackServerContext& context) const
   return auth_.allows(authorization(context));
 }
 
-std::uint64_t InferenceService::client_of(const grpc::CallbackServerContext& context) const {
-  return auth_.needed() ? auth_.which(authorization(context)) : 0;
+Caller InferenceService::caller_of(const grpc::CallbackServerContext& context) const {
+  const TimeNs now = loop_.clock().now();
+  const TimeNs deadline = earlier_deadline(now, deadline_of(context, now), options_.request_timeout);
+  return {auth_.needed() ? auth_.which(authorization(context)) : 0, deadline};
 }
 
 bool InferenceService::enter() {
@@ -137,6 +139,8 @@ void InferenceService::begin(const std::shared_ptr<GenerateCall>& call,
   if (!frontend_.accepts()) {
     return refuse(unavailable(std::string("the server is not ready: ") + frontend_.health_word()));
   }
+  const Caller caller = caller_of(call->context());
+  if (const Status room = frontend_.check_room(caller.client); !room.ok()) return refuse(room);
   const grpc::Status taken = take_id(request->request_id(), call);
   if (!taken.ok()) return call->finish(taken);
   const auto parse = [request](const ApiContext& context) { return read_generate(*request, context); };
@@ -148,9 +152,6 @@ void InferenceService::begin(const std::shared_ptr<GenerateCall>& call,
     const auto found = *alive ? running_.find(id) : running_.end();
     if (*alive && found != running_.end()) found->second.generation = generation;
   };
-  const TimeNs now = loop_.clock().now();
-  const TimeNs deadline = earlier_deadline(now, deadline_of(call->context(), now), options_.request_timeout);
-  const Caller caller{client_of(call->context()), deadline};
   frontend_.generate(parse, answer, refuse, caller, started);
 }
 

@@ -46,7 +46,7 @@ class InferenceService final : public v1::Inference::CallbackService {
   // Runs `body` on the loop; it calls `done` once, there. `open`: needs no key and no model.
   grpc::ServerUnaryReactor* unary(grpc::CallbackServerContext* context, const char* method, bool open, Unary body);
   bool allowed(const grpc::CallbackServerContext& context) const;
-  std::uint64_t client_of(const grpc::CallbackServerContext& context) const;  // as Caller has it
+  Caller caller_of(const grpc::CallbackServerContext& context) const;  // as Caller has it
   bool enter();  // false when too many calls are open; true needs a leave()
   void leave(const char* method, grpc::StatusCode code);
   void count(const char* method, grpc::StatusCode code);

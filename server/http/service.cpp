@@ -59,6 +59,11 @@ std::string credentials(const HttpRequest& request) {
   return given.empty() && !key.empty() ? "Bearer " + std::string(key) : given;
 }
 
+bool generates(Endpoint endpoint) {
+  return endpoint == Endpoint::kChat || endpoint == Endpoint::kCompletion || endpoint == Endpoint::kResponses ||
+         endpoint == Endpoint::kMessages;
+}
+
 Result<ApiRequest> parse(Endpoint endpoint, const std::string& body, const ApiContext& context, ResponsesEcho& echo) {
   switch (endpoint) {
     case Endpoint::kCompletion: return parse_completion_request(body, context);
@@ -136,7 +141,14 @@ std::unique_ptr<HttpResponse> Service::gate(HttpRequest& head) {
   if (match.route->needs_model && !frontend_.accepts()) {
     return refuse(error_response(503, std::string("the server is not ready: ") + frontend_.health_word()));
   }
-  return nullptr;
+  if (!generates(match.route->endpoint)) return nullptr;
+  const Status room = frontend_.check_room(client_of(head));
+  return room.ok() ? nullptr : refuse(error_of(match.route->endpoint, room));
+}
+
+// The number of its key; 0: no key is needed.
+std::uint64_t Service::client_of(const HttpRequest& request) const {
+  return auth_.needed() ? auth_.which(credentials(request)) : 0;
 }
 
 void Service::handle(std::shared_ptr<Exchange> exchange) {
@@ -209,7 +221,7 @@ void Service::generate(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
   const TimeNs now = loop_.clock().now();
   caller.deadline =
       earlier_deadline(now, timeout.value() == 0 ? 0 : now + timeout.value() * 1'000'000, options_.request_timeout);
-  if (auth_.needed()) caller.client = auth_.which(credentials(exchange->request()));
+  caller.client = client_of(exchange->request());
   frontend_.generate(parsed, answer, refuse, caller);
 }
 

@@ -32,6 +32,7 @@ class Service {
 
  private:
   std::unique_ptr<HttpResponse> gate(HttpRequest& head);
+  std::uint64_t client_of(const HttpRequest& request) const;
   void handle(std::shared_ptr<Exchange> exchange);
   void generate(std::shared_ptr<Exchange> exchange, Endpoint endpoint);
   void simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint);

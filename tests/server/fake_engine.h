@@ -84,6 +84,7 @@ class HandEngine : public Engine {
     order.push_back(id);
     return {};
   }
+  Status check_room(std::uint64_t client) override { return client == crowded ? room : Status(); }
   void cancel(RequestId id) override {
     for (std::int32_t i = 0;; ++i) {
       {
@@ -164,6 +165,8 @@ class HandEngine : public Engine {
   int cancelled = 0;
   int refreshed = 0;
   std::int32_t cached_tokens = 0;  // what the events say
+  std::uint64_t crowded = 0;       // the client that check_room answers with `room`
+  Status room;
   Status refuse;
   bool healthy_ = true;
 

@@ -221,6 +221,33 @@ TEST_F(ServiceTest, AClientOverItsShareGets429) {
   EXPECT_TRUE(body_of(connection->received)["error"]["param"].is_null());
 }
 
+// The header alone is there: who will be refused need not send a body, and nobody parses it.
+TEST_F(ServiceTest, AClientOverItsShareIsRefusedBeforeItsBody) {
+  service_options.api_keys = {"one", "two"};
+  start();
+  parts.engine->crowded = 2;
+  parts.engine->room = Status(Code::kResourceExhausted, "this client holds 3 places", kClientShareField);
+  const auto head = [](const std::string& key) {
+    return "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + key +
+           "\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n";
+  };
+  auto crowded = connect();
+  crowded->send(head("two"));
+  ASSERT_TRUE(loop.turn_until([&] { return !crowded->received.empty(); }));
+  EXPECT_EQ(crowded->received.substr(0, 12), "HTTP/1.1 429");
+  EXPECT_NE(crowded->received.find("retry-after"), std::string::npos);
+  auto other = connect();
+  other->send(head("one"));
+  loop.turn();
+  EXPECT_TRUE(other->received.empty()) << "its body is awaited";
+  parts.engine->crowded = 1;
+  parts.engine->room = Status(Code::kResourceExhausted, "the queue is full");
+  auto full = connect();
+  full->send(head("one"));
+  ASSERT_TRUE(loop.turn_until([&] { return !full->received.empty(); }));
+  EXPECT_EQ(full->received.substr(0, 12), "HTTP/1.1 503");
+}
+
 TEST_F(ServiceTest, LoadingDrainingAndStalledAreNotReady) {
   start(false);
   EXPECT_EQ(ask(get("/health"))->received.substr(0, 12), "HTTP/1.1 503");

@@ -30,7 +30,7 @@ void SimDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> drafts
     const std::int32_t most = ledger_.plant() == Plant::kDraftTooLong ? asks[i].most + 1 : dice_.range(0, asks[i].most);
     for (std::size_t k = at; k < at + static_cast<std::size_t>(most); ++k) {
       const bool known = k < want.tokens.size() && !dice_.chance(errs_);
-      drafts[i].push_back(known ? want.tokens[k] : dice_.range(0, kVocab - 1));
+      drafts[i].tokens.push_back(known ? want.tokens[k] : dice_.range(0, kVocab - 1));
     }
   }
 }

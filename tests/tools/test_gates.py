@@ -35,6 +35,7 @@ FAULTS = [
     ("check_docs", "README.md", "See `kernels/api/gone.h`.\n"),
     ("check_docs", "README.md", "Run `make nothing`.\n"),
     ("check_docs", "README.md", "Call `GoneClass`.\n"),
+    ("check_docs", "engine/README.md", "- **INV-999** Nobody keeps it.\n"),
 ]
 
 

@@ -102,10 +102,13 @@ TEST(LiveRequests, AClientHasItsShare) {
   EXPECT_EQ(status.field(), kClientShareField);
   EXPECT_TRUE(live.open(RequestId{2}, 1, 1, 8).ok()) << "others are served";
   EXPECT_TRUE(live.open(RequestId{3}, 2, 1, 0).ok()) << "nobody known has no share";
+  EXPECT_EQ(live.check_room(7).field(), kClientShareField);
+  EXPECT_TRUE(live.check_room(8).ok());
   live.close_sample(RequestId{1}, false);
+  EXPECT_TRUE(live.check_room(7).ok()) << "nothing was taken by asking";
   EXPECT_TRUE(live.open(RequestId{4}, 1, 1, 7).ok());
   EXPECT_FALSE(live.open(RequestId{5}, 4, 1, 9).ok()) << "more than a share from the start";
-  EXPECT_EQ(live.figures().refused_share, 2u);
+  EXPECT_EQ(live.figures().refused_share, 3u);
   EXPECT_EQ(live.figures().refused_full, 0u);
 }
 
