@@ -276,6 +276,7 @@ void DeviceTier::prefetch(std::span<const ExpertKey> keys) {
 }
 
 double DeviceTier::victim_value(ExpertKey key) {
+  if (on_host(key.layer)) return 1.0;  // it has no slots
   SlotPool& slots = pool_of(key).slots;
   if (slots.has_empty()) return 0.0;
   const std::optional<std::size_t> victim = slots.least_valuable(*policy_);

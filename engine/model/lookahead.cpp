@@ -174,7 +174,8 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
     pending.from.assign(now.begin(), now.end());
   }
   if (tier != nullptr) {
-    issue(LayerId{target}, pending.ids, *tier, [&store](ExpertKey key) { return !store.resident(key); });
+    const auto cannot = [&](ExpertKey key) { return tier->on_host(key.layer) || !store.resident(key); };
+    issue(LayerId{target}, pending.ids, *tier, cannot);
   }
   issue(LayerId{target}, pending.ids, store, [tier](ExpertKey key) { return tier != nullptr && tier->held(key); });
 }

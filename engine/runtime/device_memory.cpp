@@ -53,8 +53,8 @@ void say_shares(const ExpertMemoryFacts& facts, const DevicePlan& plan) {
 
 std::int64_t usable_bytes(const DeviceMemory& memory, double utilization) {
   if (memory.free_bytes <= 0) return 0;
-  const auto kept = static_cast<std::int64_t>((1.0 - utilization) * static_cast<double>(memory.total_bytes));
-  return std::max<std::int64_t>(memory.free_bytes - kept, 1);
+  const auto share = static_cast<std::int64_t>(utilization * static_cast<double>(memory.total_bytes));
+  return std::max<std::int64_t>(memory.free_bytes - (memory.total_bytes - share), 1);
 }
 
 Result<DevicePlan> plan_device_memory(const BootOptions& options, const ModelSummary& summary,
