@@ -41,6 +41,7 @@ std::string value_of(const ServeOptions& options, const OptionRow& row) {
 #define COUNT(member, initial, low, high, flags, help) TEXT(member, initial, flags, help)
 #define BYTES(member, initial, low, high, flags, help) TEXT(member, initial, flags, help)
 #define SECONDS(member, initial, low, high, flags, help) TEXT(member, initial, flags, help)
+#define RATIO(member, initial, low, high, flags, help) TEXT(member, initial, flags, help)
 #define SWITCH(member, initial, flags, help) TEXT(member, initial, flags, help)
 #define LIST(member, flags, help) \
   if (row.field == #member)       \
