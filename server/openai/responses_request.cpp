@@ -1,5 +1,6 @@
 #include "server/openai/responses_request.h"
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -250,6 +251,15 @@ Result<Json> chat_of(const Json& body) {
 // What is long is not repeated: a stream says it three times.
 constexpr std::size_t kMostEchoBytes = 16u << 10;
 
+// The number as a person would write it: 0.7, not 0.699999988.
+double as_written(float value) {
+  char text[32];
+  const char* end = std::to_chars(text, text + sizeof text, value).ptr;
+  double number = 0.0;
+  std::from_chars(text, end, number);
+  return number;
+}
+
 std::string echo_of(const Json& body, const SamplingParams& sampling) {
   Json echo = Json::object();
   const auto put = [&](const char* name, Json fallback) { echo[name] = body.value(name, std::move(fallback)); };
@@ -259,11 +269,11 @@ std::string echo_of(const Json& body, const SamplingParams& sampling) {
   echo["previous_response_id"] = nullptr;
   put("reasoning", {{"effort", nullptr}, {"summary", nullptr}});
   echo["store"] = false;
-  put("temperature", static_cast<double>(sampling.temperature));
+  put("temperature", as_written(sampling.temperature));
   put("text", {{"format", {{"type", "text"}}}});
   put("tool_choice", "auto");
   put("tools", Json::array());
-  put("top_p", static_cast<double>(sampling.top_p));
+  put("top_p", as_written(sampling.top_p));
   put("truncation", "disabled");
   put("user", nullptr);
   put("metadata", Json::object());
