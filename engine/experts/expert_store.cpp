@@ -44,7 +44,8 @@ const std::byte* Lease::bytes() const {
 }
 
 ExpertWeights Lease::weights() const {
-  return store_->table_.extents[store_->numbers_.at(key_)].at(bytes());
+  const std::byte* data = bytes();  // which checks that there is a store
+  return store_->table_.extents[store_->numbers_.at(key_)].at(data);
 }
 
 ExpertStore::ExpertStore(ExpertTable table, const StoreOptions& options)
