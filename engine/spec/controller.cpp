@@ -17,6 +17,9 @@ constexpr std::int32_t kProbeTurns = 4;
 constexpr std::int32_t kTimesToKnow = 6;
 constexpr std::int32_t kPlainTurns = 4;
 constexpr std::int32_t kTurnsToJudge = 16;  // with drafts, before their measured speed counts
+constexpr double kPayBack = 0.01;           // of a plain turn's time
+constexpr double kMostDebt = 16.0;          // plain turns
+constexpr double kMostCredit = 8.0;         // the same
 constexpr std::int32_t kFirstPatience = 64;
 constexpr std::int32_t kLastPatience = 1024;
 
@@ -113,7 +116,7 @@ double DraftController::gain(std::span<Candidate> candidates, std::int32_t decod
 // After long enough without drafts, short ones for everybody in a few turns: acceptance and times may have changed.
 bool DraftController::probe(std::span<Candidate> candidates) {
   if (probe_turns_ == 0) {
-    if (++off_for_ < patience_) return false;
+    if (++off_for_ < patience_ || debt_ > 0.0) return false;
     off_for_ = 0;
     patience_ = std::min(2 * patience_, kLastPatience);
     measured_ = {};
@@ -139,6 +142,7 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   if (on_for_ >= kRefresh) plain_turns_ = kPlainTurns;
   const bool renew = !known(decode_rows) || plain_turns_ > 0;
   double ratio = renew ? 1.0 : gain(candidates, decode_rows, draft_.seconds);
+  if (in_debt_) ratio = 1.0;
   if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain * measured_.seconds);
   if (ratio >= kLeastGain) {
     ++on_for_;
@@ -168,10 +172,24 @@ void DraftController::note_draft(std::int32_t depth, double seconds, bool steady
 }
 
 void DraftController::note_step(std::int32_t rows, double seconds) {
+  if (rows > 0 && seconds > 0.0) pay(seconds);
   const bool like_last = std::exchange(last_drafted_, turn_drafted_ > 0) == (turn_drafted_ > 0);
   if (!like_last || rows <= 0 || rows > kMostRows || seconds <= 0.0) return;
   steps_[static_cast<std::size_t>(rows)].note(seconds);
   if (turn_drafted_ > 0 && turn_steady_ && !probing_ && known(turn_rows_)) judge_turn(seconds + turn_draft_seconds_);
+}
+
+void DraftController::pay(double seconds) {
+  const double plain = step_seconds(turn_rows_);
+  if (turn_rows_ <= 0 || plain <= 0.0) return;
+  if (turn_drafted_ == 0 && turn_steady_) {
+    debt_ -= debt_ > 0.0 ? kPayBack * seconds : 0.0;
+  } else {
+    const double worth = plain * (turn_rows_ + turn_accepted_) / turn_rows_;
+    const double took = turn_steady_ ? std::min(seconds, kOutlier * worth) : seconds;
+    debt_ = std::max(debt_ + took + turn_draft_seconds_ - worth, -kMostCredit * plain);
+  }
+  in_debt_ = debt_ > (in_debt_ ? 0.0 : kMostDebt * plain);
 }
 
 // What estimates say is held against what was measured.

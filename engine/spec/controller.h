@@ -65,6 +65,7 @@ class DraftController {
   double acceptance(const Candidate& candidate, std::int32_t place) const;
   double gain(std::span<Candidate> candidates, std::int32_t decode_rows, double draft_seconds);
   void judge_turn(double seconds);
+  void pay(double seconds);
   bool probe(std::span<Candidate> candidates);
 
   static constexpr std::int32_t kMostRows = 512;
@@ -82,6 +83,10 @@ class DraftController {
   std::int32_t turn_accepted_ = 0;
   double turn_draft_seconds_ = 0.0;
   Cost measured_;
+  // Time that turns with drafts took beyond that of plain ones, catching up and trials included, less what they saved.
+  // Plain turns pay it back, a hundredth of their own time each; nothing is tried before it is paid.
+  double debt_ = 0.0;
+  bool in_debt_ = false;
   bool turn_steady_ = true;
   bool probing_ = false;
   bool last_drafted_ = false;

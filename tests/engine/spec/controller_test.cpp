@@ -135,6 +135,36 @@ TEST(DraftController, StopsWhenTurnsWithDraftsAreSlower) {
   EXPECT_LT(drafted, 400);
 }
 
+// A drafter that must catch up on what it was not asked about makes trials dear; they are made the more seldom.
+TEST(DraftController, NeverLosesWhereTrialsAreDear) {
+  for (const double acceptance : {0.1, 0.5}) {
+    DraftController controller(4);
+    double seconds = 0.0;
+    double tokens = 0.0;
+    std::int32_t missed = 100;  // a prompt
+    std::int64_t drafted = 0;
+    for (std::uint64_t turn = 0; turn < 20000; ++turn) {
+      std::vector<DraftController::Candidate> candidates = {{SeqId{turn / 200}, 4, 0, {}}};
+      if (turn % 200 == 0) missed = 100;
+      controller.choose(candidates, 1);
+      const std::int32_t depth = candidates[0].depth;
+      const double draft = depth == 0 ? 0.0 : 0.3 * depth + 0.1 * missed;
+      if (depth > 0) controller.note_draft(depth, draft, missed <= 2);
+      std::int32_t accepted = 0;
+      while (accepted < depth && uniform01(5, static_cast<std::uint64_t>(accepted), turn) < acceptance) ++accepted;
+      if (depth > 0) controller.note_verdict(SeqId{turn / 200}, depth, accepted);
+      const double step = 1.0 + 0.3 * depth;
+      controller.note_step(1 + depth, step);
+      missed = depth > 0 ? 1 : missed + 1;
+      seconds += step + draft;
+      tokens += 1 + accepted;
+      drafted += depth;
+    }
+    EXPECT_GT(tokens / seconds, 0.98) << acceptance;
+    EXPECT_GT(drafted, 0);
+  }
+}
+
 // A plain step right after drafts is slow, as the caches are; steady ones are not, and they are what drafts must beat.
 TEST(DraftController, ComparesWithSteadyPlainSteps) {
   DraftController controller(4);
