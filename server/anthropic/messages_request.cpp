@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/openai/fields.h"
+#include "server/openai/members.h"
 #include "server/openai/renamed.h"
 
 namespace foregate {
@@ -18,33 +19,19 @@ constexpr const char* kOwn[] = {"messages",       "system",    "max_tokens",  "s
                                 "stream_options", "container", "mcp_servers", "context_management", "betas",
                                 "output_config",  "stop",      "logprobs",    "top_logprobs"};
 
-Status bad(const std::string& field, const std::string& what) {
-  return invalid_argument(field + " " + what, field);
-}
-
-const Json* member(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
-std::string text_member(const Json& object, const char* name) {
-  const Json* found = member(object, name);
-  return found != nullptr && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 // Text blocks only.
 Result<Json> text_of(const Json& content, const std::string& field) {
   if (content.is_string()) return content;
-  if (!content.is_array()) return bad(field, "must be a string or a list of blocks");
+  if (!content.is_array()) return bad_member(field, "must be a string or a list of blocks");
   Json parts = Json::array();
   for (std::size_t i = 0; i < content.size(); ++i) {
     const std::string where = field + "[" + std::to_string(i) + "]";
-    if (!content[i].is_object()) return bad(where, "must be an object");
+    if (!content[i].is_object()) return bad_member(where, "must be an object");
     if (text_member(content[i], "type") != "text") {
       return unimplemented(where + ".type: only text is supported by this model", where + ".type");
     }
     const Json* text = member(content[i], "text");
-    if (text == nullptr || !text->is_string()) return bad(where + ".text", "must be a string");
+    if (text == nullptr || !text->is_string()) return bad_member(where + ".text", "must be a string");
     parts.push_back({{"type", "text"}, {"text", *text}});
   }
   return parts;
@@ -54,13 +41,13 @@ Result<Json> text_of(const Json& content, const std::string& field) {
 class MessageReader {
  public:
   Status read(const Json& message, const std::string& where) {
-    if (!message.is_object()) return bad(where, "must be an object");
+    if (!message.is_object()) return bad_member(where, "must be an object");
     const std::string role = text_member(message, "role");
-    if (role != "user" && role != "assistant") return bad(where + ".role", "must be user or assistant");
+    if (role != "user" && role != "assistant") return bad_member(where + ".role", "must be user or assistant");
     const Json* content = member(message, "content");
-    if (content == nullptr) return bad(where + ".content", "is missing");
+    if (content == nullptr) return bad_member(where + ".content", "is missing");
     if (content->is_string()) return messages_.push_back({{"role", role}, {"content", *content}}), Status();
-    if (!content->is_array()) return bad(where + ".content", "must be a string or a list of blocks");
+    if (!content->is_array()) return bad_member(where + ".content", "must be a string or a list of blocks");
     text_ = Json::array();
     whole_ = {{"role", role}};
     for (std::size_t i = 0; i < content->size(); ++i) {
@@ -76,11 +63,11 @@ class MessageReader {
 
  private:
   Status block(const Json& one, bool assistant, const std::string& where) {
-    if (!one.is_object()) return bad(where, "must be an object");
+    if (!one.is_object()) return bad_member(where, "must be an object");
     const std::string type = text_member(one, "type");
     if (type == "text") {
       const Json* text = member(one, "text");
-      if (text == nullptr || !text->is_string()) return bad(where + ".text", "must be a string");
+      if (text == nullptr || !text->is_string()) return bad_member(where + ".text", "must be a string");
       text_.push_back({{"type", "text"}, {"text", *text}});
       return {};
     }
@@ -93,10 +80,11 @@ class MessageReader {
 
   Status call(const Json& one, const std::string& where) {
     for (const char* name : {"id", "name"}) {
-      if (member(one, name) == nullptr || !one[name].is_string()) return bad(where + "." + name, "must be a string");
+      if (member(one, name) == nullptr || !one[name].is_string())
+        return bad_member(where + "." + name, "must be a string");
     }
     const Json* input = member(one, "input");
-    if (input == nullptr || !input->is_object()) return bad(where + ".input", "must be an object");
+    if (input == nullptr || !input->is_object()) return bad_member(where + ".input", "must be an object");
     whole_["tool_calls"].push_back(
         {{"id", one["id"]}, {"type", "function"}, {"function", {{"name", one["name"]}, {"arguments", *input}}}});
     return {};
@@ -104,7 +92,7 @@ class MessageReader {
 
   Status result(const Json& one, const std::string& where) {
     const Json* id = member(one, "tool_use_id");
-    if (id == nullptr || !id->is_string()) return bad(where + ".tool_use_id", "must be a string");
+    if (id == nullptr || !id->is_string()) return bad_member(where + ".tool_use_id", "must be a string");
     const Json* content = member(one, "content");
     Json flat = "";
     if (content != nullptr) {
@@ -126,9 +114,9 @@ Result<Json> messages_of(const Json& body) {
   }
   const Json* messages = member(body, "messages");
   if (messages == nullptr || !messages->is_array() || messages->empty())
-    return bad("messages", "must be a list of messages that is not empty");
+    return bad_member("messages", "must be a list of messages that is not empty");
   if (messages->size() > kMaxMessages)
-    return bad("messages", "has more than " + std::to_string(kMaxMessages) + " entries");
+    return bad_member("messages", "has more than " + std::to_string(kMaxMessages) + " entries");
   for (std::size_t i = 0; i < messages->size(); ++i) {
     RETURN_IF_ERROR(reader.read((*messages)[i], "messages[" + std::to_string(i) + "]"));
   }
@@ -136,12 +124,12 @@ Result<Json> messages_of(const Json& body) {
 }
 
 Result<Json> tools_of(const Json& tools) {
-  if (!tools.is_array()) return bad("tools", "must be a list");
-  if (tools.size() > kMaxTools) return bad("tools", "has more than " + std::to_string(kMaxTools) + " entries");
+  if (!tools.is_array()) return bad_member("tools", "must be a list");
+  if (tools.size() > kMaxTools) return bad_member("tools", "has more than " + std::to_string(kMaxTools) + " entries");
   Json nested = Json::array();
   for (std::size_t i = 0; i < tools.size(); ++i) {
     const std::string where = "tools[" + std::to_string(i) + "]";
-    if (!tools[i].is_object()) return bad(where, "must be an object");
+    if (!tools[i].is_object()) return bad_member(where, "must be an object");
     const std::string type = text_member(tools[i], "type");
     if (!type.empty() && type != "custom")
       return unimplemented(where + ".type: only tools of the client are supported", where + ".type");
@@ -151,7 +139,7 @@ Result<Json> tools_of(const Json& tools) {
     }
     const Json* schema = member(tools[i], "input_schema");
     if (schema == nullptr || !schema->is_object())
-      return bad(where + ".input_schema", "must be a JSON schema, an object");
+      return bad_member(where + ".input_schema", "must be a JSON schema, an object");
     function["parameters"] = *schema;
     nested.push_back({{"type", "function"}, {"function", std::move(function)}});
   }
@@ -159,17 +147,17 @@ Result<Json> tools_of(const Json& tools) {
 }
 
 Status put_tool_choice(const Json& choice, Json& chat) {
-  if (!choice.is_object()) return bad("tool_choice", "must be an object");
+  if (!choice.is_object()) return bad_member("tool_choice", "must be an object");
   const std::string type = text_member(choice, "type");
   if (type == "tool") {
     chat["tool_choice"] = {{"type", "function"}, {"function", {{"name", choice.value("name", Json())}}}};
   } else if (type == "auto" || type == "none" || type == "any") {
     chat["tool_choice"] = type == "any" ? "required" : type;
   } else {
-    return bad("tool_choice.type", "must be auto, any, tool or none");
+    return bad_member("tool_choice.type", "must be auto, any, tool or none");
   }
   if (const Json* single = member(choice, "disable_parallel_tool_use")) {
-    if (!single->is_boolean()) return bad("tool_choice.disable_parallel_tool_use", "must be true or false");
+    if (!single->is_boolean()) return bad_member("tool_choice.disable_parallel_tool_use", "must be true or false");
     chat["parallel_tool_calls"] = !single->get<bool>();
   }
   return {};
@@ -177,10 +165,10 @@ Status put_tool_choice(const Json& choice, Json& chat) {
 
 // Whether the template shall let the model think, where it knows how to.
 Status put_thinking(const Json& thinking, Json& chat) {
-  if (!thinking.is_object()) return bad("thinking", "must be an object");
+  if (!thinking.is_object()) return bad_member("thinking", "must be an object");
   const std::string type = text_member(thinking, "type");
   if (type != "enabled" && type != "disabled" && type != "adaptive")
-    return bad("thinking.type", "must be enabled, disabled or adaptive");
+    return bad_member("thinking.type", "must be enabled, disabled or adaptive");
   Json& kwargs = chat["chat_template_kwargs"];
   if (kwargs.is_null()) kwargs = Json::object();
   if (kwargs.is_object() && !kwargs.contains("enable_thinking")) kwargs["enable_thinking"] = type != "disabled";
@@ -205,7 +193,7 @@ Result<Json> chat_of(const Json& body) {
 
 Result<ApiRequest> parse_messages_request(std::string_view body, const ApiContext& context) {
   ASSIGN_OR_RETURN(const Json json, parse_object(body));
-  if (member(json, "max_tokens") == nullptr) return bad("max_tokens", "is missing");
+  if (member(json, "max_tokens") == nullptr) return bad_member("max_tokens", "is missing");
   auto chat = chat_of(json);
   if (!chat.ok()) return chat.status();
   auto request = read_chat_request(*chat, context);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/openai/fields.h"
+#include "server/openai/members.h"
 #include "server/openai/renamed.h"
 
 namespace foregate {
@@ -35,29 +36,15 @@ constexpr const char* kOwn[] = {"input",
                                 "max_tool_calls",
                                 "top_logprobs"};
 
-Status bad(const std::string& field, const std::string& what) {
-  return invalid_argument(field + " " + what, field);
-}
-
-const Json* member(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
-std::string text_member(const Json& object, const char* name) {
-  const Json* found = member(object, name);
-  return found != nullptr && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 // Parts of text, which chats call by another name.
 Result<Json> content_of(const Json& content, const std::string& field) {
   if (content.is_string()) return content;
-  if (!content.is_array()) return bad(field, "must be a string or a list of parts");
+  if (!content.is_array()) return bad_member(field, "must be a string or a list of parts");
   Json parts = Json::array();
   for (std::size_t i = 0; i < content.size(); ++i) {
     const std::string where = field + "[" + std::to_string(i) + "]";
     const Json& part = content[i];
-    if (!part.is_object()) return bad(where, "must be an object");
+    if (!part.is_object()) return bad_member(where, "must be an object");
     const std::string type = text_member(part, "type");
     if (type == "refusal") {
       parts.push_back({{"type", "text"}, {"text", text_member(part, "refusal")}});
@@ -67,7 +54,7 @@ Result<Json> content_of(const Json& content, const std::string& field) {
       return unimplemented(where + ".type: only text is supported by this model", where + ".type");
     }
     const Json* text = member(part, "text");
-    if (text == nullptr || !text->is_string()) return bad(where + ".text", "must be a string");
+    if (text == nullptr || !text->is_string()) return bad_member(where + ".text", "must be a string");
     parts.push_back({{"type", "text"}, {"text", *text}});
   }
   return parts;
@@ -78,8 +65,9 @@ class InputReader {
  public:
   Status read(const Json& input) {
     if (input.is_string()) return put("user", input), Status();
-    if (!input.is_array()) return bad("input", "must be a string or a list of items");
-    if (input.size() > kMaxMessages) return bad("input", "has more than " + std::to_string(kMaxMessages) + " items");
+    if (!input.is_array()) return bad_member("input", "must be a string or a list of items");
+    if (input.size() > kMaxMessages)
+      return bad_member("input", "has more than " + std::to_string(kMaxMessages) + " items");
     for (std::size_t i = 0; i < input.size(); ++i) {
       RETURN_IF_ERROR(item(input[i], "input[" + std::to_string(i) + "]"));
     }
@@ -91,7 +79,7 @@ class InputReader {
 
  private:
   Status item(const Json& one, const std::string& where) {
-    if (!one.is_object()) return bad(where, "must be an object");
+    if (!one.is_object()) return bad_member(where, "must be an object");
     const std::string type = one.contains("role") ? "message" : text_member(one, "type");
     if (type == "message") return message(one, where);
     if (type == "function_call") return call(one, where);
@@ -102,7 +90,7 @@ class InputReader {
 
   Status message(const Json& one, const std::string& where) {
     const Json* content = member(one, "content");
-    if (content == nullptr) return bad(where + ".content", "is missing");
+    if (content == nullptr) return bad_member(where + ".content", "is missing");
     ASSIGN_OR_RETURN(Json flat, content_of(*content, where + ".content"));
     const std::string role = text_member(one, "role");
     if (role == "assistant") {
@@ -112,7 +100,7 @@ class InputReader {
       return {};
     }
     if (role != "user" && role != "system" && role != "developer") {
-      return bad(where + ".role", "must be one of user, assistant, system, developer");
+      return bad_member(where + ".role", "must be one of user, assistant, system, developer");
     }
     flush();
     put(role.c_str(), std::move(flat));
@@ -121,10 +109,11 @@ class InputReader {
 
   Status call(const Json& one, const std::string& where) {
     for (const char* name : {"name", "arguments", "call_id"}) {
-      if (member(one, name) == nullptr || !one[name].is_string()) return bad(where + "." + name, "must be a string");
+      if (member(one, name) == nullptr || !one[name].is_string())
+        return bad_member(where + "." + name, "must be a string");
     }
     if (!parse_object(one["arguments"].get_ref<const std::string&>()).ok()) {
-      return bad(where + ".arguments", "must be the text of a JSON object");
+      return bad_member(where + ".arguments", "must be the text of a JSON object");
     }
     open_["tool_calls"].push_back({{"id", one["call_id"]},
                                    {"type", "function"},
@@ -135,10 +124,10 @@ class InputReader {
 
   Status output(const Json& one, const std::string& where) {
     const Json* given = member(one, "output");
-    if (given == nullptr) return bad(where + ".output", "is missing");
+    if (given == nullptr) return bad_member(where + ".output", "is missing");
     ASSIGN_OR_RETURN(Json flat, content_of(*given, where + ".output"));
     if (member(one, "call_id") == nullptr || !one["call_id"].is_string())
-      return bad(where + ".call_id", "must be a string");
+      return bad_member(where + ".call_id", "must be a string");
     flush();
     messages_.push_back({{"role", "tool"}, {"tool_call_id", one["call_id"]}, {"content", std::move(flat)}});
     return {};
@@ -176,12 +165,12 @@ class InputReader {
 
 // {"type": "function", "name": ...} beside one another become nested.
 Result<Json> tools_of(const Json& tools) {
-  if (!tools.is_array()) return bad("tools", "must be a list");
-  if (tools.size() > kMaxTools) return bad("tools", "has more than " + std::to_string(kMaxTools) + " entries");
+  if (!tools.is_array()) return bad_member("tools", "must be a list");
+  if (tools.size() > kMaxTools) return bad_member("tools", "has more than " + std::to_string(kMaxTools) + " entries");
   Json nested = Json::array();
   for (std::size_t i = 0; i < tools.size(); ++i) {
     const std::string where = "tools[" + std::to_string(i) + "]";
-    if (!tools[i].is_object()) return bad(where, "must be an object");
+    if (!tools[i].is_object()) return bad_member(where, "must be an object");
     const std::string type = text_member(tools[i], "type");
     if (type != "function")
       return unimplemented(where + ".type: only function is supported by this server", where + ".type");
@@ -211,10 +200,10 @@ Status refuse_stored(const Json& body) {
 Status put_format(const Json& body, Json& chat) {
   const Json* text = member(body, "text");
   if (text == nullptr) return {};
-  if (!text->is_object()) return bad("text", "must be an object");
+  if (!text->is_object()) return bad_member("text", "must be an object");
   const Json* format = member(*text, "format");
   if (format == nullptr) return {};
-  if (!format->is_object()) return bad("text.format", "must be an object");
+  if (!format->is_object()) return bad_member("text.format", "must be an object");
   chat["response_format"] = *format;
   return {};
 }
@@ -222,7 +211,7 @@ Status put_format(const Json& body, Json& chat) {
 Status put_reasoning_effort(const Json& body, Json& chat) {
   const Json* reasoning = member(body, "reasoning");
   if (reasoning == nullptr) return {};
-  if (!reasoning->is_object()) return bad("reasoning", "must be an object");
+  if (!reasoning->is_object()) return bad_member("reasoning", "must be an object");
   if (const Json* effort = member(*reasoning, "effort")) chat["reasoning_effort"] = *effort;
   return {};
 }
@@ -233,10 +222,10 @@ Result<Json> chat_of(const Json& body) {
   for (const char* name : kOwn) chat.erase(name);
   InputReader reader;
   if (const Json* instructions = member(body, "instructions")) {
-    if (!instructions->is_string()) return bad("instructions", "must be a string");
+    if (!instructions->is_string()) return bad_member("instructions", "must be a string");
     reader.put("system", *instructions);
   }
-  if (member(body, "input") == nullptr) return bad("input", "is missing");
+  if (member(body, "input") == nullptr) return bad_member("input", "is missing");
   RETURN_IF_ERROR(reader.read(body["input"]));
   chat["messages"] = reader.take();
   if (const Json* tools = member(body, "tools")) {
