@@ -7,6 +7,8 @@
 #include "kernels/cpu/fp8.inl"
 #include "kernels/cpu/quant_rows.inl"
 #include "kernels/cpu/quant_tile.inl"
+#include "kernels/cpu/quant_pair.inl"
+#include "kernels/cpu/quant_blocks.inl"
 #include "kernels/cpu/quant_linear.inl"
 #include "kernels/cpu/quant_ffn.inl"
 #include "kernels/cpu/linear.inl"

@@ -2,7 +2,8 @@
 // else pairs of products summed in 16 bits as far as they cannot overflow.
 
 constexpr int kQuantLanes = 8;
-constexpr int kQuantRows = 4;  // accumulators that fit beside eight registers of codes
+constexpr int kQuantRows = 4;                   // accumulators that fit beside eight registers of codes
+constexpr int kQuantPairRows = kQuantRows + 1;  // never two blocks at once
 
 using QI = __m256i;  // 8 x int32
 using QF = __m256;   // 8 x float
@@ -26,6 +27,9 @@ FOREGATE_INLINE QF qf_fma(QF x, QF y, QF z) {
 }
 FOREGATE_INLINE QF qf_of(QI x) {
   return _mm256_cvtepi32_ps(x);
+}
+FOREGATE_INLINE QF qf_load(const float* p) {
+  return _mm256_loadu_ps(p);
 }
 FOREGATE_INLINE void qf_store(float* p, QF x) {
   _mm256_storeu_ps(p, x);

@@ -2,6 +2,8 @@
 
 constexpr int kQuantLanes = 16;
 constexpr int kQuantRows = 16;  // accumulators that fit beside eight registers of codes
+// Two blocks at once from this many rows on: their codes fit into registers together.
+constexpr int kQuantPairRows = 8;
 
 using QI = __m512i;  // 16 x int32
 using QF = __m512;   // 16 x float
@@ -25,6 +27,9 @@ FOREGATE_INLINE QF qf_fma(QF x, QF y, QF z) {
 }
 FOREGATE_INLINE QF qf_of(QI x) {
   return _mm512_cvtepi32_ps(x);
+}
+FOREGATE_INLINE QF qf_load(const float* p) {
+  return _mm512_loadu_ps(p);
 }
 FOREGATE_INLINE void qf_store(float* p, QF x) {
   _mm512_storeu_ps(p, x);
@@ -144,6 +149,21 @@ FOREGATE_INLINE void dot_chunks(const Codes& c, const std::int8_t* q, QI (&sums)
     sums[r] = part[r][0];
 #pragma GCC unroll 4
     for (int s = 1; s < kSplit; ++s) sums[r] = qi_add(sums[r], part[r][s]);
+  }
+}
+
+// The same for the codes of two blocks, whose products share each load of columns: two loads a cycle are all there are.
+template <int kFirst, int kCount, int R>
+FOREGATE_INLINE void dot_pair(const Codes& c, const Codes& d, const std::int8_t* q, QI (&c_sums)[R], QI (&d_sums)[R]) {
+#pragma GCC unroll 8
+  for (int i = kFirst; i < kFirst + kCount; ++i) {
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      QI columns = four_columns(q + r * kQuantRowBytes + 4 * i);
+      asm("" : "+v"(columns));  // in a register, not an operand that either product loads anew
+      c_sums[r] = _mm512_dpbusd_epi32(c_sums[r], c.chunk[i], columns);
+      d_sums[r] = _mm512_dpbusd_epi32(d_sums[r], d.chunk[i], columns);
+    }
   }
 }
 

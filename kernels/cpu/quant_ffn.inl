@@ -114,19 +114,20 @@ struct QuantUpJob {
     const int height = tiles.height(tile);
     const QuantRow* x = place.x + tile * kQuantRows * plan.x_groups();
     const std::int64_t ahead = tiles.count() == 1 ? kQuantAhead : 0;
-    float gate[kRun][kQuantRows * kLanes];
-    float up[kQuantRows * kLanes];
+    alignas(64) float gate[kRun][kBlockOut];
+    alignas(64) float up[2][kBlockOut];
     float h[kQuantRows][2 * kLanes];
     const std::int64_t h_groups = group.weights.down.cols / kQuantGroup;
     QuantRow* to = place.h + tile * kQuantRows * h_groups + b / 2 * height;
-    for (int i = 0; i < count; ++i) multiply_quantized(group.weights.gate, b + i, x, height, gate[i], ahead);
-    for (int i = 0; i < count; ++i) {
-      multiply_quantized(group.weights.up, b + i, x, height, up, ahead);
-      for (int r = 0; r < height; ++r) {
-        const V activated = activate(plan.args.activation, load(gate[i] + r * kLanes));
-        store(h[r] + i % 2 * kLanes, mul(activated, load(up + r * kLanes)));
+    for (int i = 0; i < count; i += 2) multiply_blocks(group.weights.gate, b + i, 2, x, height, gate + i, ahead);
+    for (int i = 0; i < count; i += 2) {
+      multiply_blocks(group.weights.up, b + i, 2, x, height, up, ahead);
+      for (int half = 0; half < 2; ++half) {
+        for (int r = 0; r < height; ++r) {
+          const V activated = activate(plan.args.activation, load(gate[i + half] + r * kLanes));
+          store(h[r] + half * kLanes, mul(activated, load(up[half] + r * kLanes)));
+        }
       }
-      if (i % 2 == 0) continue;
       for (int r = 0; r < height; ++r) quantize_group(h[r], to[i / 2 * height + r]);
     }
   }
@@ -143,15 +144,18 @@ struct QuantDownJob {
     const QuantTiles tiles(group.rows);
     const std::int64_t first = (item - place.first_down_item) * place.down_chunk;
     const std::int64_t end = smaller(first + place.down_chunk, ceil_div(down.rows, kLanes));
-    float out[kQuantRows * kLanes];
+    alignas(64) float out[2][kBlockOut];
     for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
       const QuantRow* h = place.h + tile * kQuantRows * (down.cols / kQuantGroup);
       const std::int32_t* rows = group.out_rows + tile * kQuantRows;
-      for (std::int64_t b = first; b < end; ++b) {
-        multiply_quantized(down, b, h, tiles.height(tile), out, tiles.count() == 1 ? kQuantAhead : 0);
-        for (std::int64_t r = 0; r < tiles.used(tile); ++r) {
-          float* y = plan.args.y.data + rows[r] * plan.args.y.stride + b * kLanes;
-          store_part(y, load(out + r * kLanes), down.rows - b * kLanes);
+      for (std::int64_t b = first; b < end; b += 2) {
+        const std::int64_t count = smaller(2, end - b);
+        multiply_blocks(down, b, count, h, tiles.height(tile), out, tiles.count() == 1 ? kQuantAhead : 0);
+        for (std::int64_t i = 0; i < count; ++i) {
+          for (std::int64_t r = 0; r < tiles.used(tile); ++r) {
+            float* y = plan.args.y.data + rows[r] * plan.args.y.stride + (b + i) * kLanes;
+            store_part(y, load(out[i] + r * kLanes), down.rows - (b + i) * kLanes);
+          }
         }
       }
     }

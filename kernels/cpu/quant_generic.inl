@@ -2,6 +2,7 @@
 
 constexpr int kQuantLanes = 16;
 constexpr int kQuantRows = 4;
+constexpr int kQuantPairRows = kQuantRows + 1;  // never two blocks at once
 
 struct QI {
   std::int32_t v[kQuantLanes];
@@ -36,6 +37,11 @@ FOREGATE_INLINE QF qf_fma(const QF& x, const QF& y, const QF& z) {
 FOREGATE_INLINE QF qf_of(const QI& x) {
   QF out;
   for (int i = 0; i < kQuantLanes; ++i) out.v[i] = static_cast<float>(x.v[i]);
+  return out;
+}
+FOREGATE_INLINE QF qf_load(const float* p) {
+  QF out;
+  for (int i = 0; i < kQuantLanes; ++i) out.v[i] = p[i];
   return out;
 }
 FOREGATE_INLINE void qf_store(float* p, const QF& x) {

@@ -39,12 +39,15 @@ struct QuantLinearJob {
     const std::int64_t groups = args.weight.cols / kQuantGroup;
     const std::int64_t blocks = ceil_div(args.weight.rows, kLanes);
     const std::int64_t end = smaller(number * chunk + chunk, blocks);
-    float out[kQuantRows * kLanes];
+    alignas(64) float out[2][kBlockOut];
     for (std::int64_t tile = 0; tile < tiles.count(); ++tile) {
-      for (std::int64_t b = number * chunk; b < end; ++b) {
-        multiply_quantized(args.weight, b, packed + tile * kQuantRows * groups, tiles.height(tile), out,
-                           tiles.count() == 1 ? kQuantAhead : 0);
-        finish(out, first_row + tile * kQuantRows, tiles.used(tile), b * kLanes);
+      for (std::int64_t b = number * chunk; b < end; b += 2) {
+        const std::int64_t count = smaller(2, end - b);
+        multiply_blocks(args.weight, b, count, packed + tile * kQuantRows * groups, tiles.height(tile), out,
+                        tiles.count() == 1 ? kQuantAhead : 0);
+        for (std::int64_t i = 0; i < count; ++i) {
+          finish(out[i], first_row + tile * kQuantRows, tiles.used(tile), (b + i) * kLanes);
+        }
       }
     }
   }

@@ -1,6 +1,9 @@
 // One block of 16 outputs times a tile of rows, for every quantized format. Integer sums of a group are exact; their
 // f32 multiples are added in ascending k, one accumulator per output and row: the same bits at any height.
 
+// Outputs of a block for a tile of rows: [height][16].
+constexpr int kBlockOut = kQuantRows * kLanes;
+
 // What a group of weights brings, beside its codes.
 struct GroupFactors {
   QF scale;    // of the integer sum
@@ -162,24 +165,5 @@ void quant_height_tile(int height, const std::uint8_t* block, std::int64_t units
       if (height == R) return quant_tile<F, R>(block, units, rows, out, ahead);
     }
     quant_height_tile<F, R - 1>(height, block, units, rows, out, ahead);
-  }
-}
-
-// Block `number` of a quantized weight times one tile of `height` rows; out is [height][16].
-inline void multiply_quantized(const PackedWeight& weight, std::int64_t number, const QuantRow* rows, int height,
-                               float* out, std::int64_t ahead) {
-  const FormatUnit unit = format_unit(weight.format);
-  const std::int64_t units = weight.cols / unit.cols;
-  const std::uint8_t* block = reinterpret_cast<const std::uint8_t*>(weight.data) + number * units * unit.bytes;
-  switch (weight.format) {
-    case WeightFormat::kQ8_0: return quant_height_tile<WeightFormat::kQ8_0>(height, block, units, rows, out, ahead);
-    case WeightFormat::kQ4_0: return quant_height_tile<WeightFormat::kQ4_0>(height, block, units, rows, out, ahead);
-    case WeightFormat::kQ4_1: return quant_height_tile<WeightFormat::kQ4_1>(height, block, units, rows, out, ahead);
-    case WeightFormat::kQ5_0: return quant_height_tile<WeightFormat::kQ5_0>(height, block, units, rows, out, ahead);
-    case WeightFormat::kQ4_K: return quant_height_tile<WeightFormat::kQ4_K>(height, block, units, rows, out, ahead);
-    case WeightFormat::kQ5_K: return quant_height_tile<WeightFormat::kQ5_K>(height, block, units, rows, out, ahead);
-    case WeightFormat::kQ6_K: return quant_height_tile<WeightFormat::kQ6_K>(height, block, units, rows, out, ahead);
-    case WeightFormat::kMxfp4: return quant_height_tile<WeightFormat::kMxfp4>(height, block, units, rows, out, ahead);
-    default: CHECK(is_quantized(weight.format));
   }
 }
