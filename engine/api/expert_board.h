@@ -20,14 +20,14 @@ struct ExpertCell {
   ExpertPlace place = ExpertPlace::kMemory;
   std::uint32_t ahead_useful = 0;  // loads ahead of its layer that the layer used, since the start
   std::uint32_t ahead_wasted = 0;  // that it did not
-  std::uint64_t rows = 0;          // routed to it while it was watched, rejected drafts with them
+  std::uint64_t rows = 0;          // routed to it while it was watched, rejected drafts apart
   std::uint64_t uses = 0;          // steps in which any was
   std::uint64_t hits = 0;          // of them: it was in memory
 };
 
 struct ExpertMap {
   std::int64_t steps = 0;             // of the model until then
-  std::int64_t watched_steps = 0;     // of them: counted
+  std::int64_t watched_steps = 0;     // counted; where tokens of drafts stood, as many as they would have taken
   bool counted = true;                // false: routes do not come to this thread, rows and uses are not known
   std::vector<std::int32_t> experts;  // of each layer; 0: a dense one
   std::vector<ExpertCell> cells;      // of all layers, one after the other

@@ -114,8 +114,7 @@ Status DeviceTier::warm(const UseCounters& counters) {
 void DeviceTier::begin(const LayerUse& use, std::vector<std::int32_t>& missed) {
   if (BUG_IF(!pinned_keys_.empty())) drop();
   note_times();
-  policy_->used(use);
-  for (Pool& pool : pools_) pool.slots.values_changed();
+  count(counted_.of(use));
   settle_ahead(use);
   missed.clear();
   for (const std::int32_t expert : use.experts) {
@@ -130,6 +129,11 @@ void DeviceTier::begin(const LayerUse& use, std::vector<std::int32_t>& missed) {
   if (on_host(use.layer)) return;
   stats_.hits += use.experts.size() - missed.size();
   stats_.misses += missed.size();
+}
+
+void DeviceTier::count(const LayerUse& use) {
+  policy_->used(use);
+  for (Pool& pool : pools_) pool.slots.values_changed();
 }
 
 ExpertWeights DeviceTier::weights(ExpertKey key) const {

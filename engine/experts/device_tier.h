@@ -65,6 +65,8 @@ class DeviceTier {
 
   // Begins a layer: counts its experts and pins those that are there. Appends the others to `missed`.
   void begin(const LayerUse& use, std::vector<std::int32_t>& missed);
+  // As ExpertStore::count().
+  void count(const LayerUse& use);
   bool on_host(LayerId layer) const { return host_layer_[static_cast<std::size_t>(layer.value)]; }
   bool held(ExpertKey key) const { return places_[numbers_.at(key)].slot >= 0; }
   ExpertWeights weights(ExpertKey key) const;  // of one that is pinned
@@ -120,6 +122,7 @@ class DeviceTier {
   ExpertNumbers numbers_;
   std::vector<bool> host_layer_;
   std::unique_ptr<EvictionPolicy> policy_;
+  CountedUse counted_;
   Stream& compute_;
   bool pinned_;
   std::vector<Pool> pools_;

@@ -44,6 +44,26 @@ Status check_options(std::string_view name, const EvictionOptions& options) {
 
 }  // namespace
 
+LayerUse CountedUse::of(const LayerUse& use) {
+  if (use.drafted_rows.empty()) return use;
+  experts_.clear();
+  rows_.clear();
+  decode_rows_.clear();
+  for (std::size_t i = 0; i < use.experts.size(); ++i) {
+    const std::int32_t rows = use.rows[i] - use.drafted_rows[i];
+    if (rows <= 0) continue;
+    experts_.push_back(use.experts[i]);
+    rows_.push_back(rows);
+    if (!use.decode_rows.empty()) decode_rows_.push_back(use.decode_rows[i] - use.drafted_rows[i]);
+  }
+  return {.step = use.step,
+          .layer = use.layer,
+          .phase = use.phase,
+          .experts = experts_,
+          .rows = rows_,
+          .decode_rows = decode_rows_};
+}
+
 Result<std::unique_ptr<EvictionPolicy>> make_eviction_policy(std::string_view name, const EvictionOptions& options) {
   for (const Named& policy : kPolicies) {
     if (policy.name != name) continue;

@@ -30,6 +30,20 @@ struct LayerUse {
   std::span<const std::int32_t> rows;     // rows of each in this step
   // kPrefill: of these, rows of sequences that decode beside the prompt; empty: none. All of a decode step do.
   std::span<const std::int32_t> decode_rows = {};
+  // Of the rows of each, which with a prompt beside them are among its decode_rows: those of drafts, of which nobody
+  // knows yet whether they stand; empty: none. A policy is never told of them (CountedUse), but of those that stood,
+  // afterwards, as of decode steps of their own.
+  std::span<const std::int32_t> drafted_rows = {};
+};
+
+// A layer's use as a policy is told of it: without the rows of drafts. One owner, one thread.
+class CountedUse {
+ public:
+  // Valid until the next call, and as long as `use` is.
+  LayerUse of(const LayerUse& use);
+
+ private:
+  std::vector<std::int32_t> experts_, rows_, decode_rows_;
 };
 
 class EvictionPolicy {

@@ -124,11 +124,11 @@ void ExpertStore::begin(const LayerUse& use) {
   if (BUG_IF(!ready_.empty() || !awaited_.empty() || !pending_.empty())) drop_layer();
   collect(false);
   note_times();
-  policy_->used(use);
-  for (SlotPool& pool : pools_) pool.values_changed();
+  const LayerUse counted = counted_.of(use);
+  count(counted);
   settle_hints(use);
   settle_certain(use);
-  begin_prompt(use);
+  begin_prompt(use, counted);
   for (auto expert = use.experts.rbegin(); expert != use.experts.rend(); ++expert) {
     const ExpertKey key{use.layer, ExpertId{*expert}};
     const Place& place = places_[numbers_.at(key)];
@@ -154,6 +154,11 @@ void ExpertStore::begin(const LayerUse& use) {
   }
   loaded_ = !pending_.empty() || !awaited_.empty();
   start_pending();
+}
+
+void ExpertStore::count(const LayerUse& use) {
+  policy_->used(use);
+  for (SlotPool& pool : pools_) pool.values_changed();
 }
 
 // How fast loads came, and how long the link had nothing to do between two layers, hints apart.

@@ -118,6 +118,9 @@ class ExpertStore {
   // prompt prompt_window(); the rest follow as leases are released, and of a prompt those of the next layer that it
   // will use by PromptForecast. Before next() is asked again, leases must be given back. One layer at a time.
   void begin(const LayerUse& use);
+  // Rows of a draft stood that a step before used the store for: the policy is told of them, as of a step of their own.
+  // Between steps.
+  void count(const LayerUse& use);
   // Leases of experts of the layer that are ready and were not handed out yet, in falling order of arrival; waits when
   // none is. Empty when all were handed out. An error is the first failed load; what is left of the layer is dropped.
   Result<std::vector<Lease>> next();
@@ -178,7 +181,7 @@ class ExpertStore {
   void start_certain();
   void settle_certain(const LayerUse& use);
   void forget_certain();
-  void begin_prompt(const LayerUse& use);
+  void begin_prompt(const LayerUse& use, const LayerUse& counted);
   void settle_ahead(const LayerUse& use);
   void read_ahead();
   bool may_read_ahead(const SlotPool& pool) const;
@@ -201,6 +204,7 @@ class ExpertStore {
   StoreOptions options_;
   ExpertNumbers numbers_;
   std::unique_ptr<EvictionPolicy> policy_;
+  CountedUse counted_;
   std::vector<SlotPool> pools_;
   std::vector<Place> places_;  // by expert number
   std::vector<AheadCount> ahead_counts_;

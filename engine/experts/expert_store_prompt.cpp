@@ -16,16 +16,16 @@ bool ExpertStore::found(ExpertKey key) const {
   return resident(key) && !in_order(key);
 }
 
-void ExpertStore::begin_prompt(const LayerUse& use) {
+void ExpertStore::begin_prompt(const LayerUse& use, const LayerUse& counted) {
   in_order_ = use.phase == UsePhase::kPrefill;
   order_.clear();
   handed_out_ = given_back_ = 0;
   settle_ahead(use);
   if (!in_order_ || !options_.read_prompts_ahead) return;
-  forecast_.used(use);
+  forecast_.used(counted);
   LayerId next{use.layer.value + 1};
   while (next.value < numbers_.layers() && numbers_.experts(next) == 0) ++next.value;
-  if (next.value < numbers_.layers()) forecast_.worth_reading(next, forecast_.rows_of(use), wanted_);
+  if (next.value < numbers_.layers()) forecast_.worth_reading(next, forecast_.rows_of(counted), wanted_);
 }
 
 // What was read ahead for this layer is its own from here on, first in its order; what it does not use stays where it

@@ -24,9 +24,21 @@ ExpertSizes sizes_of(const TraceInfo& info) {
 
 void add_uses(const TraceStep& step, FutureUses& future) {
   DistinctExperts distinct;
+  CountedUse counted;
   for (const TraceLayer& layer : step.layers) {
-    find_distinct(layer.ids, distinct);
-    future.add(layer.layer, distinct.experts);
+    find_distinct(step, layer, distinct);
+    const LayerUse use{.layer = layer.layer,
+                       .phase = step.phase,
+                       .experts = distinct.experts,
+                       .rows = distinct.rows,
+                       .drafted_rows = distinct.drafted_rows};
+    future.add(layer.layer, counted.of(use).experts);
+  }
+  for (std::int32_t place = 1; place <= longest_stood(step); ++place) {
+    for (const TraceLayer& layer : step.layers) {
+      find_stood(step, layer, place, distinct);
+      future.add(layer.layer, distinct.experts);
+    }
   }
 }
 
@@ -85,8 +97,14 @@ void Replay::begin_with(const TraceInfo& info) {
 }
 
 void Replay::run(const TraceStep& step) {
-  figures_.tokens += step.requests.size();
+  for (std::size_t row = 0; row < step.requests.size(); ++row) figures_.tokens += step.counts(row) ? 1 : 0;
   for (const TraceLayer& layer : step.layers) run_layer(step, layer);
+  for (std::int32_t place = 1; place <= longest_stood(step); ++place) {
+    for (const TraceLayer& layer : step.layers) {
+      find_stood(step, layer, place, distinct_);
+      policy_->used({.step = step.step, .layer = layer.layer, .experts = distinct_.experts, .rows = distinct_.rows});
+    }
+  }
 }
 
 void Replay::run_layer(const TraceStep& step, const TraceLayer& layer) {
@@ -96,9 +114,11 @@ void Replay::run_layer(const TraceStep& step, const TraceLayer& layer) {
                      .phase = step.phase,
                      .experts = distinct_.experts,
                      .rows = distinct_.rows,
-                     .decode_rows = distinct_.decode_rows};
-  policy_->used(use);
-  begin_layer(use, layer.reads_ahead);
+                     .decode_rows = distinct_.decode_rows,
+                     .drafted_rows = distinct_.drafted_rows};
+  const LayerUse counted = counted_.of(use);
+  policy_->used(counted);
+  begin_layer(use, counted, layer.reads_ahead);
   const std::size_t missed = missing_.size() + order_.size();
   figures_.hits += found_.size();
   figures_.misses += missed;

@@ -46,7 +46,7 @@ struct ReplayFigures {
   std::uint64_t slots = 0;
   std::uint64_t slot_bytes = 0;
   std::uint64_t first_experts = 0;  // in memory before the first step
-  std::uint64_t tokens = 0;         // rows of all steps
+  std::uint64_t tokens = 0;         // rows of all steps, without those of drafts that were rejected
   double stall_seconds = 0.0;       // loads that computation did not cover; 0 without costs
   double hit_rate() const;
 };
@@ -73,7 +73,7 @@ class Replay {
   Replay(const TraceInfo& info, const ReplayOptions& options);
   void begin_with(const TraceInfo& info);
   void run_layer(const TraceStep& step, const TraceLayer& layer);
-  void begin_layer(const LayerUse& use, bool reads_ahead);
+  void begin_layer(const LayerUse& use, const LayerUse& counted, bool reads_ahead);
   void settle_ahead(const LayerUse& use);
   void load(const LayerUse& use);
   void fill(const LayerUse& use);
@@ -89,6 +89,7 @@ class Replay {
   ExpertNumbers numbers_;
   std::vector<std::uint64_t> expert_bytes_;  // by layer
   std::unique_ptr<EvictionPolicy> policy_;
+  CountedUse counted_;
   std::vector<Pool> pools_;
   std::vector<std::size_t> pool_of_;  // by layer
   std::vector<bool> resident_;        // by expert number

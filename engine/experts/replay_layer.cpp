@@ -6,7 +6,7 @@
 
 namespace foregate {
 
-void Replay::begin_layer(const LayerUse& use, bool reads_ahead) {
+void Replay::begin_layer(const LayerUse& use, const LayerUse& counted, bool reads_ahead) {
   found_.clear();
   missing_.clear();
   order_.clear();
@@ -20,10 +20,10 @@ void Replay::begin_layer(const LayerUse& use, bool reads_ahead) {
     (resident_[numbers_.at(key)] ? found_ : missing_).push_back(key);
   }
   if (use.phase != UsePhase::kPrefill || !reads_ahead) return;
-  forecast_.used(use);
+  forecast_.used(counted);
   LayerId next{use.layer.value + 1};
   while (next.value < numbers_.layers() && numbers_.experts(next) == 0) ++next.value;
-  if (next.value < numbers_.layers()) forecast_.worth_reading(next, forecast_.rows_of(use), wanted_);
+  if (next.value < numbers_.layers()) forecast_.worth_reading(next, forecast_.rows_of(counted), wanted_);
 }
 
 void Replay::settle_ahead(const LayerUse& use) {

@@ -1,7 +1,7 @@
 // What a model routed: for every layer of every step the rows, their experts and weights, and what was in memory.
 // Written while a model runs (trace_writer.h), read by the replay (trace_reader.h).
 //
-// The file, version 2; integers and floats little-endian:
+// The file, version 3; integers and floats little-endian:
 //
 //   header
 //     0   "FGROUTES"
@@ -22,6 +22,8 @@
 //     i64 step, ascending       u32 phase: 0 decode, 1 prefill     u32 rows     u32 layers that follow
 //     per row: u64 request, i32 position
 //     (rows + 7) / 8 bytes, a bit per row: it is of a prompt; the phase is 1 when any is
+//     (rows + 7) / 8 bytes, a bit per row: it is of a draft, and of no prompt
+//     (rows + 7) / 8 bytes, a bit per row: it is of a draft, and stood; other rows of drafts were rejected
 //     per layer, ascending: u32 layer, u32 flags (bit 0: streamed, bit 1: read ahead), rows * top_k times u16 expert,
 //       rows * top_k times f32 weight,
 //       (rows * top_k + 7) / 8 bytes with a bit per expert: it was in memory when the step asked for it
@@ -38,7 +40,7 @@
 
 namespace foregate {
 
-inline constexpr std::uint32_t kTraceVersion = 2;
+inline constexpr std::uint32_t kTraceVersion = 3;
 inline constexpr std::uint32_t kMaxTraceRows = 1 << 18;  // of one step
 
 // What does not change from step to step.
@@ -59,14 +61,15 @@ struct LayerRoutes {
   std::int64_t step = 0;  // counts steps; ascending
   UsePhase phase = UsePhase::kDecode;
   LayerId layer;
-  std::span<const std::uint64_t> requests;    // [rows] whose row it is; the same in all layers of a step
-  std::span<const std::int32_t> positions;    // [rows]
-  std::span<const std::int32_t> ids;          // [rows, top_k]
-  std::span<const float> weights;             // [rows, top_k]
-  std::span<const std::uint8_t> resident;     // [rows, top_k] 1: in memory when the step asked for it; empty: all were
-  bool streamed = false;                      // its missing experts passed by the slots of the tier
-  std::span<const std::uint8_t> prompt = {};  // [rows] 1: of a prompt; empty: all are what `phase` says
-  bool reads_ahead = false;                   // of a prompt: while it ran, experts of the next layer could be read
+  std::span<const std::uint64_t> requests;     // [rows] whose row it is; the same in all layers of a step
+  std::span<const std::int32_t> positions;     // [rows]
+  std::span<const std::int32_t> ids;           // [rows, top_k]
+  std::span<const float> weights;              // [rows, top_k]
+  std::span<const std::uint8_t> resident;      // [rows, top_k] 1: in memory when the step asked for it; empty: all were
+  bool streamed = false;                       // its missing experts passed by the slots of the tier
+  std::span<const std::uint8_t> prompt = {};   // [rows] 1: of a prompt; empty: all are what `phase` says
+  bool reads_ahead = false;                    // of a prompt: while it ran, experts of the next layer could be read
+  std::span<const std::uint8_t> drafted = {};  // [rows] 1: of a draft; empty: none
 };
 
 // Where the MoE layers tell what they routed. Called on the thread that runs the step; layers ascend within a step.
@@ -75,6 +78,10 @@ class RouteSink {
  public:
   virtual ~RouteSink() = default;
   virtual void on_routes(const LayerRoutes& routes) = 0;
+  // After the layers of a step with drafts: the rows of these that stood, [rows] 1. Where it is not called, none did.
+  virtual void on_drafts_stood(std::int64_t step, std::span<const std::uint8_t> stood) {
+    static_cast<void>(step), static_cast<void>(stood);
+  }
 };
 
 // One step as it comes out of a file.
@@ -92,16 +99,24 @@ struct TraceStep {
   std::vector<std::uint64_t> requests;
   std::vector<std::int32_t> positions;
   std::vector<TraceLayer> layers;
-  std::vector<std::uint8_t> prompt = {};  // as in LayerRoutes
+  std::vector<std::uint8_t> prompt = {};   // as in LayerRoutes
+  std::vector<std::uint8_t> drafted = {};  // likewise
+  std::vector<std::uint8_t> stood = {};    // [rows] 1: of a draft that stood; empty: none
+  // Whether the row became part of a text: all but those of drafts that were rejected.
+  bool counts(std::size_t row) const { return drafted.empty() || drafted[row] == 0 || stood[row] != 0; }
 };
 
 // The distinct experts of [rows, top_k] ids, ascending, and how many rows chose each: what LayerUse wants.
 struct DistinctExperts {
   std::vector<std::int32_t> experts;
   std::vector<std::int32_t> rows;
-  std::vector<std::int32_t> decode_rows;  // empty where LayerUse takes none
+  std::vector<std::int32_t> decode_rows;   // empty where LayerUse takes none
+  std::vector<std::int32_t> drafted_rows;  // likewise
 };
 void find_distinct(std::span<const std::int32_t> ids, DistinctExperts& out);  // decode_rows is left empty
 void find_distinct(const TraceStep& step, const TraceLayer& layer, DistinctExperts& out);
+// Of the rows at one place of all drafts, 1 being right behind the newest tokens, those that stood.
+void find_stood(const TraceStep& step, const TraceLayer& layer, std::int32_t place, DistinctExperts& out);
+std::int32_t longest_stood(const TraceStep& step);  // the last place at which a row stood; 0: none did
 
 }  // namespace foregate

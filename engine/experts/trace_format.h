@@ -25,7 +25,11 @@ constexpr std::size_t bytes_of_bits(std::size_t bits) {
 }
 // Bytes of a step's rows.
 constexpr std::size_t trace_rows_bytes(std::size_t rows) {
-  return rows * 12 + bytes_of_bits(rows);
+  return rows * 12 + 3 * bytes_of_bits(rows);
+}
+// Where in that the marks of rows begin: of prompts, of drafts, of drafts that stood.
+constexpr std::size_t trace_marks(std::size_t rows, std::size_t which) {
+  return rows * 12 + which * bytes_of_bits(rows);
 }
 // Bytes of one layer in the payload of a step.
 constexpr std::size_t trace_layer_bytes(std::size_t assignments) {

@@ -169,14 +169,21 @@ Status TraceReader::parse_step(TraceStep& step) const {
                                   std::to_string(payload_.size()) + " bytes");
   }
   step.phase = static_cast<UsePhase>(phase);
-  const auto bits = std::span(payload_).subspan(kTraceStepHeader + rows * 12, bytes_of_bits(rows));
-  step.prompt.resize(rows);
+  const auto marks = [&](std::size_t which, std::vector<std::uint8_t>& out) {
+    const auto bits = std::span(payload_).subspan(kTraceStepHeader + trace_marks(rows, which), bytes_of_bits(rows));
+    out.resize(rows);
+    for (std::size_t i = 0; i < rows; ++i) out[i] = bit(bits, i) ? 1 : 0;
+  };
+  marks(0, step.prompt);
+  marks(1, step.drafted);
+  marks(2, step.stood);
   step.requests.resize(rows);
   step.positions.resize(rows);
   for (std::size_t i = 0; i < rows; ++i) {
     step.requests[i] = number_at<std::uint64_t>(payload_, kTraceStepHeader + i * 12);
     step.positions[i] = number_at<std::int32_t>(payload_, kTraceStepHeader + i * 12 + 8);
-    step.prompt[i] = bit(bits, i) ? 1 : 0;
+    if (step.drafted[i] != 0 && step.prompt[i] != 0) return damaged(base, "a row of a prompt and of a draft");
+    if (step.stood[i] != 0 && step.drafted[i] == 0) return damaged(base, "a row stood that is of no draft");
   }
   const bool prompt = std::count(step.prompt.begin(), step.prompt.end(), 1) > 0;
   if (prompt != (step.phase == UsePhase::kPrefill)) return damaged(base + 8, "the phase is not that of the rows");

@@ -85,6 +85,7 @@ void TraceSummarizer::add_layer(const TraceStep& step, const TraceLayer& layer) 
 
 void TraceSummarizer::add_rows(Layer& into, const TraceStep& step, const TraceLayer& layer) {
   for (std::size_t row = 0; row < step.requests.size(); ++row) {
+    if (!step.counts(row)) continue;
     const auto ids = std::span(layer.ids).subspan(row * top_k_, top_k_);
     for (const std::int32_t id : ids) ++into.uses[static_cast<std::size_t>(id)];
     std::vector<std::int32_t>& last = into.last[step.requests[row]];
@@ -106,6 +107,7 @@ void TraceSummarizer::follow(const TraceStep& step, const TraceLayer& layer, con
   const std::vector<double> popular(there.uses.begin(), there.uses.end());
   const auto most_used = largest(popular, top_k_);
   for (std::size_t row = 0; row < step.requests.size(); ++row) {
+    if (!step.counts(row)) continue;
     const auto ids = std::span(layer.ids).subspan(row * top_k_, top_k_);
     const auto wanted = std::span(next.ids).subspan(row * top_k_, top_k_);
     scores_.assign(width, 0.0);

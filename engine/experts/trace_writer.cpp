@@ -54,6 +54,10 @@ void append_resident(std::vector<std::byte>& bytes, const TraceInfo& info) {
   }
 }
 
+bool of_prompt(const LayerRoutes& routes, std::size_t row) {
+  return routes.prompt.empty() ? routes.phase == UsePhase::kPrefill : routes.prompt[row] != 0;
+}
+
 std::vector<std::byte> make_header(const TraceInfo& info) {
   std::vector<std::byte> bytes;
   append_text(bytes, kTraceMagic);
@@ -124,6 +128,10 @@ Status TraceWriter::check(const LayerRoutes& routes) const {
   if (!routes.prompt.empty() && (routes.prompt.size() != rows || prompt != (routes.phase == UsePhase::kPrefill))) {
     return wrong("rows of a prompt that are not as many, or not of the phase");
   }
+  if (!routes.drafted.empty() && routes.drafted.size() != rows) return wrong("rows of drafts that are not as many");
+  for (std::size_t i = 0; i < routes.drafted.size(); ++i) {
+    if (routes.drafted[i] != 0 && of_prompt(routes, i)) return wrong("a row of a prompt and of a draft");
+  }
   const auto layer = static_cast<std::size_t>(routes.layer.value);
   if (routes.layer.value < 0 || layer >= experts_.size()) return wrong("no such layer");
   for (const std::int32_t id : routes.ids) {
@@ -146,13 +154,24 @@ Status TraceWriter::begin_step(const LayerRoutes& routes) {
     append_number(payload_, routes.requests[i]);
     append_number(payload_, routes.positions[i]);
   }
-  std::vector<std::byte> bits(bytes_of_bits(rows_));
+  payload_.resize(payload_.size() + 3 * bytes_of_bits(rows_));
   for (std::size_t i = 0; i < rows_; ++i) {
-    const bool prompt = routes.prompt.empty() ? routes.phase == UsePhase::kPrefill : routes.prompt[i] != 0;
-    if (prompt) bits[i / 8] |= static_cast<std::byte>(1U << (i % 8));
+    if (of_prompt(routes, i)) mark(i, 0);
+    if (!routes.drafted.empty() && routes.drafted[i] != 0) mark(i, 1);
   }
-  payload_.insert(payload_.end(), bits.begin(), bits.end());
   return {};
+}
+
+void TraceWriter::mark(std::size_t row, std::size_t which) {
+  payload_[kTraceStepHeader + trace_marks(rows_, which) + row / 8] |= static_cast<std::byte>(1U << (row % 8));
+}
+
+void TraceWriter::on_drafts_stood(std::int64_t step, std::span<const std::uint8_t> stood) {
+  if (!status_.ok() || !open_ || step != step_ || stood.size() != rows_) return;
+  for (std::size_t i = 0; i < rows_; ++i) {
+    const std::byte drafted = payload_[kTraceStepHeader + trace_marks(rows_, 1) + i / 8] >> (i % 8);
+    if (stood[i] != 0 && (drafted & std::byte{1}) != std::byte{0}) mark(i, 2);
+  }
 }
 
 Status TraceWriter::end_step() {

@@ -20,6 +20,8 @@ class TraceWriter final : public RouteSink {
   // A step is written when the next one begins. The first failure is kept, later calls do nothing. Routes that do not
   // fit the header (a layer out of order, spans of wrong length, an expert the layer has not) are a failure too.
   void on_routes(const LayerRoutes& routes) override;
+  // Of the step whose routes were told last.
+  void on_drafts_stood(std::int64_t step, std::span<const std::uint8_t> stood) override;
   // Writes the last step and the end, cuts what an older file had behind it, syncs; the first failure of all.
   Status finish();
 
@@ -32,6 +34,7 @@ class TraceWriter final : public RouteSink {
       : file_(std::move(file)), top_k_(top_k), experts_(std::move(experts)) {}
   Status check(const LayerRoutes& routes) const;
   Status begin_step(const LayerRoutes& routes);
+  void mark(std::size_t row, std::size_t which);
   Status end_step();
   Status write_frame(std::uint32_t kind, std::span<const std::byte> payload);
   Status append(std::span<const std::byte> bytes);

@@ -11,21 +11,33 @@ std::vector<std::int32_t> experts_of_layers(const ModelConfig& config) {
 
 }  // namespace
 
+bool expert_found(ExpertKey key, const ExpertStore* store, const DeviceTier* tier) {
+  if (tier != nullptr) return tier->on_host(key.layer) ? store->resident(key) : tier->held(key);
+  return store == nullptr || store->found(key);
+}
+
 ExpertTally::ExpertTally(const ModelConfig& config)
     : experts_(experts_of_layers(config)), numbers_(experts_), cells_(numbers_.size()) {}
 
 void ExpertTally::used(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier) {
-  const auto found = [&](ExpertKey key) {
-    if (tier != nullptr) return tier->on_host(id) ? store->resident(key) : tier->held(key);
-    return store == nullptr || store->found(key);
-  };
   const StepScratch& s = step.scratch;
   for (std::size_t i = 0; i < s.group_experts.size(); ++i) {
     const ExpertKey key{id, ExpertId{s.group_experts[i]}};
-    ExpertCell& cell = cells_[numbers_.at(key)];
-    cell.rows += static_cast<std::uint64_t>(s.group_rows[i]);
-    ++cell.uses;
-    cell.hits += found(key) ? 1 : 0;
+    const std::int32_t rows = s.group_rows[i] - (s.group_drafted_rows.empty() ? 0 : s.group_drafted_rows[i]);
+    if (rows > 0) add(key, rows, expert_found(key, store, tier));
+  }
+}
+
+void ExpertTally::add(ExpertKey key, std::int32_t rows, bool found) {
+  ExpertCell& cell = cells_[numbers_.at(key)];
+  cell.rows += static_cast<std::uint64_t>(rows);
+  ++cell.uses;
+  cell.hits += found ? 1 : 0;
+}
+
+void ExpertTally::stood(const LayerUse& use, std::span<const std::uint8_t> found) {
+  for (std::size_t i = 0; i < use.experts.size(); ++i) {
+    add({use.layer, ExpertId{use.experts[i]}}, use.rows[i], found[i] != 0);
   }
 }
 

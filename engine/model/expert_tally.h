@@ -13,17 +13,26 @@
 
 namespace foregate {
 
+// Whether an expert of the layer that runs was where it is computed: with a store alone, after ExpertStore::begin() and
+// before the first lease is asked for; with slots on a device before it, before DeviceTier::begin(), and then whether
+// the device has it. Without a store it is.
+bool expert_found(ExpertKey key, const ExpertStore* store, const DeviceTier* tier);
+
 class ExpertTally {
  public:
   explicit ExpertTally(const ModelConfig& config);
   void begin_step() { ++steps_; }
-  // After group_by_expert(). With a store alone: after ExpertStore::begin() and before the first lease is asked for;
-  // with slots on a device before it: before DeviceTier::begin(), and a hit is one that the device has.
+  // After group_by_expert(), when expert_found() may be asked.
+  // Rows of drafts do not count.
   void used(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier = nullptr);
+  // Rows of a draft that stood: as of a step of their own, whose experts were found where `found` is 1.
+  void stood(const LayerUse& use, std::span<const std::uint8_t> found);
   // `routed`: rows came to used(). Experts without a store are where the device is.
   ExpertMap map(const ModelWeights& weights, std::int64_t steps, bool routed, bool host) const;
 
  private:
+  void add(ExpertKey key, std::int32_t rows, bool found);
+
   std::vector<std::int32_t> experts_;  // of each layer
   ExpertNumbers numbers_;
   std::int64_t steps_ = 0;         // counted

@@ -59,6 +59,12 @@ Status check_forward(const ModelConfig& config, std::int64_t max_rows, const For
   if (!input.requests.empty() && input.requests.size() != input.seqs.size()) {
     return internal_error("sequences and their requests differ in number");
   }
+  if (!input.drafted.empty() && input.drafted.size() != input.seqs.size()) {
+    return internal_error("sequences and their drafts differ in number");
+  }
+  for (std::size_t i = 0; i < input.drafted.size(); ++i) {
+    if (!inside(input.drafted[i], input.seqs[i].rows)) return internal_error("a draft is as long as all its rows");
+  }
   if (input.logit_rows.size() > rows) return internal_error("more logit rows than rows");
   if (logits.rows != static_cast<std::int64_t>(input.logit_rows.size()) || logits.cols != config.vocab_size) {
     return internal_error("the logits have the wrong shape");

@@ -30,6 +30,9 @@ struct ForwardInput {
   // kNotSampled). Rows that are wanted need not have their logits. Empty: all logits.
   std::span<const SampleRule> rules{};
   std::span<Token> sampled{};
+  // [seqs.size()] of the rows of each, the last so many hold drafted tokens; empty: none do. It changes what is counted
+  // of the step, never what is computed.
+  std::span<const std::int32_t> drafted{};
 };
 
 class Model {
@@ -37,6 +40,8 @@ class Model {
   virtual ~Model() = default;
   // logits is [logit_rows.size(), vocab_size]. Each row's logits depend on that sequence alone.
   virtual Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) = 0;
+  // After a good forward() with drafts, before the next: how many drafted rows of each of its sequences stood.
+  virtual void drafts_stood(std::span<const std::int32_t> stood) { static_cast<void>(stood); }
   virtual std::int32_t vocab_size() const = 0;
   virtual KvLayout kv_layout(DType type, std::int32_t block_size) const = 0;
   // Whether forward() takes ForwardInput::rules.

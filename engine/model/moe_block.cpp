@@ -13,6 +13,22 @@ View2<float> expert_out(const Step& step) {
   return {step.scratch.expert_out, step.rows * step.config.router.top_k, hidden, hidden};
 }
 
+// Of the rows of every group, those of drafts.
+void count_drafted(const Step& step) {
+  StepScratch& s = step.scratch;
+  s.group_drafted_rows.clear();
+  if (step.input.drafted.empty()) return;
+  s.group_drafted_rows.assign(s.group_experts.size(), 0);
+  const std::int64_t top_k = step.config.router.top_k;
+  for (std::size_t i = 0; i < step.input.seqs.size(); ++i) {
+    const std::int64_t end = step.input.seqs[i].first_row + step.input.seqs[i].rows;
+    for (std::int64_t at = (end - step.drafted(i)) * top_k; at < end * top_k; ++at) {
+      const auto group = std::lower_bound(s.group_experts.begin(), s.group_experts.end(), s.route.host_ids[at]);
+      ++s.group_drafted_rows[static_cast<std::size_t>(group - s.group_experts.begin())];
+    }
+  }
+}
+
 }  // namespace
 
 // Counting sort of the assignments by expert: x_rows and out_rows hold each expert's rows together,
@@ -45,6 +61,7 @@ void group_by_expert(const Step& step) {
     s.x_rows[at] = i / top_k;
     s.out_rows[at] = i;
   }
+  count_drafted(step);
 }
 
 // The op takes experts of one kind per call (args_moe.h); a checkpoint may quantize some experts of a layer only.

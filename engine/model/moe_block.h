@@ -11,7 +11,7 @@
 namespace foregate {
 
 // Fills scratch.groups by scratch.route, one group per chosen expert, ascending, without weights yet;
-// scratch.group_experts and scratch.group_rows say which and how many.
+// scratch.group_experts and scratch.group_rows say which and how many, scratch.group_drafted_rows how many are drafts'.
 void group_by_expert(const Step& step);
 
 // The FFN of some of the groups, whose weights are set by now. May reorder them.

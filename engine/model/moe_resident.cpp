@@ -1,5 +1,6 @@
 #include "engine/model/moe_resident.h"
 
+#include "engine/model/draft_routes.h"
 #include "engine/model/expert_tally.h"
 #include "engine/model/moe_block.h"
 #include "engine/model/route_tap.h"
@@ -44,6 +45,7 @@ int run_moe_resident(const Step& step, LayerId id, const ModelWeights& weights) 
   group_by_expert(step);
   if (step.tally != nullptr) step.tally->used(step, id, nullptr);
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
+  if (step.drafts != nullptr) step.drafts->note(step, id, nullptr, nullptr);
   for (std::size_t i = 0; i < s.groups.size(); ++i) {
     s.groups[i].weights = weights.experts.get({id, ExpertId{s.group_experts[i]}});
   }

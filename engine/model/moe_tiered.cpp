@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/model/draft_routes.h"
 #include "engine/model/expert_tally.h"
 #include "engine/model/moe_block.h"
 #include "engine/model/route_tap.h"
@@ -16,7 +17,7 @@ constexpr std::size_t kFetchesTogether = 4;  // the computation with them waits 
 
 // What of a layer the device lacks, as the store is asked for it.
 struct Missed {
-  std::vector<std::int32_t> experts, rows, decode_rows;
+  std::vector<std::int32_t> experts, rows, decode_rows, drafted_rows;
   std::vector<bool> on_host;
 
   LayerUse use(const LayerUse& all) const {
@@ -24,6 +25,7 @@ struct Missed {
     use.experts = experts;
     use.rows = rows;
     use.decode_rows = decode_rows;
+    use.drafted_rows = drafted_rows;
     return use;
   }
   bool host(std::int32_t expert) const {
@@ -76,6 +78,7 @@ void TieredLayer::begin(const LayerUse& use) {
     ++next;
     missed_.rows.push_back(use.rows[i]);
     if (!use.decode_rows.empty()) missed_.decode_rows.push_back(use.decode_rows[i]);
+    if (!use.drafted_rows.empty()) missed_.drafted_rows.push_back(use.drafted_rows[i]);
   }
   keys_.resize(kept);
   choose_places();
@@ -174,6 +177,7 @@ Result<int> run_moe_tiered(const Step& step, LayerId id, const ModelWeights& wei
   group_by_expert(step);
   if (step.tally != nullptr) step.tally->used(step, id, weights.store.get(), &tier);
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
+  if (step.drafts != nullptr) step.drafts->note(step, id, weights.store.get(), &tier);
   TieredLayer run(step, id, weights, host);
   run.begin(use_of(step, id));
   const bool next_routed = route_next_layer(step, id, weights.layers);

@@ -6,22 +6,38 @@
 
 namespace foregate {
 
+namespace {
+
+// Verifying a draft is decoding, however many rows that takes.
+bool is_prompt(const Step& step, std::size_t seq) {
+  return step.input.seqs[seq].rows - step.drafted(seq) > 1;
+}
+
+}  // namespace
+
 UsePhase phase_of(const Step& step) {
-  const auto prompt = [](const SeqSpan& seq) { return seq.rows > 1; };
-  return std::any_of(step.input.seqs.begin(), step.input.seqs.end(), prompt) ? UsePhase::kPrefill : UsePhase::kDecode;
+  bool prompt = false;
+  for (std::size_t i = 0; i < step.input.seqs.size(); ++i) prompt = prompt || is_prompt(step, i);
+  return prompt ? UsePhase::kPrefill : UsePhase::kDecode;
 }
 
 LayerUse use_of(const Step& step, LayerId id) {
   StepScratch& s = step.scratch;
-  LayerUse use{
-      .step = step.number, .layer = id, .phase = phase_of(step), .experts = s.group_experts, .rows = s.group_rows};
+  LayerUse use{.step = step.number,
+               .layer = id,
+               .phase = phase_of(step),
+               .experts = s.group_experts,
+               .rows = s.group_rows,
+               .decode_rows = {},
+               .drafted_rows = s.group_drafted_rows};
   if (use.phase == UsePhase::kDecode) return use;
   s.group_decode_rows.assign(s.group_experts.size(), 0);
   const std::int64_t top_k = step.config.router.top_k;
-  for (const SeqSpan& seq : step.input.seqs) {
-    if (seq.rows > 1) continue;
+  for (std::size_t n = 0; n < step.input.seqs.size(); ++n) {
+    if (is_prompt(step, n)) continue;
+    const SeqSpan& seq = step.input.seqs[n];
     const std::int32_t* ids = s.route.host_ids + seq.first_row * top_k;
-    for (std::int64_t i = 0; i < top_k; ++i) {
+    for (std::int64_t i = 0; i < seq.rows * top_k; ++i) {
       const auto at = std::lower_bound(s.group_experts.begin(), s.group_experts.end(), ids[i]);
       ++s.group_decode_rows[static_cast<std::size_t>(at - s.group_experts.begin())];
     }
@@ -63,11 +79,14 @@ void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
     step_ = step.number;
     requests_.resize(static_cast<std::size_t>(step.rows));
     prompt_.resize(static_cast<std::size_t>(step.rows));
+    drafted_.assign(step.input.drafted.empty() ? 0 : static_cast<std::size_t>(step.rows), 0);
     for (std::size_t i = 0; i < step.input.seqs.size(); ++i) {
       const SeqSpan& seq = step.input.seqs[i];
       const std::uint64_t request = step.input.requests.empty() ? i : step.input.requests[i];
       std::fill_n(requests_.begin() + seq.first_row, seq.rows, request);
-      std::fill_n(prompt_.begin() + seq.first_row, seq.rows, static_cast<std::uint8_t>(seq.rows > 1));
+      std::fill_n(prompt_.begin() + seq.first_row, seq.rows, static_cast<std::uint8_t>(is_prompt(step, i)));
+      std::fill_n(drafted_.begin() + (drafted_.empty() ? 0 : seq.first_row + seq.rows - step.drafted(i)),
+                  step.drafted(i), std::uint8_t{1});
     }
   }
   const auto assignments = static_cast<std::size_t>(step.rows * step.config.router.top_k);
@@ -85,7 +104,8 @@ void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
                    .weights = {step.scratch.route.host_weights, assignments},
                    .resident = resident_,
                    .prompt = prompt_,
-                   .reads_ahead = store != nullptr && store->reads_prompts_ahead()});
+                   .reads_ahead = store != nullptr && store->reads_prompts_ahead(),
+                   .drafted = drafted_});
 }
 
 }  // namespace foregate

@@ -14,7 +14,7 @@
 
 namespace foregate {
 
-// Prompt rows beyond one per sequence make a step a prefill.
+// Prompt rows beyond one per sequence make a step a prefill; rows of drafts do not.
 UsePhase phase_of(const Step& step);
 // What a layer of the step uses, after group_by_expert(); its spans are in the step's scratch.
 LayerUse use_of(const Step& step, LayerId id);
@@ -29,12 +29,15 @@ class RouteTap {
   // After the layer was routed; with a store, after ExpertStore::begin() and before the first lease is asked for: what
   // is in memory then is what begin() counted as a hit.
   void tell(const Step& step, LayerId id, const ExpertStore* store);
+  // Of the last step, which rows of drafts stood: [rows] 1.
+  void tell_stood(std::span<const std::uint8_t> stood) { sink_.on_drafts_stood(step_, stood); }
 
  private:
   RouteSink& sink_;
   std::int64_t step_ = -1;
   std::vector<std::uint64_t> requests_;  // by row, of step_
   std::vector<std::uint8_t> prompt_;     // likewise: of a prompt
+  std::vector<std::uint8_t> drafted_;    // likewise: of a draft; empty: none
   std::vector<std::uint8_t> resident_;
 };
 

@@ -9,6 +9,7 @@
 
 namespace foregate {
 
+class DraftRoutes;
 class ExpertTally;
 class RouteTap;
 
@@ -19,10 +20,14 @@ struct Step {
   StepScratch& scratch;
   const ForwardInput& input;
   std::int64_t rows = 0;
-  std::int64_t number = 0;       // of the forward() calls so far
-  ExpertTally* tally = nullptr;  // counts what is routed; null: in tests of single blocks
-  RouteTap* tap = nullptr;       // told what is routed; null: nobody asks
+  std::int64_t number = 0;        // of the forward() calls so far
+  ExpertTally* tally = nullptr;   // counts what is routed; null: in tests of single blocks
+  RouteTap* tap = nullptr;        // told what is routed; null: nobody asks
+  DraftRoutes* drafts = nullptr;  // keeps what rows of drafts are routed to; null: there are none
   bool host_routes = true;  // routes come to the host; otherwise the device keeps them (ModelWeights::device_experts)
+
+  // Of the rows of input.seqs[seq], the last so many are of a draft.
+  std::int32_t drafted(std::size_t seq) const { return input.drafted.empty() ? 0 : input.drafted[seq]; }
 
   View2<float> view(float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }
   View2<const float> read(const float* data, std::int64_t cols) const { return {data, rows, cols, cols}; }

@@ -45,15 +45,16 @@ struct StepScratch {
   std::vector<float*> cos, sin;              // per rope of the config: [R, rotary_dim / 2]
 
   // Host arrays of the expert groups.
-  std::vector<std::int32_t> identity;           // 0 .. R-1
-  std::vector<std::int32_t> x_rows;             // [R * top_k] token rows, grouped by expert
-  std::vector<std::int32_t> out_rows;           // [R * top_k] row * top_k + slot, grouped by expert
-  std::vector<std::int32_t> group_ends;         // [experts]
-  std::vector<ExpertGroup> groups;              // at most one per expert
-  std::vector<std::int32_t> group_experts;      // whose group it is, ascending
-  std::vector<std::int32_t> group_rows;         // its rows
-  std::vector<std::int32_t> group_decode_rows;  // of them, in a step with prompts: of sequences that decode
-  std::vector<ExpertGroup> arrived_groups;      // those whose weights came together
+  std::vector<std::int32_t> identity;            // 0 .. R-1
+  std::vector<std::int32_t> x_rows;              // [R * top_k] token rows, grouped by expert
+  std::vector<std::int32_t> out_rows;            // [R * top_k] row * top_k + slot, grouped by expert
+  std::vector<std::int32_t> group_ends;          // [experts]
+  std::vector<ExpertGroup> groups;               // at most one per expert
+  std::vector<std::int32_t> group_experts;       // whose group it is, ascending
+  std::vector<std::int32_t> group_rows;          // its rows
+  std::vector<std::int32_t> group_decode_rows;   // of them, in a step with prompts: of sequences that decode
+  std::vector<std::int32_t> group_drafted_rows;  // of them, in a step with drafts: of drafts
+  std::vector<ExpertGroup> arrived_groups;       // those whose weights came together
 
   // Of both routes, when the host does not see device memory.
   std::vector<std::int32_t> host_ids[2];

@@ -46,6 +46,7 @@ Transformer::Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weigh
     : config_(std::move(config)),
       weights_(std::move(weights)),
       tally_(config_),
+      drafts_(config_),
       scratch_(std::move(scratch)),
       max_batched_tokens_(max_batched_tokens),
       ops_(ops),
@@ -67,12 +68,16 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
                   .number = steps_++,
                   .tally = board_->watched() ? &tally_ : nullptr,
                   .tap = tap_ ? &*tap_ : nullptr,
+                  .drafts = input.drafted.empty() ? nullptr : &drafts_,
                   .host_routes = tap_.has_value() || !device_routes()};
 
   if (step.tally != nullptr) tally_.begin_step();
+  drafts_.forget();
+  if (step.drafts != nullptr) drafts_.begin(step);
   std::int64_t bytes = weights_->dense_step_bytes;
   for (std::size_t i = 0; i < config_.ropes.size(); ++i) load_rope(input.positions, i);
-  if (collect_steps_ && !step.host_routes && phase_of(step) == UsePhase::kDecode) stream_.collect();
+  const bool row_each = input.tokens.size() == input.seqs.size();
+  if (collect_steps_ && !step.host_routes && row_each) stream_.collect();
   ops_.embed(stream_, EmbedArgs{.table = weights_->embedding,
                                 .tokens = input.tokens.data(),
                                 .out = step.view(scratch_.hidden, config_.hidden_size)});
@@ -103,6 +108,35 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   if (weights_->costs) weights_->costs->observe(weights_->store->stats().transfer, sparse_layers_);
   bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
+}
+
+void Transformer::drafts_stood(std::span<const std::int32_t> stood) {
+  if (drafts_.sequences() == 0 || BUG_IF(stood.size() != drafts_.sequences())) return;
+  if (tap_) tap_->tell_stood(drafts_.rows_that_stood(stood));
+  drafts_.each_stood(stood, [this](const DraftRoutes::Stood& one) { count_stood(one); });
+  drafts_.forget();
+}
+
+// The store behind a device is told of what the device lacked.
+void Transformer::count_stood(const DraftRoutes::Stood& stood) {
+  if (board_->watched()) {
+    if (stood.begins) tally_.begin_step();
+    tally_.stood(stood.use, stood.found);
+  }
+  if (!weights_->store) return;
+  if (!weights_->tier) return weights_->store->count(stood.use);
+  weights_->tier->count(stood.use);
+  std::vector<std::int32_t> experts;
+  std::vector<std::int32_t> rows;
+  for (std::size_t i = 0; i < stood.use.experts.size(); ++i) {
+    if (stood.on_tier[i] != 0) continue;
+    experts.push_back(stood.use.experts[i]);
+    rows.push_back(stood.use.rows[i]);
+  }
+  LayerUse missed = stood.use;
+  missed.experts = experts;
+  missed.rows = rows;
+  weights_->store->count(missed);
 }
 
 void Transformer::show_experts() {

@@ -13,6 +13,7 @@
 
 #include "engine/api/expert_board.h"
 #include "engine/base/status.h"
+#include "engine/model/draft_routes.h"
 #include "engine/model/expert_tally.h"
 #include "engine/model/host_experts.h"
 #include "engine/model/lookahead.h"
@@ -58,6 +59,7 @@ class Transformer final : public Model {
               std::int32_t max_batched_tokens, const OpTable& ops, Stream& stream);
 
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
+  void drafts_stood(std::span<const std::int32_t> stood) override;
   std::int32_t vocab_size() const override { return config_.vocab_size; }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override;
   std::uint64_t weight_bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
@@ -89,6 +91,7 @@ class Transformer final : public Model {
  private:
   Result<std::int64_t> run_layer(const Step& step, LayerId id, KvCache& cache);
   Result<int> run_moe(const Step& step, LayerId id);
+  void count_stood(const DraftRoutes::Stood& stood);
   void announce(const Step& step, LayerId id, const ExpertRoute& route);
   bool device_routes() const;
   const char* failure() const;
@@ -107,6 +110,7 @@ class Transformer final : public Model {
   std::unique_ptr<HostExperts> host_;      // null: none is computed on the host beside a device
   std::optional<RouteTap> tap_;
   ExpertTally tally_;
+  DraftRoutes drafts_;
   std::shared_ptr<ExpertBoard> board_ = std::make_shared<ExpertBoard>();
   StepScratch scratch_;
   std::int32_t max_batched_tokens_;

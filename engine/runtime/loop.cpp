@@ -252,6 +252,7 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     stats_.chunked_prefills += entry.partial ? 1 : 0;
     auto event = accept_entry(entry, io_.logit_ranges[i], runner_, io_.sampled, info_.eos_token_ids, sampler_, seq);
     if (spoilt_by_draft(entry, io_.logit_ranges[i], runner_, io_.sampled)) wipe_rejected(entry, seq);
+    if (!io_.drafted.empty()) io_.drafted[i] = drafts_that_stood(entry, seq);
     speculation_.settle(entry, seq, pool_);
     if (!event.ok()) {
       if (event.status().code() == Code::kDataLoss) wipe(seq);
@@ -262,6 +263,7 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
       emit(seq, std::move(**event), now);
     }
   }
+  if (!io_.drafted.empty()) runner_.model().drafts_stood(io_.drafted);
 }
 
 // Numbers that are not finite stay in nobody's block.

@@ -43,6 +43,10 @@ void RouteTrace::fail(const Status& status) {
   log_error("the trace of routes ends after " + std::to_string(writer_.steps()) + " steps: " + status.to_string());
 }
 
+void RouteTrace::on_drafts_stood(std::int64_t step, std::span<const std::uint8_t> stood) {
+  if (!failed_) writer_.on_drafts_stood(step, stood);
+}
+
 void RouteTrace::on_routes(const LayerRoutes& routes) {
   if (failed_) return;
   writer_.on_routes(routes);

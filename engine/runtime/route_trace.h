@@ -20,6 +20,7 @@ class RouteTrace final : public RouteSink {
   ~RouteTrace() override;  // writes the end; says how much there is, or why there is less
 
   void on_routes(const LayerRoutes& routes) override;
+  void on_drafts_stood(std::int64_t step, std::span<const std::uint8_t> stood) override;
 
  private:
   RouteTrace(std::string path, TraceWriter writer) : path_(std::move(path)), writer_(std::move(writer)) {}

@@ -130,9 +130,13 @@ void Speculation::note_turn(const BatchPlan& plan, TimeNs took) {
   if (decodes_only) controller_->note_step(plan.rows, seconds_between(drafting_, took));
 }
 
+std::int32_t drafts_that_stood(const PlanEntry& entry, const Sequence& seq) {
+  return entry.draft == 0 ? 0 : std::max(0, seq.computed - entry.first_position - 1);
+}
+
 void Speculation::settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool) {
   if (entry.draft == 0) return;
-  const std::int32_t accepted = std::max(0, seq.computed - entry.first_position - 1);
+  const std::int32_t accepted = drafts_that_stood(entry, seq);
   ++figures_.drafts;
   figures_.draft_tokens += static_cast<std::uint64_t>(entry.draft);
   figures_.accepted_tokens += static_cast<std::uint64_t>(accepted);

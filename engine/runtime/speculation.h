@@ -20,6 +20,9 @@
 
 namespace foregate {
 
+// After accept_entry: how many rows of the entry's draft stood.
+std::int32_t drafts_that_stood(const PlanEntry& entry, const Sequence& seq);
+
 class Speculation {
  public:
   Speculation(SpeculationParts parts, const Clock& clock, Metrics* metrics, const std::string& model_name);

@@ -38,6 +38,7 @@ void StepIo::clear() {
   block_ids.clear();
   seqs.clear();
   requests.clear();
+  drafted.clear();
   logit_rows.clear();
   logit_ranges.clear();
   rules.clear();
@@ -47,6 +48,7 @@ void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& tx
                 StepIo& io) {
   io.clear();
   std::vector<std::size_t> table_starts;
+  const bool drafts = std::ranges::any_of(plan.entries, [](const PlanEntry& entry) { return entry.draft > 0; });
   for (const PlanEntry& entry : plan.entries) {
     table_starts.push_back(io.block_ids.size());
     txn.append_view(sequences.at(entry.seq).blocks, io.block_ids);
@@ -61,6 +63,7 @@ void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& tx
     const auto first_row = static_cast<std::int32_t>(io.tokens.size());
     io.seqs.push_back({first_row, entry.rows, entry.first_position, table});
     io.requests.push_back(seq.request->id.value);
+    if (drafts) io.drafted.push_back(entry.draft);
     add_rows(entry, seq, block_size, table, io);
     const std::int32_t first = first_logit_position(entry, seq);
     const std::int32_t end = entry.first_position + entry.rows;

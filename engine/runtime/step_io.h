@@ -27,13 +27,18 @@ struct StepIo {
   std::vector<std::int32_t> block_ids;  // block tables of all entries, one after the other
   std::vector<SeqSpan> seqs;
   std::vector<std::uint64_t> requests;  // by seq
+  // By seq: rows at its end that hold drafted tokens, and when it is committed, those that stood; empty: nobody has
+  // any.
+  std::vector<std::int32_t> drafted;
   std::vector<std::int32_t> logit_rows;
   std::vector<LogitRange> logit_ranges;  // one per entry of the plan
 
   std::vector<SampleRule> rules;  // by logit row; empty: all are sampled on the host
   std::vector<Token> sampled;     // where the model puts their tokens
 
-  ForwardInput input() { return {tokens, positions, slot_mapping, seqs, logit_rows, requests, rules, sampled}; }
+  ForwardInput input() {
+    return {tokens, positions, slot_mapping, seqs, logit_rows, requests, rules, sampled, drafted};
+  }
   void clear();
 };
 

@@ -53,6 +53,27 @@ ExpertKey key(std::int32_t layer, std::int32_t expert) {
   return {LayerId{layer}, ExpertId{expert}};
 }
 
+TEST(CountedUse, LeavesOutTheRowsOfDrafts) {
+  CountedUse counted;
+  const std::vector<std::int32_t> experts = {1, 4, 6, 9};
+  const std::vector<std::int32_t> rows = {3, 2, 5, 1};
+  const std::vector<std::int32_t> decoded = {2, 2, 1, 0};
+  const std::vector<std::int32_t> drafted = {1, 2, 1, 0};
+  LayerUse use{.step = 3, .layer = LayerId{2}, .experts = experts, .rows = rows};
+  EXPECT_EQ(counted.of(use).experts.data(), experts.data()) << "no drafts: as it is";
+  use.phase = UsePhase::kPrefill;
+  use.decode_rows = decoded;
+  use.drafted_rows = drafted;
+  const LayerUse told = counted.of(use);
+  EXPECT_EQ(std::vector<std::int32_t>(told.experts.begin(), told.experts.end()), (std::vector<std::int32_t>{1, 6, 9}));
+  EXPECT_EQ(std::vector<std::int32_t>(told.rows.begin(), told.rows.end()), (std::vector<std::int32_t>{2, 4, 1}));
+  EXPECT_EQ(std::vector<std::int32_t>(told.decode_rows.begin(), told.decode_rows.end()),
+            (std::vector<std::int32_t>{1, 0, 0}));
+  EXPECT_TRUE(told.drafted_rows.empty());
+  EXPECT_EQ(told.phase, UsePhase::kPrefill);
+  EXPECT_EQ(told.layer, use.layer);
+}
+
 TEST(Eviction, LruKeepsWhatWasUsedLast) {
   const auto policy = policy_of("lru", {.experts = {4, 4}, .top_k = 1});
   use_once(*policy, 0, {1});

@@ -37,9 +37,10 @@ struct Told {
   std::vector<std::int32_t> positions;
   TraceLayer layer;
   std::vector<std::uint8_t> prompt;
+  std::vector<std::uint8_t> drafted;
   LayerRoutes routes(std::int64_t step) const {
-    return {step,          phase_of(requests), layer.layer,    requests, positions,        layer.ids,
-            layer.weights, layer.resident,     layer.streamed, prompt,   layer.reads_ahead};
+    return {step,          phase_of(requests), layer.layer,    requests, positions,         layer.ids,
+            layer.weights, layer.resident,     layer.streamed, prompt,   layer.reads_ahead, drafted};
   }
 };
 
@@ -147,6 +148,48 @@ TEST(Trace, ComesBackAsItWasTold) {
   EXPECT_FALSE(*reader->next(step));
   EXPECT_FALSE(*reader->next(step));
   EXPECT_EQ(reader->steps(), 9);
+}
+
+// Rows 1 to 3 are a draft of row 0's sequence, rows 5 and 6 one of row 4's: two of the first stood, none of the second.
+TEST(Trace, DraftsComeBackWithTheirVerdict) {
+  MemoryFiles files;
+  MemoryOutput dir(files, "dir");
+  auto writer = TraceWriter::create(*dir.open("trace"), some_info());
+  const std::vector<std::uint64_t> requests = {8, 8, 8, 8, 9, 9, 9};
+  const std::vector<std::uint8_t> drafted = {0, 1, 1, 1, 0, 1, 1};
+  const std::vector<std::uint8_t> stood = {0, 1, 1, 0, 0, 0, 0};
+  for (std::int64_t step = 0; step < 2; ++step) {
+    Told told = tell(3, 1, 8, requests.size());
+    LayerRoutes routes = told.routes(step);
+    routes.requests = requests;
+    routes.phase = UsePhase::kDecode;
+    routes.drafted = drafted;
+    writer->on_routes(routes);
+    if (step == 1) continue;                                      // it failed: nobody says what stood
+    writer->on_drafts_stood(7, std::vector<std::uint8_t>(7, 1));  // of no such step
+    writer->on_drafts_stood(0, stood);
+  }
+  ASSERT_TRUE(writer->finish().ok());
+  auto file = files.open(kPath);
+  auto reader = TraceReader::open(**file);
+  TraceStep step;
+  ASSERT_TRUE(*reader->next(step));
+  EXPECT_EQ(step.drafted, drafted);
+  EXPECT_EQ(step.stood, stood);
+  EXPECT_EQ(longest_stood(step), 2);
+  std::vector<bool> counts;
+  for (std::size_t row = 0; row < 7; ++row) counts.push_back(step.counts(row));
+  EXPECT_EQ(counts, (std::vector<bool>{true, true, true, false, true, false, false}));
+  DistinctExperts second;
+  find_stood(step, step.layers[0], 2, second);
+  DistinctExperts row;
+  find_distinct(std::span(step.layers[0].ids).subspan(4, 2), row);
+  EXPECT_EQ(second.experts, row.experts);
+  find_stood(step, step.layers[0], 3, second);
+  EXPECT_TRUE(second.experts.empty());
+  ASSERT_TRUE(*reader->next(step));
+  EXPECT_EQ(longest_stood(step), 0);
+  EXPECT_FALSE(step.counts(1));
 }
 
 TEST(Trace, WithoutFlagsAllExpertsWereInMemory) {
@@ -281,6 +324,8 @@ TEST(Trace, RoutesThatDoNotFitAreRefused) {
   EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.prompt = {0, 1, 1}; }).ok());
   EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.prompt = {0, 0}; }).ok()) << "of a prefill";
   EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.layer.resident.pop_back(); }).ok());
+  EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.drafted = {0, 1}; }).ok()) << "and of a prompt";
+  EXPECT_FALSE(finish_after([](Told& told, std::int64_t&) { told.drafted = {0}; }).ok());
 }
 
 TEST(Trace, AHeaderThatDoesNotFitIsRefused) {

@@ -8,26 +8,13 @@
 #include "engine/runtime/boot.h"
 #include "kernels/registry/registry.h"
 #include "tests/engine/model/made_gguf.h"
+#include "tests/engine/runtime/borrowed_model.h"
 #include "tests/engine/runtime/same_answer.h"
 
 namespace foregate {
 namespace {
 
 using namespace testing_support;
-
-// A model that somebody else owns.
-class BorrowedModel final : public Model {
- public:
-  explicit BorrowedModel(Model& model) : model_(model) {}
-  Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override {
-    return model_.forward(input, cache, logits);
-  }
-  std::int32_t vocab_size() const override { return model_.vocab_size(); }
-  KvLayout kv_layout(DType type, std::int32_t block_size) const override { return model_.kv_layout(type, block_size); }
-
- private:
-  Model& model_;
-};
 
 // A directory of tests/golden, or "made-<type>": a random GGUF model of that type.
 std::string path_of(const std::string& name) {

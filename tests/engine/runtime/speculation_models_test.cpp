@@ -8,25 +8,13 @@
 #include "engine/spec/ngram_drafter.h"
 #include "engine/spec/suffix_drafter.h"
 #include "tests/engine/model/packing.h"
+#include "tests/engine/runtime/borrowed_model.h"
 #include "tests/engine/runtime/same_answer.h"
 
 namespace foregate {
 namespace {
 
 using namespace testing_support;
-
-class BorrowedModel final : public Model {
- public:
-  explicit BorrowedModel(Model& model) : model_(model) {}
-  Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override {
-    return model_.forward(input, cache, logits);
-  }
-  std::int32_t vocab_size() const override { return model_.vocab_size(); }
-  KvLayout kv_layout(DType type, std::int32_t block_size) const override { return model_.kv_layout(type, block_size); }
-
- private:
-  Model& model_;
-};
 
 // Prompts that repeat themselves, so that lookups find something; some greedy, some sampled.
 std::vector<Request> repeating_requests(int count, std::int32_t vocab, std::int32_t max_tokens) {

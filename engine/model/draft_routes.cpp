@@ -1,0 +1,91 @@
+#include "engine/model/draft_routes.h"
+
+#include <algorithm>
+
+#include "engine/model/expert_tally.h"
+
+namespace foregate {
+
+DraftRoutes::DraftRoutes(const ModelConfig& config) : top_k_(static_cast<std::size_t>(config.router.top_k)) {}
+
+void DraftRoutes::forget() {
+  seqs_ = step_rows_ = noted_ = 0;
+  rows_.clear();
+}
+
+void DraftRoutes::begin(const Step& step) {
+  forget();
+  step_ = step.number;
+  seqs_ = step.input.seqs.size();
+  step_rows_ = static_cast<std::size_t>(step.rows);
+  for (std::size_t seq = 0; seq < seqs_; ++seq) {
+    const std::int32_t end = step.input.seqs[seq].first_row + step.input.seqs[seq].rows;
+    const std::int32_t drafted = step.drafted(seq);
+    for (std::int32_t place = 1; place <= drafted; ++place) rows_.push_back({end - drafted + place - 1, seq, place});
+  }
+}
+
+void DraftRoutes::note(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier) {
+  if (noted_ == layers_.size()) layers_.emplace_back();
+  Layer& layer = layers_[noted_++];
+  layer.id = id;
+  layer.choices.clear();
+  for (const Row& row : rows_) {
+    const std::int32_t* ids = step.scratch.route.host_ids + static_cast<std::size_t>(row.row) * top_k_;
+    for (std::size_t i = 0; i < top_k_; ++i) {
+      const ExpertKey key{id, ExpertId{ids[i]}};
+      const bool on_tier = tier != nullptr && tier->held(key);
+      layer.choices.push_back(
+          {ids[i], static_cast<std::uint8_t>(expert_found(key, store, tier)), static_cast<std::uint8_t>(on_tier)});
+    }
+  }
+}
+
+// Of one place of the drafts, the experts of those that stood so far, each once.
+void DraftRoutes::gather(const Layer& layer, std::span<const std::int32_t> stood, std::int32_t place) {
+  choices_.clear();
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (rows_[i].place != place || stood[rows_[i].seq] < place) continue;
+    const auto first = layer.choices.begin() + static_cast<std::ptrdiff_t>(i * top_k_);
+    choices_.insert(choices_.end(), first, first + static_cast<std::ptrdiff_t>(top_k_));
+  }
+  std::ranges::stable_sort(choices_, {}, &Choice::expert);
+  experts_.clear();
+  counts_.clear();
+  found_.clear();
+  on_tier_.clear();
+  for (const Choice& choice : choices_) {
+    if (!experts_.empty() && experts_.back() == choice.expert) {
+      ++counts_.back();
+      continue;
+    }
+    experts_.push_back(choice.expert);
+    counts_.push_back(1);
+    found_.push_back(choice.found);
+    on_tier_.push_back(choice.on_tier);
+  }
+}
+
+void DraftRoutes::each_stood(std::span<const std::int32_t> stood, const std::function<void(const Stood&)>& each) {
+  if (stood.empty() || BUG_IF(stood.size() != seqs_)) return;
+  const std::int32_t longest = *std::ranges::max_element(stood);
+  for (std::int32_t place = 1; place <= longest; ++place) {
+    for (std::size_t i = 0; i < noted_; ++i) {
+      gather(layers_[i], stood, place);
+      each({.begins = i == 0,
+            .use = {.step = step_, .layer = layers_[i].id, .experts = experts_, .rows = counts_},
+            .found = found_,
+            .on_tier = on_tier_});
+    }
+  }
+}
+
+std::vector<std::uint8_t> DraftRoutes::rows_that_stood(std::span<const std::int32_t> stood) const {
+  std::vector<std::uint8_t> rows(step_rows_, 0);
+  for (const Row& row : rows_) {
+    rows[static_cast<std::size_t>(row.row)] = static_cast<std::uint8_t>(stood[row.seq] >= row.place);
+  }
+  return rows;
+}
+
+}  // namespace foregate
