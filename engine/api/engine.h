@@ -45,6 +45,11 @@ struct ExpertFigures {
   std::uint64_t hints = 0;
   std::uint64_t hints_useful = 0;
   std::uint64_t hints_wasted = 0;
+  std::uint64_t token_hints = 0;  // of the hints: by the tokens of a step, before it began
+  std::uint64_t token_hints_useful = 0;
+  std::uint64_t token_hints_wasted = 0;
+  std::uint64_t token_guesses = 0;        // experts that rows of known tokens were expected to use
+  std::uint64_t token_guesses_right = 0;  // that they did
   std::uint64_t certain = 0;              // experts of routes known before their layer ran
   std::uint64_t certain_right = 0;        // that the layer then used
   std::uint64_t certain_hints = 0;        // loads begun for them

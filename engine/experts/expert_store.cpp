@@ -282,7 +282,11 @@ void ExpertStore::arrived(const LoadEnd& end) {
   if (!awaited && ahead_failed(key)) return;
   if (awaited) pool.unpin(number);
   if (awaited && fault_.ok()) fault_ = end.status;
-  stats_.hints_wasted += std::erase(hinted_, key);
+  std::erase_if(hinted_, [&](const Hint& hint) {
+    if (hint.key != key) return false;
+    count_wasted(hint);
+    return true;
+  });
   places_[end.tag].slot = -1;
   pool.clear(number);
 }

@@ -58,18 +58,24 @@ struct StoreStats {
   std::uint64_t certain_hints = 0;   // loads begun for them ahead of their layer
   std::uint64_t certain_useful = 0;  // there when it began
   std::uint64_t certain_late = 0;    // on their way then
-  HintBytes hint_bytes;              // of hints
-  HintBytes certain_bytes;           // of loads for what was announced
-  std::uint64_t ahead = 0;           // of prompts: loads begun for the layer after the one that ran
-  std::uint64_t ahead_useful = 0;    // that it used; they count as misses, whether they had arrived or not
-  std::uint64_t ahead_late = 0;      // of them: on their way when it began
-  std::uint64_t ahead_wasted = 0;    // it did not use them, or the load failed, or the step was given up
-  double stall_seconds = 0.0;        // the engine thread waited with nothing ready
+  std::uint64_t token_hints = 0;     // of the hints: by tokens of the next step, before it began
+  std::uint64_t token_hints_useful = 0;
+  std::uint64_t token_hints_wasted = 0;
+  HintBytes hint_bytes;            // of hints
+  HintBytes certain_bytes;         // of loads for what was announced
+  std::uint64_t ahead = 0;         // of prompts: loads begun for the layer after the one that ran
+  std::uint64_t ahead_useful = 0;  // that it used; they count as misses, whether they had arrived or not
+  std::uint64_t ahead_late = 0;    // of them: on their way when it began
+  std::uint64_t ahead_wasted = 0;  // it did not use them, or the load failed, or the step was given up
+  double stall_seconds = 0.0;      // the engine thread waited with nothing ready
   std::uint64_t slots = 0;
   std::uint64_t slots_used = 0;  // not empty
   std::uint64_t slot_bytes = 0;  // of all slots
   TransferStats transfer;
 };
+
+// Where a hint comes from: an earlier layer of the step, or the tokens of the step to come.
+enum class HintKind : std::uint8_t { kLayer, kToken };
 
 // Of the slots at most one in so many holds a hint that is not used yet.
 inline constexpr std::size_t kHintShare = 8;
@@ -126,7 +132,7 @@ class ExpertStore {
   Result<std::vector<Lease>> next();
   // Starts to load experts that may be used soon, into slots of the least value; those there or on their way are passed
   // over. At most max_hints() are unused at a time; none while the layer that runs waits for slots.
-  void prefetch(std::span<const ExpertKey> keys);
+  void prefetch(std::span<const ExpertKey> keys, HintKind kind = HintKind::kLayer);
   std::size_t max_hints() const { return max_hints_; }
   // What the next layer to begin will use, each expert once: those that are there stay, the others are loaded as slots
   // come free, behind what the running layer waits for. Without `load` it is only counted. begin() ends it; what was
@@ -164,6 +170,10 @@ class ExpertStore {
     std::size_t pool = 0;
     std::int64_t slot = -1;
   };
+  struct Hint {
+    ExpertKey key;
+    HintKind kind = HintKind::kLayer;
+  };
   ExpertStore(ExpertTable table, const StoreOptions& options);
   Status make_pools(Device& device);
   void settle_hints(const LayerUse& use);
@@ -174,7 +184,8 @@ class ExpertStore {
   void arrived(const LoadEnd& end);
   bool loading() const;
   void forget_hints();
-  void drop_hint(ExpertKey key);
+  void drop_hint(const Hint& hint);
+  void count_wasted(const Hint& hint);
   void waste(ExpertKey key, HintBytes& bytes);
   void dropped_arrived(const LoadEnd& end, bool awaited);
   std::uint64_t bytes_of(ExpertKey key) const { return table_.extents[numbers_.at(key)].bytes; }
@@ -210,7 +221,7 @@ class ExpertStore {
   std::vector<AheadCount> ahead_counts_;
   std::shared_ptr<Transfer> transfer_;
   std::size_t max_hints_ = 0;
-  std::vector<ExpertKey> hinted_;  // loaded or loading ahead, their layer has not run since
+  std::vector<Hint> hinted_;  // loaded or loading ahead, their layer has not run since
   struct Dropped {
     std::size_t number = 0;      // of the expert
     HintBytes* bytes = nullptr;  // where it counts

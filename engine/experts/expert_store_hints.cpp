@@ -5,7 +5,7 @@
 
 namespace foregate {
 
-void ExpertStore::prefetch(std::span<const ExpertKey> keys) {
+void ExpertStore::prefetch(std::span<const ExpertKey> keys, HintKind kind) {
   if (!pending_.empty()) return;
   jobs_.clear();
   for (const ExpertKey& key : keys) {
@@ -13,8 +13,10 @@ void ExpertStore::prefetch(std::span<const ExpertKey> keys) {
     const Place& place = places_[numbers_.at(key)];
     const SlotPool& pool = pools_[place.pool];
     if (place.slot >= 0 || pool.ahead() >= pool.count() / kHintShare || !start_load(key, true)) continue;
-    hinted_.push_back(key);
+    jobs_.back().stream = false;  // a prompt may have run last
+    hinted_.push_back({key, kind});
     ++stats_.hints;
+    stats_.token_hints += kind == HintKind::kToken ? 1 : 0;
     stats_.hint_bytes.asked += bytes_of(key);
   }
   if (!jobs_.empty()) transfer_->submit(jobs_);
@@ -22,15 +24,16 @@ void ExpertStore::prefetch(std::span<const ExpertKey> keys) {
 
 // What was loaded ahead for this layer is used now or was loaded in vain.
 void ExpertStore::settle_hints(const LayerUse& use) {
-  std::erase_if(hinted_, [&](const ExpertKey& key) {
+  std::erase_if(hinted_, [&](const Hint& hint) {
+    const ExpertKey key = hint.key;
     if (key.layer != use.layer) return false;
     const Place& place = places_[numbers_.at(key)];
     if (!std::binary_search(use.experts.begin(), use.experts.end(), key.expert.value)) {
-      ++stats_.hints_wasted;
-      drop_hint(key);
+      drop_hint(hint);
       return true;
     }
     ++stats_.hints_useful;
+    stats_.token_hints_useful += hint.kind == HintKind::kToken ? 1 : 0;
     ++ahead_counts_[numbers_.at(key)].useful;
     if (place.slot < 0) return true;
     (resident(key) ? stats_.hint_bytes.useful : stats_.hint_bytes.late) += bytes_of(key);
@@ -41,12 +44,18 @@ void ExpertStore::settle_hints(const LayerUse& use) {
 
 // What they loaded may be evicted like all else; what was not begun is not loaded.
 void ExpertStore::forget_hints() {
-  for (const ExpertKey& key : hinted_) drop_hint(key);
-  stats_.hints_wasted += hinted_.size();
+  for (const Hint& hint : hinted_) drop_hint(hint);
   hinted_.clear();
 }
 
-void ExpertStore::drop_hint(ExpertKey key) {
+void ExpertStore::count_wasted(const Hint& hint) {
+  ++stats_.hints_wasted;
+  stats_.token_hints_wasted += hint.kind == HintKind::kToken ? 1 : 0;
+}
+
+void ExpertStore::drop_hint(const Hint& hint) {
+  const ExpertKey key = hint.key;
+  count_wasted(hint);
   ++ahead_counts_[numbers_.at(key)].wasted;
   const Place& place = places_[numbers_.at(key)];
   if (place.slot < 0) return;

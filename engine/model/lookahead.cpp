@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/model/route_tap.h"
+
 namespace foregate {
 namespace {
 
@@ -15,8 +17,7 @@ std::vector<std::int32_t> expert_counts(const ModelConfig& config) {
 }
 
 bool decodes(const Step& step) {
-  const auto one = [](const SeqSpan& seq) { return seq.rows == 1; };
-  return step.rows <= kMostRows && std::all_of(step.input.seqs.begin(), step.input.seqs.end(), one);
+  return step.rows <= kMostRows && phase_of(step) == UsePhase::kDecode;
 }
 
 }  // namespace
@@ -26,7 +27,8 @@ Lookahead::Lookahead(const ModelConfig& config, const LookaheadOptions& options)
       gate_(expert_counts(config), config.router.top_k),
       ahead_(config.layers.size(), -1),
       pending_(config.layers.size()),
-      shifts_(config.layers.size()) {
+      shifts_(config.layers.size()),
+      tokens_(config, expert_counts(config), std::max(1, options.distance)) {
   std::vector<std::int32_t> sparse;
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     if (config.layers[i].sparse) sparse.push_back(static_cast<std::int32_t>(i));
@@ -128,32 +130,15 @@ void Lookahead::learn_shift(const Step& step, LayerId id) {
   }
 }
 
-template <class Target, class Skip>
-void Lookahead::issue(LayerId target, std::span<const std::int32_t> ids, Target& of, Skip skip) {
-  if (options_.mode == LookaheadMode::kShadow) return;
-  gate_.guess(target, ids, guesses_);
-  const LinkTimes times = of.link_times();
-  double gained = 0;
-  keys_.clear();
-  for (const Guess& guess : guesses_) {
-    const ExpertKey key{target, ExpertId{guess.expert}};
-    if (of.held(key) || skip(key)) continue;
-    if (options_.mode == LookaheadMode::kAuto) {
-      const auto gain = LookaheadGate::gain(guess.probability, times, of.victim_value(key));
-      if (!gain) break;  // the others are less likely still
-      gained += *gain;
-    }
-    keys_.push_back(key);
-    // What does not fit into the idle time of the link would only delay others.
-    if (options_.mode == LookaheadMode::kAuto && static_cast<double>(keys_.size()) * times.load >= times.idle) break;
-  }
-  if (keys_.empty() || (options_.mode == LookaheadMode::kAuto && !gate_.worth(target, gained, times))) return;
-  of.prefetch(keys_);
+void Lookahead::foresee(std::span<const Token> tokens, ExpertStore& store, DeviceTier* tier) {
+  tokens_.foresee(tokens, options_.mode, store, tier);
 }
 
 void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store,
                               DeviceTier* tier) {
-  if (options_.mode == LookaheadMode::kOff || !decodes(step)) return;
+  if (options_.mode == LookaheadMode::kOff) return;
+  tokens_.learn(step, id, decodes(step));
+  if (!decodes(step)) return;
   if (options_.distance > 0) compare(step, id);
   const std::int32_t target = ahead_[static_cast<std::size_t>(id.value)];
   if (target < 0) return;
@@ -175,9 +160,12 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
   }
   if (tier != nullptr) {
     const auto cannot = [&](ExpertKey key) { return tier->on_host(key.layer) || !store.resident(key); };
-    issue(LayerId{target}, pending.ids, *tier, cannot);
+    issue_guesses(options_.mode, gate_, LayerId{target}, pending.ids, *tier, issued_, cannot,
+                  [](DeviceTier& to, std::span<const ExpertKey> keys) { to.prefetch(keys); });
   }
-  issue(LayerId{target}, pending.ids, store, [tier](ExpertKey key) { return tier != nullptr && tier->held(key); });
+  const auto on_tier = [tier](ExpertKey key) { return tier != nullptr && tier->held(key); };
+  issue_guesses(options_.mode, gate_, LayerId{target}, pending.ids, store, issued_, on_tier,
+                [](ExpertStore& to, std::span<const ExpertKey> keys) { to.prefetch(keys); });
 }
 
 void Lookahead::announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store,
@@ -204,6 +192,8 @@ LookaheadStats Lookahead::stats() const {
     stats.right += layer.right;
   }
   stats.right_plain = right_plain_;
+  stats.token_guesses = tokens_.stats().guesses;
+  stats.token_guesses_right = tokens_.stats().right;
   return stats;
 }
 

@@ -12,8 +12,10 @@
 #include "engine/experts/device_tier.h"
 #include "engine/experts/expert_store.h"
 #include "engine/experts/lookahead_gate.h"
+#include "engine/model/issue_guesses.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/step.h"
+#include "engine/model/token_routes.h"
 
 namespace foregate {
 
@@ -24,9 +26,11 @@ struct LookaheadOptions {
 };
 
 struct LookaheadStats {
-  std::uint64_t guesses = 0;      // experts guessed for rows
-  std::uint64_t right = 0;        // that the rows were then routed to
-  std::uint64_t right_plain = 0;  // likewise, had there been no correction; counted in shadow mode
+  std::uint64_t guesses = 0;              // experts guessed for rows
+  std::uint64_t right = 0;                // that the rows were then routed to
+  std::uint64_t right_plain = 0;          // likewise, had there been no correction; counted in shadow mode
+  std::uint64_t token_guesses = 0;        // experts that tokens' rows were expected to use in the first layers
+  std::uint64_t token_guesses_right = 0;  // that they were routed to
 };
 
 class Lookahead {
@@ -35,11 +39,13 @@ class Lookahead {
                                                    Device& device);
 
   // Layer `id` has routed its rows and its loads are under way: compares with what was guessed for it, guesses for the
-  // layer ahead, asks the store for what is worth it. Prompts are passed over.
+  // layer ahead, asks the store for what is worth it. Prompts are passed over, rows of drafts are not.
   // With a tier in front of the store each is asked by its own times: the tier for what the host has, the store for the
   // rest.
   void after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store,
                      DeviceTier* tier = nullptr);
+  // Tokens of the step to come: the layers that no earlier one guesses for may be asked for now (token_routes.h).
+  void foresee(std::span<const Token> tokens, ExpertStore& store, DeviceTier* tier = nullptr);
   // Layer `target`, which runs next of all MoE layers, is routed to these experts.
   // With a tier in front of the store it is told, and the store of what it has to read for it.
   void announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store,
@@ -67,8 +73,6 @@ class Lookahead {
   Lookahead(const ModelConfig& config, const LookaheadOptions& options);
   void compare(const Step& step, LayerId id);
   void learn_shift(const Step& step, LayerId id);
-  template <class Target, class Skip>
-  void issue(LayerId target, std::span<const std::int32_t> ids, Target& of, Skip skip);
   std::span<const float> residual(const Step& step);
   void fill_moved(const Step& step, std::span<const float> shift);
 
@@ -78,8 +82,8 @@ class Lookahead {
   std::vector<Pending> pending_;     // by layer guessed for
   std::vector<Shift> shifts_;        // likewise
   std::uint64_t right_plain_ = 0;
-  std::vector<Guess> guesses_;
-  std::vector<ExpertKey> keys_;
+  IssuedGuesses issued_;
+  TokenRoutes tokens_;
   std::vector<std::int32_t> announced_;
   // Where the host does not see the device's memory: copies of it.
   bool host_visible_ = true;

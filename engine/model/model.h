@@ -40,6 +40,9 @@ class Model {
   virtual ~Model() = default;
   // logits is [logit_rows.size(), vocab_size]. Each row's logits depend on that sequence alone.
   virtual Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) = 0;
+  // Tokens that are likely to be rows of the next forward(): what they need may be brought from now on. Between steps;
+  // it changes no result.
+  virtual void foresee(std::span<const Token> tokens) { static_cast<void>(tokens); }
   // After a good forward() with drafts, before the next: how many drafted rows of each of its sequences stood.
   virtual void drafts_stood(std::span<const std::int32_t> stood) { static_cast<void>(stood); }
   virtual std::int32_t vocab_size() const = 0;

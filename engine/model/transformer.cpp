@@ -110,6 +110,10 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   return {};
 }
 
+void Transformer::foresee(std::span<const Token> tokens) {
+  if (weights_->store && lookahead_) lookahead_->foresee(tokens, *weights_->store, weights_->tier.get());
+}
+
 void Transformer::drafts_stood(std::span<const std::int32_t> stood) {
   if (drafts_.sequences() == 0 || BUG_IF(stood.size() != drafts_.sequences())) return;
   if (tap_) tap_->tell_stood(drafts_.rows_that_stood(stood));
@@ -278,6 +282,11 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .hints = stats.hints,
                        .hints_useful = stats.hints_useful,
                        .hints_wasted = stats.hints_wasted,
+                       .token_hints = stats.token_hints,
+                       .token_hints_useful = stats.token_hints_useful,
+                       .token_hints_wasted = stats.token_hints_wasted,
+                       .token_guesses = guesses.token_guesses,
+                       .token_guesses_right = guesses.token_guesses_right,
                        .certain = stats.certain,
                        .certain_right = stats.certain_right,
                        .certain_hints = stats.certain_hints,

@@ -39,6 +39,13 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   hints_.counter = &m.counter("moe_hints", "Loads begun ahead of use.", labels);
   hints_useful_.counter = &m.counter("moe_hints_useful", "Of them: used by the layer they were for.", labels);
   hints_wasted_.counter = &m.counter("moe_hints_wasted", "Of them: not used by it.", labels);
+  token_hints_.counter = &m.counter("moe_token_hints", "Of the hints: by tokens of a step, before it began.", labels);
+  token_hints_useful_.counter =
+      &m.counter("moe_token_hints_useful", "Of them: used by the layer they were for.", labels);
+  token_hints_wasted_.counter = &m.counter("moe_token_hints_wasted", "Of them: not used by it.", labels);
+  token_guesses_.counter =
+      &m.counter("moe_token_guesses", "Experts that rows of known tokens were expected to use.", labels);
+  token_guesses_right_.counter = &m.counter("moe_token_guesses_right", "Of them: the row was routed there.", labels);
   certain_.counter = &m.counter("moe_certain_experts", "Experts of routes known before their layer ran.", labels);
   certain_right_.counter = &m.counter("moe_certain_experts_right", "Of them: used by the layer.", labels);
   certain_hints_.counter = &m.counter("moe_certain_hints", "Loads begun for routes known ahead.", labels);
@@ -101,6 +108,11 @@ void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   hints_.follow(real(now.hints));
   hints_useful_.follow(real(now.hints_useful));
   hints_wasted_.follow(real(now.hints_wasted));
+  token_hints_.follow(real(now.token_hints));
+  token_hints_useful_.follow(real(now.token_hints_useful));
+  token_hints_wasted_.follow(real(now.token_hints_wasted));
+  token_guesses_.follow(real(now.token_guesses));
+  token_guesses_right_.follow(real(now.token_guesses_right));
   policy_figures(now.policy);
   hint_bytes_.follow(now.hint_bytes);
   certain_bytes_.follow(now.certain_bytes);

@@ -135,7 +135,7 @@ BatchPlan EngineLoop::plan() {
   if (policy_.needs_prefixes()) prefixes_.look_up(sequences_, views);
   policy_.rank(sequences_, views);
   prefixes_.fill(sequences_, views, options_.max_num_seqs, policy_.ranked(), stats_);
-  speculation_.propose(sequences_, views);
+  speculation_.propose(sequences_, views, runner_.model());
   PlanInput input;
   input.running = views.running;
   input.waiting = views.waiting;

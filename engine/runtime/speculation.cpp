@@ -55,9 +55,24 @@ Speculation::Speculation(SpeculationParts parts, const Clock& clock, Metrics* me
   }
 }
 
-void Speculation::propose(SequenceTable& sequences, SeqViews& views) {
+void Speculation::propose(SequenceTable& sequences, SeqViews& views, Model& model) {
   drafting_ = 0;
+  foreseen_.clear();
+  for (const SeqView& view : views.running) {
+    if (!view.paused && view.tokens - view.computed == 1) foreseen_.push_back(sequences.at(view.id).tokens.back());
+  }
+  if (!foreseen_.empty()) model.foresee(foreseen_);
   if (!enabled()) return;
+  draft(sequences, views);
+  foreseen_.clear();
+  for (const SeqView& view : views.running) {
+    const std::vector<Token>& drafted = sequences.at(view.id).draft;
+    foreseen_.insert(foreseen_.end(), drafted.begin(), drafted.end());
+  }
+  if (!foreseen_.empty()) model.foresee(foreseen_);
+}
+
+void Speculation::draft(SequenceTable& sequences, SeqViews& views) {
   asks_.clear();
   for (SeqView& view : views.running) {
     Sequence& seq = sequences.at(view.id);

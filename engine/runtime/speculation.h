@@ -11,6 +11,7 @@
 #include "engine/api/engine.h"
 #include "engine/base/metrics.h"
 #include "engine/kv/block_pool.h"
+#include "engine/model/model.h"
 #include "engine/runtime/counter_follower.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/sequence_table.h"
@@ -29,7 +30,8 @@ class Speculation {
   bool enabled() const { return drafter_ != nullptr; }
 
   // Before the plan: a draft for every running sequence that is to decode, in Sequence::draft; its length in the view.
-  void propose(SequenceTable& sequences, SeqViews& views);
+  // The model is told of the tokens to come: the newest ones before anything is drafted, then the drafts.
+  void propose(SequenceTable& sequences, SeqViews& views, Model& model);
   // After a turn with a good step that took so long, drafting, sampling and handing out included.
   void note_turn(const BatchPlan& plan, TimeNs took);
   // After accept_entry: counts, and gives blocks back that only rejected rows were in.
@@ -52,6 +54,7 @@ class Speculation {
     CounterFollower probes;
     CounterFollower spoilt;
   };
+  void draft(SequenceTable& sequences, SeqViews& views);
   void choose_lengths(const SeqViews& views);
   void choose_parts(const SeqViews& views, bool instant);
 
@@ -64,6 +67,7 @@ class Speculation {
   TimeNs drafting_ = 0;         // of this turn
   std::vector<DraftAsk> asks_;  // scratch of propose()
   std::vector<Draft> drafts_;
+  std::vector<Token> foreseen_;
 };
 
 }  // namespace foregate

@@ -11,6 +11,7 @@ class BorrowedModel final : public Model {
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override {
     return model_.forward(input, cache, logits);
   }
+  void foresee(std::span<const Token> tokens) override { model_.foresee(tokens); }
   void drafts_stood(std::span<const std::int32_t> stood) override { model_.drafts_stood(stood); }
   std::int32_t vocab_size() const override { return model_.vocab_size(); }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override { return model_.kv_layout(type, block_size); }

@@ -56,13 +56,14 @@ class DraftsAndExperts : public ::testing::TestWithParam<const char*> {
   }
 
   // One sequence after the other, so that plain steps are of the same rows.
-  static void run(std::uint64_t budget, const char* policy, bool drafts, bool told, Known& known) {
+  static void run(std::uint64_t budget, const char* policy, bool drafts, bool told, Known& known,
+                  LookaheadMode lookahead = LookaheadMode::kOff) {
     LoadOptions options = packing::load_options();
     options.experts.emplace();
     options.experts->warm = false;
     options.experts->store.policy = policy;
     options.experts->store.budget_bytes = budget;
-    options.lookahead.mode = LookaheadMode::kOff;
+    options.lookahead.mode = lookahead;
     packing::Loaded loaded = packing::load(disk(), "m", options);
     ASSERT_TRUE(loaded.model.ok());
     Transformer& model = **loaded.model;
@@ -183,6 +184,20 @@ TEST_P(DraftsAndExperts, AReplayCountsWhatTheStoreCounted) {
   std::uint64_t rows = 0;
   for (const TraceStep& step : steps(plain, other)) rows += step.requests.size();
   EXPECT_EQ(rows, counted) << "without rejected rows, those of plain decoding";
+}
+
+// Drafted tokens are foreseen before their step: loads of theirs are begun and used, and the answers are the same.
+TEST_P(DraftsAndExperts, DraftedTokensAreForeseen) {
+  Known plain;
+  Known drafted;
+  const std::uint64_t budget = expert_bytes() * 6 / 10;
+  run(budget, GetParam(), false, true, plain);
+  run(budget, GetParam(), true, true, drafted, LookaheadMode::kAlways);
+  EXPECT_EQ(compare_runs(plain.run, drafted.run).answers, 0);
+  EXPECT_EQ(plain.store.token_hints, 0u);
+  EXPECT_GT(drafted.store.token_hints, 0u);
+  EXPECT_GT(drafted.store.token_hints_useful, 0u);
+  EXPECT_EQ(plain.values, drafted.values) << "what is loaded ahead is not counted either";
 }
 
 INSTANTIATE_TEST_SUITE_P(Speculation, DraftsAndExperts, ::testing::Values("lru", "lfu", "score", "auto"));

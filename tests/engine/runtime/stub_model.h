@@ -55,6 +55,7 @@ class RecordingModel final : public Model {
   RecordingModel(std::unique_ptr<Model> inner, std::shared_ptr<LogitRecord> record,
                  const std::vector<Request>& requests);
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
+  void foresee(std::span<const Token> tokens) override { inner_->foresee(tokens); }
   void drafts_stood(std::span<const std::int32_t> stood) override { inner_->drafts_stood(stood); }
   std::int32_t vocab_size() const override { return inner_->vocab_size(); }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override { return inner_->kv_layout(type, block_size); }
@@ -73,6 +74,7 @@ class HookedModel final : public Model {
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override {
     return hook_(*inner_, input, cache, logits);
   }
+  void foresee(std::span<const Token> tokens) override { inner_->foresee(tokens); }
   void drafts_stood(std::span<const std::int32_t> stood) override { inner_->drafts_stood(stood); }
   std::int32_t vocab_size() const override { return inner_->vocab_size(); }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override { return inner_->kv_layout(type, block_size); }
