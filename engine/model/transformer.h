@@ -103,6 +103,7 @@ class Transformer final : public Model {
   void bring_logits(const Step& step, View2<const float> from, View2<float> logits);
   friend Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel&, Device&, const OpTable&, Stream&,
                                                                const LoadOptions&);
+  friend Result<std::unique_ptr<Transformer>> with_fewer_experts(const Transformer&, std::int32_t, std::int32_t);
 
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;

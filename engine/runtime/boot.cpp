@@ -403,8 +403,8 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   const KvLayout layout = model_.kv_layout(loaded_.report.kv_type, options.block_size);
   BootReport& report = loaded_.report;
   EngineParts parts;
-  DraftHost host{*loaded_.backend.device,   *loaded_.ops, *loaded_.stream, {}, loaded_.info.vocab_size,
-                 loaded_.info.max_model_len};
+  DraftHost host{*loaded_.backend.device,    *loaded_.ops,       *loaded_.stream, {}, loaded_.info.vocab_size,
+                 loaded_.info.max_model_len, loaded_.model.get()};
   if (loaded_.host.device)
     host.packing = {loaded_.host.device.get(), loaded_.host_ops.get(), loaded_.host_stream.get()};
   RETURN_IF_ERROR(choose_drafter(options, host, parts.speculation, report.speculation));

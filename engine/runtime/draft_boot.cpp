@@ -8,6 +8,7 @@
 #include "engine/base/log.h"
 #include "engine/io/file.h"
 #include "engine/kv/block_pool.h"
+#include "engine/model/fewer_experts.h"
 #include "engine/model/model_source.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/spec/model_drafter.h"
@@ -40,13 +41,32 @@ Result<WeightPlanOptions> draft_weights(const std::string& quantization, bool pa
   return invalid_argument("--speculative-config: quantization must be none, q8_0, q4_0 or q4_k", "speculative_config");
 }
 
+// A cache for what the model drafts, and the drafter.
+Result<std::unique_ptr<Drafter>> make_drafter(const BootOptions& options, const DraftHost& host,
+                                              std::unique_ptr<Transformer> model, std::int64_t weight_bytes) {
+  ModelDrafterOptions drafting;
+  drafting.max_rows = std::max(kDraftRows, options.max_num_seqs);
+  drafting.vocab_size = host.vocab_size;
+  drafting.max_positions = std::min(model->config().max_positions, host.max_model_len);
+  const KvLayout layout = model->kv_layout(options.kv_type.value_or(DType::kF16), kDraftPage);
+  const std::int64_t pages = draft_pages(options, drafting.max_positions, layout.block_bytes());
+  ASSIGN_OR_RETURN(KvCache cache, KvCache::create(host.device, layout, pages));
+  char text[200];
+  std::snprintf(text, sizeof text,
+                "draft model: %.3f GB of weights, %.3f GB for keys and values of %lld tokens, %.3f GB to compute",
+                static_cast<double>(weight_bytes) * 1e-9, static_cast<double>(pages * layout.block_bytes()) * 1e-9,
+                static_cast<long long>(pages * kDraftPage), static_cast<double>(model->scratch_bytes()) * 1e-9);
+  log_info(text);
+  return std::unique_ptr<Drafter>(
+      std::make_unique<ModelDrafter>(std::move(model), host.device, std::move(cache), drafting));
+}
+
 Result<std::unique_ptr<Drafter>> load_draft_model(const BootOptions& options, const DraftHost& host,
                                                   const SpecConfig& config) {
   ASSIGN_OR_RETURN(const OpenModel opened, open_model(local_files(), config.model));
   LoadOptions load;
   ASSIGN_OR_RETURN(load.weights, draft_weights(config.quantization, opened.index.packed() != nullptr));
-  ModelDrafterOptions drafting;
-  drafting.max_rows = load.max_batched_tokens = std::max(kDraftRows, options.max_num_seqs);
+  load.max_batched_tokens = std::max(kDraftRows, options.max_num_seqs);
   load.packing = host.packing;
   load.verify_weights = options.verify_weights;
   ASSIGN_OR_RETURN(std::unique_ptr<Transformer> model,
@@ -56,18 +76,16 @@ Result<std::unique_ptr<Drafter>> load_draft_model(const BootOptions& options, co
                                 " token ids, the model " + std::to_string(host.vocab_size),
                             "speculative_config");
   }
-  drafting.vocab_size = host.vocab_size;
-  drafting.max_positions = std::min(model->config().max_positions, host.max_model_len);
-  const KvLayout layout = model->kv_layout(options.kv_type.value_or(DType::kF16), kDraftPage);
-  const std::int64_t pages = draft_pages(options, drafting.max_positions, layout.block_bytes());
-  ASSIGN_OR_RETURN(KvCache cache, KvCache::create(host.device, layout, pages));
-  char text[200];
-  std::snprintf(text, sizeof text, "draft model: %.3f GB of weights, %.3f GB for keys and values of %lld tokens",
-                static_cast<double>(model->weight_bytes()) * 1e-9,
-                static_cast<double>(pages * layout.block_bytes()) * 1e-9, static_cast<long long>(pages * kDraftPage));
-  log_info(text);
-  return std::unique_ptr<Drafter>(
-      std::make_unique<ModelDrafter>(std::move(model), host.device, std::move(cache), drafting));
+  const std::int64_t weight_bytes = model->weight_bytes();
+  return make_drafter(options, host, std::move(model), weight_bytes);
+}
+
+// The weights are the target's, so they take nothing.
+Result<std::unique_ptr<Drafter>> self_drafter(const BootOptions& options, const DraftHost& host,
+                                              const SpecConfig& config) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Transformer> model,
+                   with_fewer_experts(*host.target, config.num_experts, std::max(kDraftRows, options.max_num_seqs)));
+  return make_drafter(options, host, std::move(model), 0);
 }
 
 }  // namespace
@@ -85,6 +103,8 @@ Status choose_drafter(const BootOptions& options, const DraftHost& host, Specula
     log_info("suffix drafts: " + std::to_string(drafter->bytes() >> 20U) +
              " MiB for earlier answers, 20 to 40 bytes more for each token of a sequence that runs");
     parts.drafter = std::move(drafter);
+  } else if (config.method == SpecMethod::kSelf) {
+    ASSIGN_OR_RETURN(parts.drafter, self_drafter(options, host, config));
   } else {
     ASSIGN_OR_RETURN(parts.drafter, load_draft_model(options, host, config));
   }

@@ -19,6 +19,7 @@ struct DraftHost {
   std::optional<LoadPacking> packing;
   std::int32_t vocab_size = 0;     // of the target
   std::int32_t max_model_len = 0;  // of the target
+  const Transformer* target = nullptr;
 };
 
 // No drafter when nothing is asked for. `said` gets one line for the log and the status page. A draft model takes its

@@ -12,6 +12,7 @@ using Json = nlohmann::json;
 
 constexpr std::int32_t kMostTokens = 32;
 constexpr std::int32_t kLongestLookup = 64;
+constexpr std::int32_t kMostExperts = 1024;  // to a row
 constexpr std::int32_t kMostAnswers = 1'000'000;
 
 Status wrong(const std::string& what) {
@@ -67,6 +68,7 @@ Status read_key(const Json& value, const std::string& key, SpecConfig& config, G
   if (key == "method") return read_text(value, key, given.method);
   if (key == "model") return read_text(value, key, given.model);
   if (key == "quantization") return read_text(value, key, config.quantization);
+  if (key == "num_experts") return read_count(value, key, 1, kMostExperts, config.num_experts);
   if (key == "adaptive") {
     if (!value.is_boolean()) return wrong("adaptive must be true or false");
     config.adaptive = value.get<bool>();
@@ -87,6 +89,11 @@ Status read_key(const Json& value, const std::string& key, SpecConfig& config, G
   return read_suffix_key(value, key, config.suffix);
 }
 
+// vLLM's names of drafting by a checkpoint's own multi-token prediction (NextN) layers.
+bool is_mtp(const std::string& method) {
+  return method == "mtp" || method == "nextn" || method.ends_with("_mtp");
+}
+
 Status set_method(const std::string& method, const std::string& model, SpecConfig& config) {
   const bool named_ngram = model == "ngram" || model == "[ngram]";
   if (method == "ngram" || (method.empty() && named_ngram)) {
@@ -99,6 +106,12 @@ Status set_method(const std::string& method, const std::string& model, SpecConfi
     config.method = SpecMethod::kSuffix;
     return {};
   }
+  if (method == "self") {
+    if (!model.empty()) return wrong("method self takes no model");
+    if (config.num_experts == 0) return wrong("method self needs num_experts");
+    config.method = SpecMethod::kSelf;
+    return {};
+  }
   if (method == "draft_model" || (method.empty() && !model.empty())) {
     if (model.empty()) return wrong("method draft_model needs a model");
     config.method = SpecMethod::kDraftModel;
@@ -106,7 +119,11 @@ Status set_method(const std::string& method, const std::string& model, SpecConfi
     return {};
   }
   if (method.empty()) return wrong("method is missing");
-  return wrong("method " + printable(method) + " is not known; ngram, suffix and draft_model are");
+  if (is_mtp(method)) {
+    return wrong("method " + printable(method) +
+                 " needs layers that predict further tokens; no architecture that is served here has them");
+  }
+  return wrong("method " + printable(method) + " is not known; ngram, suffix, draft_model and self are");
 }
 
 }  // namespace
@@ -117,6 +134,7 @@ const char* spec_method_name(SpecMethod method) {
     case SpecMethod::kNgram: return "ngram";
     case SpecMethod::kSuffix: return "suffix";
     case SpecMethod::kDraftModel: return "draft_model";
+    case SpecMethod::kSelf: return "self";
   }
   return "off";
 }
@@ -134,6 +152,7 @@ Result<SpecConfig> parse_spec_config(std::string_view json) {
   if (!config.quantization.empty() && config.method != SpecMethod::kDraftModel) {
     return wrong("quantization is of a draft model");
   }
+  if (config.num_experts > 0 && config.method != SpecMethod::kSelf) return wrong("num_experts is of method self");
   // Of the two lengths, one alone says both.
   if (given.lookup_min && !given.lookup_max) config.prompt_lookup_max = config.prompt_lookup_min;
   if (given.lookup_max && !given.lookup_min) config.prompt_lookup_min = config.prompt_lookup_max;

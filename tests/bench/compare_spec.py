@@ -123,6 +123,8 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--draft", help="draft model")
+    parser.add_argument("--self", type=int, dest="experts", help="the model drafts for itself with so many experts")
+    parser.add_argument("--only", nargs="+", help="of the ways to draft, these; control always runs")
     parser.add_argument("--kind", nargs="+", default=["free", "quote", "again"], choices=["free", "quote", "again"])
     parser.add_argument("--clients", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=5)
@@ -135,6 +137,10 @@ def main():
     configs = {"plain": None, "control": None, "ngram": {"method": "ngram"}, "suffix": {"method": "suffix"}}
     if args.draft:
         configs["draft"] = {"method": "draft_model", "model": args.draft}
+    if args.experts:
+        configs["self"] = {"method": "self", "num_experts": args.experts}
+    if args.only:
+        configs = {name: config for name, config in configs.items() if not config or name in args.only}
     names = [name for name in configs if name != "plain"]
     measured = {(kind, clients): [] for kind in args.kind for clients in args.clients}
     for start in range(args.starts):

@@ -5,7 +5,7 @@
 //
 //   spec_exact --model DIR --draft DIR [--tokens N] [--threads N]
 //
-// N tokens are compared at least; fewer than 20000 leave out every second width.
+// N tokens are compared at least; fewer than 20000 leave out the widest batches.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/log.h"
 #include "engine/base/rng.h"
 #include "engine/runtime/boot.h"
 #include "tools/foregate/queue_sink.h"
@@ -21,7 +22,9 @@
 namespace foregate {
 namespace {
 
-constexpr int kRequests = 36;  // of one cell
+constexpr std::int32_t kMostRequests = 36;  // of one cell: four more than its sequences at a time
+constexpr std::int32_t kWaiting = 4;
+constexpr std::int32_t kLeastTokens = 12;  // of one answer
 constexpr std::int32_t kBlock = 4;
 
 struct Options {
@@ -59,7 +62,7 @@ std::string text_of(std::uint64_t seed, int words) {
 // All begin the same; half of them go on with a text that they begin to quote, half with the first words of a story.
 std::vector<std::vector<Token>> prompts_of(const Tokenizer& tokenizer) {
   std::vector<std::vector<Token>> prompts;
-  for (int i = 0; i < kRequests; ++i) {
+  for (int i = 0; i < kMostRequests; ++i) {
     const std::string own = text_of(static_cast<std::uint64_t>(i), 4 + i % 20);
     std::string text = "Once upon a time there was a little dog who lived in a house by the river. ";
     text += i % 2 == 0 ? own + ". " + own + ". " + own.substr(0, 10) : own;
@@ -75,10 +78,11 @@ struct Ran {
   EngineStats stats;
 };
 
-Ran run(const BootOptions& options, std::int32_t tokens, bool one_by_one) {
+Ran run(const BootOptions& options, std::int32_t tokens, std::int32_t requests, bool one_by_one) {
   QueueSink events;
   const auto booted = must(boot_engine(options));
-  const auto prompts = prompts_of(*booted->tokenizer());
+  auto prompts = prompts_of(*booted->tokenizer());
+  prompts.resize(static_cast<std::size_t>(requests));
   const auto sink = std::shared_ptr<EventSink>(std::shared_ptr<void>(), &events);
   Ran ran;
   ran.answers.resize(prompts.size());
@@ -120,7 +124,7 @@ BootOptions base(const Options& options) {
   boot.model = options.model;
   boot.threads = options.threads;
   boot.block_size = kBlock;
-  boot.max_num_queued_reqs = kRequests;
+  boot.max_num_queued_reqs = kMostRequests;
   boot.prefix_caching = false;
   return boot;
 }
@@ -137,12 +141,14 @@ void apply(Way way, std::int32_t longest, BootOptions& boot) {
 struct Drafting {
   const char* name;
   std::string config;
+  bool in_memory = false;  // it needs all experts there
 };
 
 std::vector<Drafting> draftings(const Options& options) {
   return {{"ngram", R"({"method": "ngram", "adaptive": false, "prompt_lookup_min": 1, "prompt_lookup_max": 3})"},
           {"suffix", R"({"method": "suffix", "adaptive": false, "suffix_decoding_max_spec_factor": 4})"},
-          {"draft model", R"({"method": "draft_model", "adaptive": false, "model": ")" + options.draft + "\"}"}};
+          {"draft model", R"({"method": "draft_model", "adaptive": false, "model": ")" + options.draft + "\"}"},
+          {"self", R"({"method": "self", "adaptive": false, "num_experts": 1})", true}};
 }
 
 struct Sums {
@@ -151,7 +157,7 @@ struct Sums {
                 evictions = 0;
 
   void add(const Ran& ran, const Answers& expected) {
-    for (std::size_t i = 0; i < expected.size(); ++i) {
+    for (std::size_t i = 0; i < ran.answers.size(); ++i) {
       for (std::size_t k = 0; k < expected[i].size(); ++k, ++tokens) {
         differing += k >= ran.answers[i].size() || ran.answers[i][k] != expected[i][k] ? 1 : 0;
       }
@@ -178,13 +184,15 @@ struct Sums {
 
 int compare(const Options& options) {
   const std::vector<std::int32_t> widths =
-      options.tokens < 20'000 ? std::vector<std::int32_t>{1, 4, 32} : std::vector<std::int32_t>{1, 2, 4, 8, 16, 32};
+      options.tokens < 20'000 ? std::vector<std::int32_t>{1, 4, 8} : std::vector<std::int32_t>{1, 2, 4, 8, 16, 32};
   const std::vector<Drafting> ways_to_draft = draftings(options);
-  const auto cells = static_cast<std::int64_t>(ways_to_draft.size() * widths.size() * std::size(kWayNames));
-  const auto tokens = static_cast<std::int32_t>(options.tokens / (cells * kRequests) + 1);
+  std::int64_t requests = 0;
+  for (const std::int32_t width : widths) requests += width + kWaiting;
+  requests *= static_cast<std::int64_t>(ways_to_draft.size() * std::size(kWayNames));
+  const auto tokens = std::max(kLeastTokens, static_cast<std::int32_t>(options.tokens / requests + 1));
   BootOptions plain = base(options);
   plain.max_num_seqs = 1;
-  const Answers expected = run(plain, tokens, true).answers;
+  const Answers expected = run(plain, tokens, widths.back() + kWaiting, true).answers;
   std::int32_t longest = 0;
   {
     const auto booted = must(boot_engine(plain));
@@ -203,7 +211,8 @@ int compare(const Options& options) {
         boot.max_num_seqs = width;
         boot.speculative_config = drafting.config;
         apply(static_cast<Way>(way), longest, boot);
-        const Ran ran = run(boot, tokens, false);
+        if (drafting.in_memory) boot.expert_memory = "all";
+        const Ran ran = run(boot, tokens, width + kWaiting, false);
         for (Sums* const into : {&sums, &all, &by_way[kWayNames[way]]}) into->add(ran, expected);
       }
     }
@@ -246,5 +255,6 @@ Options parse(int argc, char** argv) {
 }  // namespace foregate
 
 int main(int argc, char** argv) {
+  foregate::set_log_level(foregate::LogLevel::kError);
   return foregate::compare(foregate::parse(argc, argv));
 }

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "engine/experts/expert_store.h"
 #include "engine/runtime/boot.h"
 #include "engine/spec/ngram_drafter.h"
 #include "engine/spec/suffix_drafter.h"
@@ -106,6 +107,28 @@ TEST(SpeculationDemo, TheDraftModelEqualsPlain) {
   EXPECT_GT(figures.accepted_tokens, 0u);
   EXPECT_EQ(plain, answers(R"({"method": "draft_model", "model": ")" + draft + "\"}", &figures));
   EXPECT_GT(figures.gated, 0u);  // the first steps are plain, to know what they cost
+  if (kEvictAtRelease) return;   // no expert stays in memory in this flavour
+  EXPECT_EQ(plain, answers(R"({"method": "self", "num_experts": 1, "adaptive": false})", &figures));
+  EXPECT_GT(figures.accepted_tokens, 0u);
+  EXPECT_LT(figures.accepted_tokens, figures.draft_tokens);
+}
+
+TEST(SpeculationDemo, DraftingByItselfIsRefusedWhereItCannotBe) {
+  if (kEvictAtRelease) GTEST_SKIP() << "no expert stays in memory in this flavour";
+  const auto refused = [](const char* model, const char* experts, const char* memory) {
+    BootOptions options;
+    options.model = std::string(FOREGATE_SOURCE_DIR) + model;
+    options.threads = 1;
+    options.expert_memory = memory;
+    options.speculative_config = std::string(R"({"method": "self", "num_experts": )") + experts + "}";
+    const Status status = boot_engine(options).status();
+    EXPECT_EQ(status.code(), Code::kInvalidArgument);
+    EXPECT_EQ(status.field(), "speculative_config");
+    return status.message();
+  };
+  EXPECT_NE(refused("/models/demo", "2", "all").find("from 1 to 1"), std::string::npos);
+  EXPECT_NE(refused("/models/demo", "1", "50%").find("in memory"), std::string::npos);
+  EXPECT_NE(refused("/models/demo-draft", "1", "all").find("with experts"), std::string::npos);
 }
 
 TEST(SpeculationOffload, WithExpertsOnDiskEqualsPlain) {

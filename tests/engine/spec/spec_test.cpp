@@ -80,6 +80,10 @@ TEST(SpecConfig, TakesWhatVllmTakes) {
   EXPECT_EQ(config->suffix.max_cached_requests, 0);
   EXPECT_EQ(config->suffix.max_spec_factor, 2.5);
   EXPECT_EQ(config->suffix.min_token_prob, 0.25);
+  config = parse_spec_config(R"({"method": "self", "num_experts": 3})");
+  ASSERT_TRUE(config.ok()) << config.status().to_string();
+  EXPECT_EQ(config->method, SpecMethod::kSelf);
+  EXPECT_EQ(config->num_experts, 3);
 }
 
 void expect_refused(const char* json, const char* named) {
@@ -108,6 +112,13 @@ TEST(SpecConfig, RefusesByName) {
   expect_refused(R"({"method": "suffix", "suffix_decoding_max_tree_depth": 0})", "suffix_decoding_max_tree_depth");
   expect_refused(R"({"method": "suffix", "suffix_decoding_max_cached_requests": -1})", "suffix_decoding_max_cached");
   expect_refused(R"({"method": "suffix", "suffix_decoding_max_spec_factor": "2"})", "suffix_decoding_max_spec_factor");
+  expect_refused(R"({"method": "self"})", "num_experts");
+  expect_refused(R"({"method": "self", "num_experts": 0})", "num_experts");
+  expect_refused(R"({"method": "self", "num_experts": 1, "model": "x"})", "model");
+  expect_refused(R"({"method": "ngram", "num_experts": 1})", "num_experts");
+  for (const char* method : {"mtp", "nextn", "deepseek_mtp", "qwen3_next_mtp"}) {
+    expect_refused((std::string(R"({"method": ")") + method + "\"}").c_str(), "layers that predict further tokens");
+  }
   expect_refused("[1]", "object");
   expect_refused("{", "JSON");
 }
