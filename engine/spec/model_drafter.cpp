@@ -117,18 +117,17 @@ Status ModelDrafter::run(std::span<const Part> parts) {
   return {};
 }
 
-ModelDrafter::Guess ModelDrafter::guess(std::size_t row) const {
+ModelDrafter::Guess ModelDrafter::guess(std::size_t row) {
   const auto vocab = static_cast<std::size_t>(model_->vocab_size());
   const std::span<const float> logits(reinterpret_cast<const float*>(logits_.data()) + row * vocab, vocab);
   if (!all_finite(logits)) return {};
-  const auto best = std::max_element(logits.begin(), logits.end());
-  const auto token = static_cast<Token>(best - logits.begin());
-  if (token >= options_.vocab_size) return {};
+  block_maxima(logits, maxima_);
+  const std::size_t best = first_greatest(logits, maxima_);
+  if (best >= static_cast<std::size_t>(options_.vocab_size)) return {};
+  at_least(logits, maxima_, logits[best] - kFarBelow, near_);
   float sum = 0.0F;
-  for (const float logit : logits) {
-    if (logit > *best - kFarBelow) sum += std::exp(logit - *best);  // few are
-  }
-  return {token, 1.0F / sum};
+  for (const std::int32_t id : near_) sum += std::exp(logits[static_cast<std::size_t>(id)] - logits[best]);
+  return {static_cast<Token>(best), 1.0F / sum};
 }
 
 void ModelDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) {

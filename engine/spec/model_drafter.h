@@ -56,7 +56,7 @@ class ModelDrafter final : public Drafter {
     Token token = -1;  // -1: none to draft
     float probability = 0.0F;
   };
-  Guess guess(std::size_t row) const;
+  Guess guess(std::size_t row);
 
   std::unique_ptr<Model> model_;
   Device& device_;
@@ -74,6 +74,8 @@ class ModelDrafter final : public Drafter {
   std::vector<std::int64_t> slots_;
   std::vector<SeqSpan> seqs_;
   std::vector<std::int32_t> logit_rows_;
+  std::vector<float> maxima_;       // of one row of logits, by block
+  std::vector<std::int32_t> near_;  // tokens of it that are not much less probable than the best
 };
 
 }  // namespace foregate
