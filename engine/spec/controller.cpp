@@ -143,7 +143,7 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   const bool renew = !known(decode_rows) || plain_turns_ > 0;
   double ratio = renew ? 1.0 : gain(candidates, decode_rows, draft_.seconds);
   if (in_debt_) ratio = 1.0;
-  if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain * measured_.seconds);
+  if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain / measured_.seconds);
   if (ratio >= kLeastGain) {
     ++on_for_;
     off_for_ = 0;
@@ -166,8 +166,9 @@ void DraftController::trim(std::span<Candidate> candidates, std::int32_t decode_
 }
 
 void DraftController::note_draft(std::int32_t depth, double seconds, bool steady) {
-  turn_draft_seconds_ = seconds;
   turn_steady_ = steady;
+  const bool expected = steady && depth > 0 && draft_.count >= kTimesToKnow;
+  turn_draft_seconds_ = expected ? std::min(seconds, kOutlier * draft_.seconds * depth) : seconds;
   if (depth > 0 && steady) draft_.note(seconds / depth);
 }
 
@@ -192,10 +193,11 @@ void DraftController::pay(double seconds) {
   in_debt_ = debt_ > (in_debt_ ? 0.0 : kMostDebt * plain);
 }
 
-// What estimates say is held against what was measured.
+// What estimates say is held against what was measured: time over that of plain turns for as many tokens, so that a
+// turn that something else held up counts no more than a plain one would.
 void DraftController::judge_turn(double seconds) {
   const double tokens = turn_rows_ + turn_accepted_;
-  measured_.note(tokens / turn_rows_ * step_seconds(turn_rows_) / seconds);
+  measured_.note(seconds / (tokens / turn_rows_ * step_seconds(turn_rows_)));
 }
 
 void DraftController::note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted,

@@ -77,7 +77,7 @@ class DraftController {
   std::array<Rate, 16> guesses_;  // by what the drafter thought of them
   std::unordered_map<SeqId, Luck> sequences_;
   double least_probability_ = 0.0;
-  // The turn that is under way, and how turns with drafts did: times as fast as plain ones.
+  // The turn that is under way, and how turns with drafts did: their time over that of plain ones for the same tokens.
   std::int32_t turn_rows_ = 0;
   std::int32_t turn_drafted_ = 0;
   std::int32_t turn_accepted_ = 0;

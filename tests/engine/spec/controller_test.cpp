@@ -189,6 +189,29 @@ TEST(DraftController, ComparesWithSteadyPlainSteps) {
   EXPECT_GT(tokens / seconds, 0.98);
 }
 
+// Turns that something else holds up, with drafts and without, say nothing about what drafts gain.
+TEST(DraftController, GoesOnWhereTheMachineIsBusy) {
+  DraftController controller(4);
+  double seconds = 0.0;
+  double tokens = 0.0;
+  for (std::uint64_t turn = 0; turn < 20000; ++turn) {
+    const auto held_up = [turn](std::uint64_t what) { return uniform01(9, what, turn) < 0.03 ? 30.0 : 0.0; };
+    std::vector<DraftController::Candidate> candidates = {{SeqId{1}, 4, 0, {}}};
+    controller.choose(candidates, 1);
+    const std::int32_t depth = candidates[0].depth;
+    const double draft = 0.1 * depth;
+    if (depth > 0) controller.note_draft(depth, draft + held_up(1));
+    std::int32_t accepted = 0;
+    while (accepted < depth && uniform01(5, static_cast<std::uint64_t>(accepted), turn) < 0.8) ++accepted;
+    if (depth > 0) controller.note_verdict(SeqId{1}, depth, accepted);
+    const double step = 1.0 + 0.15 * depth;
+    controller.note_step(1 + depth, step + held_up(2));
+    seconds += step + draft;
+    tokens += 1 + accepted;
+  }
+  EXPECT_GT(tokens / seconds, 1.3);
+}
+
 TEST(DraftController, TrimsWhatWasDraftedForNothing) {
   DraftController controller(4);
   const auto step = [](std::int32_t rows) { return 1.0 + 0.3 * rows; };
