@@ -125,7 +125,7 @@ void InferenceService::forget(const std::string& id) {
 void InferenceService::end_all() {
   for (const auto& [key, weak] : std::unordered_map(calls_)) {
     const auto call = weak.lock();
-    if (call) call->finish({grpc::StatusCode::UNAVAILABLE, "the server is shutting down"});
+    if (call && call->open()) call->finish(grpc_status(unavailable("the server is shutting down"), call->context()));
   }
 }
 
@@ -165,6 +165,7 @@ grpc::ServerUnaryReactor* InferenceService::unary(grpc::CallbackServerContext* c
   }
   if (!enter()) {
     count(method, grpc::StatusCode::RESOURCE_EXHAUSTED);
+    context->AddTrailingMetadata(kPushbackMetadata, retry_pushback_ms());
     reactor->Finish(too_many_calls());
     return reactor;
   }

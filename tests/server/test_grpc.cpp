@@ -32,6 +32,11 @@ std::string field_of(const grpc::ClientContext& context) {
   return found == trailing.end() ? "" : std::string(found->second.data(), found->second.size());
 }
 
+// Whether the server said when to come back.
+bool says_when(const grpc::ClientContext& context) {
+  return context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms") == 1;
+}
+
 // What one Generate call gave, read on a thread of its own.
 struct Call {
   grpc::ClientContext context;
@@ -330,7 +335,7 @@ TEST_F(GrpcTest, FailuresOfTheEngineEndTheCall) {
   const auto refused = ask(text_request("x"));
   refused->wait();
   EXPECT_EQ(refused->status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_EQ(refused->context.GetServerTrailingMetadata().count("grpc-retry-pushback-ms"), 1u);
+  EXPECT_TRUE(says_when(refused->context));
 }
 
 TEST_F(GrpcTest, KeysAreAskedForButNotForHealth) {
@@ -373,6 +378,11 @@ TEST_F(GrpcTest, TooManyCallsAreTurnedAway) {
   const auto second = ask(text_request("y"));
   second->wait();
   EXPECT_EQ(second->status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(says_when(second->context));
+  grpc::ClientContext context;
+  v1::GetLoadsResponse loads;
+  EXPECT_EQ(stub->GetLoads(&context, {}, &loads).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(says_when(context));
   parts.engine->finish(id, 0, FinishReason::kStop, test::kEos);
   call->wait();
   EXPECT_TRUE(call->status.ok());
@@ -439,6 +449,7 @@ TEST_F(GrpcTest, ShutdownEndsOpenCalls) {
   TearDown();
   call->wait();
   EXPECT_EQ(call->status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(says_when(call->context));
 }
 
 }  // namespace
