@@ -58,7 +58,19 @@ Result<grammar::Grammar> grammar_of_form(const GrammarSpec& spec, const grammar:
 std::string key_of(const GrammarSpec& spec) {
   std::string key = std::to_string(static_cast<int>(spec.kind));
   if (!spec.before.close.empty()) key += "<" + spec.before.open + "\n" + spec.before.close + "\n";
+  if (!spec.calls.empty()) key += "|" + std::to_string(spec.calls.size()) + " " + spec.calls;
   return key + spec.text;
+}
+
+// One automaton decides: the first bytes say whether it is calls or the form.
+Status allow_calls(const std::string& text, const grammar::GrammarLimits& limits, grammar::Grammar& grammar) {
+  const auto tools = [](const Status& status) { return Status(status.code(), status.message(), "tools"); };
+  auto json = parse_json(text, limits.source_bytes);
+  if (!json.ok()) return tools(json.status());
+  auto calls = grammar::parse_calls(*json, limits, grammar);
+  if (!calls.ok()) return tools(calls.status());
+  grammar.set_root(grammar.add_rule(grammar.choice({*calls, grammar.rule(grammar.root())})));
+  return {};
 }
 
 double now_seconds() {
@@ -69,6 +81,7 @@ double now_seconds() {
 
 Result<grammar::Grammar> parse_grammar(const GrammarSpec& spec, const grammar::GrammarLimits& limits) {
   ASSIGN_OR_RETURN(grammar::Grammar grammar, grammar_of_form(spec, limits));
+  if (!spec.calls.empty()) RETURN_IF_ERROR(allow_calls(spec.calls, limits, grammar));
   if (!spec.before.close.empty()) grammar::allow_before(spec.before, grammar);
   return grammar;
 }

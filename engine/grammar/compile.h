@@ -25,6 +25,7 @@ struct GrammarSpec {
   Kind kind = Kind::kJsonObject;
   std::string text;  // the schema, a list of strings or the calls (tool_calls.h) as JSON, the pattern, the grammar
   grammar::FreeStart before = {};
+  std::string calls = {};  // calls of tools that may be made instead, as of kToolCalls; empty: none
 };
 
 struct CompilerFigures {
@@ -65,7 +66,7 @@ class GrammarCompiler {
   CompilerFigures figures_;
 };
 
-// The grammar that a spec asks for.
+// The grammar that a spec asks for. A Status about `calls` has the field "tools".
 Result<grammar::Grammar> parse_grammar(const GrammarSpec& spec, const grammar::GrammarLimits& limits);
 
 }  // namespace foregate

@@ -26,8 +26,7 @@ Json as_object(const Json& tool) {
 
 }  // namespace
 
-Result<Grammar> grammar_of_calls(const Json& calls, const GrammarLimits& limits) {
-  Grammar grammar;
+Result<ExprId> parse_calls(const Json& calls, const GrammarLimits& limits, Grammar& grammar) {
   const auto text = [&](const char* member) { return grammar.text(calls[member].get_ref<const std::string&>()); };
   std::vector<ExprId> choices;
   for (const Json& tool : calls["tools"]) {
@@ -46,7 +45,13 @@ Result<Grammar> grammar_of_calls(const Json& calls, const GrammarLimits& limits)
     parts.push_back(grammar.repeat(grammar.sequence({text("between"), one}), 0, kUnbounded));
   }
   parts.push_back(text("end"));
-  grammar.set_root(grammar.add_rule(grammar.sequence(std::move(parts))));
+  return grammar.sequence(std::move(parts));
+}
+
+Result<Grammar> grammar_of_calls(const Json& calls, const GrammarLimits& limits) {
+  Grammar grammar;
+  ASSIGN_OR_RETURN(const ExprId body, parse_calls(calls, limits, grammar));
+  grammar.set_root(grammar.add_rule(body));
   return grammar;
 }
 

@@ -44,7 +44,7 @@ class FormReader {
   }
   Status ask(const std::string& field, Kind kind, std::string text) {
     if (asked_) return bad(field, "and " + asked_->field + " exclude each other");
-    asked_ = Asked{field, {kind, std::move(text), {}}};
+    asked_ = Asked{field, {kind, std::move(text), {}, {}}};
     return {};
   }
   Status text(const Json* value, const std::string& field, Kind kind) {
@@ -122,16 +122,21 @@ class FormReader {
 }  // namespace
 
 Result<std::shared_ptr<const TokenConstraint>> read_output_form(const Json& body, const ApiContext& context,
-                                                                const grammar::FreeStart& before) {
+                                                                const grammar::FreeStart& before,
+                                                                const std::string& calls) {
   FormReader reader;
   RETURN_IF_ERROR(reader.read(body));
   if (!reader.asked()) return std::shared_ptr<const TokenConstraint>();
   Asked asked = *reader.asked();
   asked.spec.before = before;
+  asked.spec.calls = calls;
   if (context.grammars == nullptr) {
     return unimplemented(asked.field + " is not supported by this server", asked.field);
   }
   auto made = context.grammars->compile(asked.spec);
+  if (!made.ok() && made.status().field() == "tools") {
+    return Status(made.status().code(), "tools beside " + asked.field + ": " + made.status().message(), "tools");
+  }
   if (!made.ok()) return Status(made.status().code(), asked.field + " " + made.status().message(), asked.field);
   return made;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "engine/api/constraint.h"
 #include "server/openai/api_request.h"
@@ -10,8 +11,10 @@
 
 namespace foregate {
 
-// Null when any text will do. Errors name the field; kUnimplemented also for kinds that are known and not supported.
+// Null when any text will do. `calls`: as of GrammarSpec. Errors name the field; kUnimplemented also for kinds that are
+// known and not supported.
 Result<std::shared_ptr<const TokenConstraint>> read_output_form(const Json& body, const ApiContext& context,
-                                                                const grammar::FreeStart& before = {});
+                                                                const grammar::FreeStart& before = {},
+                                                                const std::string& calls = {});
 
 }  // namespace foregate

@@ -91,14 +91,15 @@ Status read_prompts(const Json& body, bool add_special, const ApiContext& contex
   return {};
 }
 
-// How the reply to this prompt is read, and what it is held to: calls where they are demanded, else the form asked for.
+// How the reply to this prompt is read, and what it is held to: calls where they are demanded, else the form asked for,
+// or calls in its place where they may be made.
 Status settle_reply(const Json& body, const ToolUse& tools, const std::string& prompt, const ApiContext& context,
                     ApiRequest& request) {
   request.reply = reply_form(tools, prompt, context);
   if (request.reply) request.shown_specials = shown_specials(*request.reply, *context.tokenizer);
   const grammar::FreeStart before = request.reply ? reasoning_before(*request.reply, context) : grammar::FreeStart();
   if (!tools.held()) {
-    ASSIGN_OR_RETURN(request.constraint, read_output_form(body, context, before));
+    ASSIGN_OR_RETURN(request.constraint, read_output_form(body, context, before, calls_beside_form(tools, context)));
   } else {
     auto made = context.grammars->compile(calls_grammar(tools, *request.reply, before));
     if (!made.ok()) return Status(made.status().code(), "tools: " + made.status().message(), "tools");

@@ -139,6 +139,32 @@ ToolFormat held_format(ToolFormat native, const Tokenizer& tokenizer) {
   return tags ? ToolFormat::kHermes : ToolFormat::kJson;
 }
 
+// What stands around the objects of calls.
+struct CallMarkup {
+  const char *begin, *open, *arguments, *close, *between, *end;
+};
+constexpr CallMarkup kTagMarkup = {"", "<tool_call>\n", "arguments", "\n</tool_call>", "\n", ""};
+constexpr CallMarkup kListMarkup = {"[", "", "arguments", "", ", ", "]"};
+constexpr CallMarkup kBareMarkup = {"", "", "parameters", "", "; ", ""};
+
+// The calls that may be made, as engine/grammar/tool_calls.h has them.
+std::string calls_text(const ToolUse& use, const CallMarkup& markup) {
+  Json spec = Json::object();
+  spec["begin"] = markup.begin;
+  spec["open"] = markup.open;
+  spec["arguments"] = markup.arguments;
+  spec["close"] = markup.close;
+  spec["between"] = markup.between;
+  spec["end"] = markup.end;
+  spec["many"] = use.parallel;
+  spec["tools"] = Json::array();
+  for (const Json* function : use.callable) {
+    spec["tools"].push_back(
+        {{"name", (*function)["name"]}, {"parameters", function->value("parameters", Json(nullptr))}});
+  }
+  return spec.dump();
+}
+
 }  // namespace
 
 Result<ToolUse> read_tool_use(const Json& body, const ApiContext& context) {
@@ -183,20 +209,16 @@ std::optional<ReplyForm> reply_form(const ToolUse& use, const std::string& promp
 
 GrammarSpec calls_grammar(const ToolUse& use, const ReplyForm& form, const grammar::FreeStart& before) {
   const bool tags = form.tools == ToolFormat::kHermes;
-  Json spec = Json::object();
-  spec["begin"] = tags ? "" : "[";
-  spec["open"] = tags ? "<tool_call>\n" : "";
-  spec["arguments"] = "arguments";
-  spec["close"] = tags ? "\n</tool_call>" : "";
-  spec["between"] = tags ? "\n" : ", ";
-  spec["end"] = tags ? "" : "]";
-  spec["many"] = use.parallel;
-  spec["tools"] = Json::array();
-  for (const Json* function : use.callable) {
-    spec["tools"].push_back(
-        {{"name", (*function)["name"]}, {"parameters", function->value("parameters", Json(nullptr))}});
-  }
-  return {GrammarSpec::Kind::kToolCalls, spec.dump(), before};
+  return {GrammarSpec::Kind::kToolCalls, calls_text(use, tags ? kTagMarkup : kListMarkup), before, {}};
+}
+
+std::string calls_beside_form(const ToolUse& use, const ApiContext& context) {
+  if (use.choice != ToolUse::Choice::kAuto) return {};
+  if (context.tool_format == ToolFormat::kJson) return calls_text(use, kBareMarkup);
+  const bool tags = context.tool_format == ToolFormat::kHermes;
+  return tags && held_format(context.tool_format, *context.tokenizer) == ToolFormat::kHermes
+             ? calls_text(use, kTagMarkup)
+             : "";
 }
 
 grammar::FreeStart reasoning_before(const ReplyForm& form, const ApiContext& context) {

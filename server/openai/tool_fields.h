@@ -32,6 +32,10 @@ std::optional<ReplyForm> reply_form(const ToolUse& use, const std::string& promp
 // The grammar of a reply that must be calls of `form`.
 GrammarSpec calls_grammar(const ToolUse& use, const ReplyForm& form, const grammar::FreeStart& before);
 
+// The calls that a reply may be instead of text in a demanded form, in the model's own form; empty where none may be
+// made, or where their markup cannot be spelled: the reply then has the demanded form.
+std::string calls_beside_form(const ToolUse& use, const ApiContext& context);
+
 // What may come before a form that the reply is held to: the model's reasoning, where its marks can be spelled.
 grammar::FreeStart reasoning_before(const ReplyForm& form, const ApiContext& context);
 

@@ -85,6 +85,26 @@ def test_tools_that_nobody_calls_change_nothing(caller):
     assert streamed[0] == [] and streamed[2] == plain.content
 
 
+def test_calls_beside_a_form(start):
+    """Calls or the form, as the model chooses: the first bytes are pushed one way, then the other."""
+    server = start("--tool-call-parser", "hermes")
+    client = server.client()
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {
+        "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}}}
+    asked = dict(tools=[WEATHER, CLOCK], response_format=form, temperature=1, max_tokens=200, parallel_tool_calls=False)
+    angle, brace = (json.loads(server.post("/tokenize", {"prompt": mark, "add_special_tokens": False})[1])["tokens"][-1] for mark in "<{")
+    before = server.metric("foregate_tool_calls_total")
+    for seed in range(3):
+        called = chat(client, seed=seed, logit_bias={angle: 100}, **asked).choices[0]
+        assert called.finish_reason == "tool_calls" and called.message.content is None
+        check(called.message.tool_calls[0])
+        said = chat(client, seed=seed, logit_bias={angle: -100, brace: 20}, **asked).choices[0]
+        assert said.finish_reason == "stop" and said.message.tool_calls is None and set(json.loads(said.message.content)) == {"n"}
+        only = chat(client, seed=seed, logit_bias={angle: 100}, tool_choice="none", **asked).choices[0]
+        assert only.message.tool_calls is None and set(json.loads(only.message.content)) == {"n"}
+    assert server.metric("foregate_tool_calls_total") == before + 3
+
+
 def test_reasoning(start, tmp_path):
     template = tmp_path / "thinks.jinja"
     template.write_text("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"

@@ -211,6 +211,65 @@ TEST_F(ToolsTest, DemandedCallsAreHeldToTheirSchemas) {
   EXPECT_TRUE(accepts(*parsed->constraint, "{}"));
 }
 
+// Beside a form that is asked for, the model may still call by itself: the reply is calls or the form, never both.
+TEST_F(ToolsTest, CallsBesideAForm) {
+  const std::string form = R"(, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object",
+      "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": false}}})";
+  const std::string call = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>";
+  context.tool_format = ToolFormat::kHermes;
+  context.reasoning_format = ReasoningFormat::kThink;
+  auto parsed = parse_chat_request(chat(kTools + form), context);
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  for (const std::string& before : {std::string(), std::string("<think>why</think>\n\n")}) {
+    EXPECT_TRUE(accepts(*parsed->constraint, before + "{\"n\": 5}"));
+    EXPECT_TRUE(accepts(*parsed->constraint, before + call));
+    EXPECT_TRUE(accepts(*parsed->constraint, before + call + "\n" + call));
+  }
+  for (const std::string& text :
+       {std::string("hello"), std::string("{\"n\": \"x\"}"), "{\"n\": 5}" + call, call + "{\"n\": 5}",
+        std::string("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"x\"}}\n</tool_call>"),
+        std::string("<tool_call>\n{\"name\": \"x\", \"arguments\": {}}\n</tool_call>")}) {
+    EXPECT_FALSE(accepts(*parsed->constraint, text)) << text;
+  }
+  const auto only_form = [&](const std::string& members) {
+    auto made = parse_chat_request(chat(kTools + form + members), context);
+    return made.ok() && accepts(*made->constraint, "{\"n\": 5}") && !accepts(*made->constraint, call);
+  };
+  EXPECT_FALSE(only_form(""));
+  EXPECT_TRUE(only_form(R"(, "tool_choice": "none")"));
+  parsed = parse_chat_request(chat(kTools + form + R"(, "parallel_tool_calls": false)"), context);
+  EXPECT_TRUE(accepts(*parsed->constraint, call));
+  EXPECT_FALSE(accepts(*parsed->constraint, call + "\n" + call));
+  context.tool_format = ToolFormat::kMistral;  // its marks are no text: the form alone
+  EXPECT_TRUE(only_form(""));
+  context.tool_format = ToolFormat::kJson;
+  context.reasoning_format = ReasoningFormat::kNone;
+  parsed = parse_chat_request(chat(kTools + form), context);
+  EXPECT_TRUE(accepts(*parsed->constraint, R"({"name": "f", "parameters": {"a": 1}})"));
+  EXPECT_TRUE(
+      accepts(*parsed->constraint, R"({"name": "f", "parameters": {"a": 1}}; {"name": "g", "parameters": {}})"));
+  EXPECT_TRUE(accepts(*parsed->constraint, R"({"n": 1})"));
+  EXPECT_FALSE(accepts(*parsed->constraint, R"({"name": "f", "parameters": {"a": "x"}})"));
+}
+
+// The reply that the form allows is read as calls or as content.
+TEST_F(ToolsTest, RepliesBesideAFormAreRead) {
+  context.tool_format = ToolFormat::kHermes;
+  start();
+  const std::string asked = chat(kTools + R"(, "response_format": {"type": "json_object"})");
+  const std::string call = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>";
+  for (const std::size_t piece : {1u, 1000u}) {
+    const Json called = body_of(answer(asked, call, piece))["choices"][0];
+    EXPECT_EQ(called["finish_reason"], "tool_calls");
+    ASSERT_EQ(called["message"]["tool_calls"].size(), 1u);
+    EXPECT_EQ(called["message"]["tool_calls"][0]["function"]["arguments"], "{\"a\": 1}");
+    const Json said = body_of(answer(asked, R"({"k": [1]})", piece))["choices"][0];
+    EXPECT_EQ(said["finish_reason"], "stop");
+    EXPECT_EQ(said["message"]["content"], R"({"k": [1]})");
+    EXPECT_FALSE(said["message"].contains("tool_calls"));
+  }
+}
+
 TEST_F(ToolsTest, FaultsNameTheirField) {
   EXPECT_EQ(refused(R"("tool_choice": "required")").field(), "tool_choice");
   EXPECT_EQ(refused(kTools + R"(, "tool_choice": "any")").field(), "tool_choice");
@@ -232,6 +291,12 @@ TEST_F(ToolsTest, FaultsNameTheirField) {
           R"("tools": [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "f"}}])")
           .field(),
       "tools[1].function.name");
+  context.tool_format = ToolFormat::kHermes;
+  const std::string form = R"(, "response_format": {"type": "json_object"})";
+  EXPECT_EQ(refused(tool(R"({"name": "f", "parameters": {"not": {}}})") + form).field(), "tools");
+  EXPECT_EQ(refused(kTools + R"(, "response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}})")
+                .field(),
+            "response_format.json_schema.schema");
   context.auto_tool_choice = false;
   EXPECT_EQ(refused(kTools).field(), "tool_choice");
   EXPECT_TRUE(parse_chat_request(chat(kTools + R"(, "tool_choice": "none")"), context).ok());

@@ -52,6 +52,41 @@ TEST(CallsGrammar, ReferencesStayWithinTheirTool) {
   EXPECT_FALSE(matches(*both, R"([{"name": "g", "arguments": {"x":1}}])"));
 }
 
+// One automaton for both: what is read decides, also where they begin alike.
+TEST(CallsGrammar, InsteadOfAForm) {
+  const std::string bare =
+      R"({"begin": "", "open": "", "arguments": "parameters", "close": "", "between": "; ", "end": "", "many": true, "tools": )";
+  GrammarSpec spec{Kind::kJsonSchema,
+                   R"({"type": "object", "properties": {"name": {"const": "f"}, "b": {"$ref": "#/$defs/x"}},
+                   "required": ["name", "b"], "additionalProperties": false, "$defs": {"x": {"type": "boolean"}}})",
+                   {},
+                   bare + kTools + "}"};
+  auto made = bytes_compiler().compile(spec);
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  EXPECT_TRUE(matches(**made, R"({"name": "f", "parameters": {"a": 5}})"));
+  EXPECT_TRUE(matches(**made, R"({"name": "f", "b": true})"));
+  EXPECT_TRUE(matches(**made, R"({"name": "g", "parameters": {}}; {"name": "f", "parameters": {"a": 1}})"));
+  EXPECT_FALSE(matches(**made, R"({"name": "f", "b": true}; {"name": "g", "parameters": {}})"));
+  EXPECT_FALSE(matches(**made, R"({"name": "g", "b": true})"));
+  EXPECT_FALSE(matches(**made, R"({"name": "f", "parameters": {"a": 5}, "b": true})"));
+  // The form alone is another grammar, also for the cache.
+  auto alone = bytes_compiler().compile({spec.kind, spec.text});
+  ASSERT_TRUE(alone.ok());
+  EXPECT_FALSE(matches(**alone, R"({"name": "f", "parameters": {"a": 5}})"));
+  for (const Kind kind : {Kind::kGbnf, Kind::kRegex, Kind::kChoice, Kind::kJsonObject}) {
+    const char* text = kind == Kind::kGbnf ? "root ::= \"yes\"" : kind == Kind::kRegex ? "yes" : R"(["yes"])";
+    auto other = bytes_compiler().compile({kind, text, {"", "</think>"}, spec.calls});
+    ASSERT_TRUE(other.ok()) << other.status().message();
+    EXPECT_TRUE(matches(**other, R"(a</think>{"name": "g", "parameters": {}})"));
+    EXPECT_EQ(matches(**other, "a</think>yes"), kind != Kind::kJsonObject);
+  }
+  spec.calls = bare + R"([{"name": "bad", "parameters": {"not": {}}}]})";
+  const auto bad = bytes_compiler().compile(spec);
+  ASSERT_FALSE(bad.ok());
+  EXPECT_EQ(bad.status().field(), "tools");
+  EXPECT_EQ(bad.status().message().find("bad: "), 0u) << bad.status().message();
+}
+
 TEST(CallsGrammar, FaultsNameTheTool) {
   auto made = bytes_compiler().compile(
       {Kind::kToolCalls, R"({"begin": "", "open": "", "close": "", "between": "", "end": "", "arguments": "arguments",
