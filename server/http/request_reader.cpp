@@ -33,10 +33,10 @@ std::size_t scan_header(std::string_view bytes, std::size_t from, const char** f
     if (c == '\0') return *fault = "the header holds a NUL byte", std::string_view::npos;
     if (c != '\n') continue;
     if (i == 0 || bytes[i - 1] != '\r') return *fault = "a header line ends without CR", std::string_view::npos;
+    if (i >= 3 && bytes[i - 2] == '\n') return i + 1;  // what follows is no header: a body may begin with a space
     if (i + 1 < bytes.size() && (bytes[i + 1] == ' ' || bytes[i + 1] == '\t')) {
       return *fault = "a header line is folded", std::string_view::npos;
     }
-    if (i >= 3 && bytes[i - 2] == '\n') return i + 1;
   }
   return std::string_view::npos;
 }

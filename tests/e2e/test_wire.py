@@ -142,6 +142,14 @@ def test_one_byte_chunks_are_taken(server):
     assert status_of(answer) == 200
 
 
+def test_a_body_may_begin_with_white_space(server):
+    """Also where it comes in one piece with the header: it is no folded line of that."""
+    for space in (b" ", b"\t", b"\r\n \n"):
+        body = space + json.dumps({"prompt": "a", "max_tokens": 1}).encode()
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+        assert server.exchange(head + body).startswith(b"HTTP/1.1 200 ")
+
+
 def test_slow_header_times_out(server):
     with server.raw() as connection:
         begin = time.monotonic()
