@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/api/constraint.h"
+#include "engine/api/limits.h"
 #include "engine/base/clock.h"
 #include "engine/base/ids.h"
 #include "engine/base/status.h"
@@ -18,17 +19,17 @@ namespace foregate {
 
 using Token = std::int32_t;
 
-// One table of caps; a field of a request without a row here does not exist.
+// The caps of limits.def that the engine checks too, and those that follow from the model.
 struct Limits {
   std::int32_t max_model_len = 2048;  // prompt + generated tokens of one sequence
   std::int32_t vocab_size = 0;
-  std::int32_t max_n = 8;  // parallel samples; charged as n queue slots
-  std::int32_t max_logprobs = 20;
-  std::int32_t max_logit_bias = 1024;  // entries
-  std::int32_t max_stop_ids = 64;
-  std::int32_t max_stop_strings = 16;
-  std::int32_t max_stop_bytes = 1024;  // of one stop string
-  std::int32_t max_salt_bytes = 256;   // of cache_salt
+  std::int32_t max_n{kMaxSamples};  // parallel samples; charged as n queue slots
+  std::int32_t max_logprobs{kMaxLogprobs};
+  std::int32_t max_logit_bias{kMaxLogitBias};  // entries
+  std::int32_t max_stop_ids{kMaxStopIds};
+  std::int32_t max_stop_strings{kMaxStopStrings};
+  std::int32_t max_stop_bytes{kMaxStopBytes};  // of one stop string
+  std::int32_t max_salt_bytes{kMaxSaltBytes};  // of cache_salt
 };
 
 struct SamplingParams {

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "engine/api/limits.h"
 #include "engine/grammar/gbnf.h"
 #include "engine/grammar/json_schema.h"
 #include "engine/grammar/regex.h"
@@ -10,8 +11,6 @@
 
 namespace foregate {
 namespace {
-
-constexpr std::size_t kMostChoices = 20'000;
 
 Result<nlohmann::ordered_json> parse_json(const std::string& text, std::size_t most_bytes) {
   if (text.size() > most_bytes) return invalid_argument("is longer than " + std::to_string(most_bytes) + " bytes");
@@ -23,7 +22,8 @@ Result<nlohmann::ordered_json> parse_json(const std::string& text, std::size_t m
 Result<grammar::Grammar> grammar_of_choice(const std::string& text, const grammar::GrammarLimits& limits) {
   ASSIGN_OR_RETURN(const auto list, parse_json(text, limits.source_bytes));
   if (!list.is_array() || list.empty()) return invalid_argument("must be a list of strings that is not empty");
-  if (list.size() > kMostChoices) return invalid_argument("has more than " + std::to_string(kMostChoices) + " entries");
+  if (list.size() > kMaxFormChoices)
+    return invalid_argument("has more than " + std::to_string(kMaxFormChoices) + " entries");
   grammar::Grammar grammar;
   std::vector<grammar::ExprId> choices;
   for (const auto& one : list) {

@@ -5,10 +5,10 @@
 #include <string>
 #include <utility>
 
+#include "engine/api/limits.h"
+
 namespace foregate::grammar {
 namespace {
-
-constexpr std::int32_t kMaxCount = 100'000;
 
 bool name_char(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_';
@@ -234,7 +234,7 @@ class Parser {
     std::int32_t value = 0;
     while (std::isdigit(static_cast<unsigned char>(peek())) != 0) {
       value = value * 10 + (source_[at_++] - '0');
-      if (value > kMaxCount) return wrong("a count is above " + std::to_string(kMaxCount));
+      if (value > std::int64_t{kMaxFormRepeats}) return wrong("a count is above " + std::to_string(kMaxFormRepeats));
     }
     return value;
   }

@@ -7,14 +7,13 @@
 #include <unordered_map>
 #include <utility>
 
+#include "engine/api/limits.h"
 #include "engine/grammar/json_text.h"
 #include "engine/grammar/regex.h"
 #include "engine/grammar/schema_fields.h"
 
 namespace foregate::grammar {
 namespace {
-
-constexpr std::int32_t kMostLength = 4096;  // of minLength, maxLength, minItems, maxItems
 
 struct Format {
   const char* name;
@@ -200,8 +199,8 @@ class SchemaCompiler {
   }
 
   Result<ExprId> string(const Json& schema, const std::string& where) {
-    ASSIGN_OR_RETURN(const auto least, count_of(schema, "minLength", kMostLength, where));
-    ASSIGN_OR_RETURN(const auto most, count_of(schema, "maxLength", kMostLength, where));
+    ASSIGN_OR_RETURN(const auto least, count_of(schema, "minLength", kMaxFormLength, where));
+    ASSIGN_OR_RETURN(const auto most, count_of(schema, "maxLength", kMaxFormLength, where));
     const int limits =
         (least || most ? 1 : 0) + (schema.contains("pattern") ? 1 : 0) + (schema.contains("format") ? 1 : 0);
     if (limits > 1) {
@@ -252,8 +251,8 @@ class SchemaCompiler {
     if (schema.value("uniqueItems", Json(false)) != false) {
       return schema_error(Code::kUnimplemented, where, "uniqueItems is not supported");
     }
-    ASSIGN_OR_RETURN(const auto least, count_of(schema, "minItems", kMostLength, where));
-    ASSIGN_OR_RETURN(const auto most, count_of(schema, "maxItems", kMostLength, where));
+    ASSIGN_OR_RETURN(const auto least, count_of(schema, "minItems", kMaxFormLength, where));
+    ASSIGN_OR_RETURN(const auto most, count_of(schema, "maxItems", kMaxFormLength, where));
     if (most && *most < least.value_or(0)) return grammar_.chars({});
     if (schema.contains("items") && schema["items"].is_array()) {
       return schema_error(Code::kUnimplemented, where, "a list of items is not supported; use prefixItems");

@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/api/limits.h"
+
 namespace foregate::grammar {
 
 struct GrammarLimits {
-  std::size_t source_bytes = 1u << 20;
-  std::size_t depth = 48;                     // nesting: parentheses, schemas within schemas
+  std::size_t source_bytes = kMaxFormBytes;
+  std::size_t depth = kMaxFormDepth;          // nesting: parentheses, schemas within schemas
   std::size_t exprs = 400'000;                // of the grammar as written
   std::size_t nodes = 200'000;                // of the automaton
   std::uint64_t build_steps = 60'000'000;     // of building it

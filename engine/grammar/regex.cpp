@@ -5,12 +5,12 @@
 #include <string>
 #include <utility>
 
+#include "engine/api/limits.h"
 #include "engine/grammar/json_text.h"
 
 namespace foregate::grammar {
 namespace {
 
-constexpr std::int32_t kMaxCount = 100'000;
 const std::vector<CodeRange> kDigits = {{'0', '9'}};
 const std::vector<CodeRange> kWord = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
 const std::vector<CodeRange> kSpace = {{'\t', '\r'}, {' ', ' '}};
@@ -243,7 +243,7 @@ class RegexParser {
     std::int32_t value = 0;
     while (peek() >= '0' && peek() <= '9') {
       value = value * 10 + (pattern_[at_++] - '0');
-      if (value > kMaxCount) return wrong("a count is above " + std::to_string(kMaxCount));
+      if (value > std::int64_t{kMaxFormRepeats}) return wrong("a count is above " + std::to_string(kMaxFormRepeats));
     }
     return value;
   }

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/api/limits.h"
 #include "engine/base/checksum.h"
 #include "server/openai/fields.h"
 
@@ -53,7 +54,7 @@ Result<BatchLine> parse_batch_line(std::string_view text, std::uint64_t seed, st
   ASSIGN_OR_RETURN(const Json line, parse_object(text));
   Fields fields(line);
   BatchLine parsed;
-  fields.text("custom_id", kMaxCustomId, parsed.custom_id);
+  fields.text("custom_id", kMaxCustomIdBytes, parsed.custom_id);
   if (fields.ok() && parsed.custom_id.empty()) fields.fail("custom_id", "must be a string that is not empty");
   RETURN_IF_ERROR(fields.status());
   *custom_id = parsed.custom_id;

@@ -16,8 +16,6 @@ struct BatchLine {
   std::string body;  // JSON text
 };
 
-inline constexpr std::size_t kMaxCustomId = 512;
-
 // kInvalidArgument names the member. A body without a seed gets one from `seed` and the custom_id. Of a line with a
 // fault after its custom_id, `custom_id` is set all the same.
 Result<BatchLine> parse_batch_line(std::string_view text, std::uint64_t seed, std::string* custom_id);

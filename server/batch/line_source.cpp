@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "engine/api/limits.h"
+
 namespace foregate {
 namespace {
 
@@ -57,11 +59,11 @@ Result<std::optional<std::string>> LineSource::next() {
   while (true) {
     const std::size_t end = buffer_.find('\n', begin_ + searched);
     const std::size_t held = end == std::string::npos ? buffer_.size() - begin_ : end - begin_;
-    if (held > kMaxLine) too_long = true;
+    if (held > kMaxBatchLineBytes) too_long = true;
     if (end != std::string::npos || (ended_ && held > 0)) {
       std::string line = too_long ? std::string() : buffer_.substr(begin_, held);
       begin_ += held + (end != std::string::npos ? 1 : 0);
-      if (too_long) return invalid_argument("the line is longer than " + std::to_string(kMaxLine) + " bytes");
+      if (too_long) return invalid_argument("the line is longer than " + std::to_string(kMaxBatchLineBytes) + " bytes");
       if (!line.empty() && line.back() == '\r') line.pop_back();
       return std::optional<std::string>(std::move(line));
     }

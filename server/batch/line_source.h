@@ -23,7 +23,6 @@ Result<std::unique_ptr<ByteSource>> open_bytes(const std::string& path);
 
 class LineSource {
  public:
-  static constexpr std::size_t kMaxLine = 64u << 20;
   explicit LineSource(std::vector<std::string> paths) : paths_(std::move(paths)) {}
   // Opens nothing: that every path but "-" is a file that can be read, and how many bytes there are.
   Status check();

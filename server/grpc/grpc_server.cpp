@@ -10,16 +10,15 @@
 #include <thread>
 #include <utility>
 
+#include "engine/api/limits.h"
 #include "server/grpc/inference_service.h"
 
 namespace foregate {
 namespace {
 
 constexpr double kHealthSeconds = 0.5;  // how often the standard health service is told
-constexpr int kMaxStreamsPerConnection = 256;
-constexpr int kMinPingMs = 10'000;  // pings more often than this are a flood
+constexpr int kMinPingMs = 10'000;      // pings more often than this are a flood
 constexpr int kMaxPingStrikes = 4;
-constexpr int kMaxMetadataBytes = 16384;
 
 std::string address(const GrpcOptions& options) {
   const bool v6 = options.host.find(':') != std::string::npos;
@@ -63,10 +62,10 @@ class RunningServer final : public GrpcServer {
     builder.RegisterService(&service_);
     builder.SetMaxReceiveMessageSize(static_cast<int>(std::min<std::size_t>(options_.max_message_bytes, 1u << 30)));
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port belongs to one server
-    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, int{kMaxGrpcStreams});
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingMs);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMaxPingStrikes);
-    builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+    builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, int{kMaxGrpcMetadataBytes});
     server_ = builder.BuildAndStart();
     if (!server_ || port == 0) return unavailable("cannot listen for gRPC on " + address(options_));
     port_ = static_cast<std::uint16_t>(port);

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "engine/api/limits.h"
 #include "server/grpc/grpc_answer.h"
 #include "server/grpc/grpc_status.h"
 #include "server/grpc/request_body.h"
@@ -12,8 +13,6 @@
 
 namespace foregate {
 namespace {
-
-constexpr std::size_t kMaxRequestId = 256;
 
 grpc::Status too_many_calls() {
   return {grpc::StatusCode::RESOURCE_EXHAUSTED, "too many calls are open; try again later"};
@@ -105,9 +104,9 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(grpc:
 
 grpc::Status InferenceService::take_id(const std::string& id, const std::shared_ptr<GenerateCall>& call) {
   if (id.empty()) return grpc::Status::OK;
-  if (id.size() > kMaxRequestId) {
+  if (id.size() > kMaxRequestIdBytes) {
     return {grpc::StatusCode::INVALID_ARGUMENT,
-            "request_id is longer than " + std::to_string(kMaxRequestId) + " bytes"};
+            "request_id is longer than " + std::to_string(kMaxRequestIdBytes) + " bytes"};
   }
   const auto [place, taken] = running_.try_emplace(id, Running{call, {}});
   if (!taken && place->second.call->open()) {

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/api/limits.h"
 #include "engine/base/log.h"
 #include "server/ops/retry_after.h"
 
 namespace foregate {
 namespace {
 
-constexpr std::size_t kMaxPipelined = 65536;         // bytes read ahead while an answer is under way
 constexpr std::uint64_t kMaxLingerBytes = 8u << 20;  // unread input thrown away after an early answer
 constexpr double kLingerSeconds = 2.0;
 
@@ -72,7 +72,7 @@ void HttpSession::close() {
 
 void HttpSession::read() {
   if (reading_ || phase_ == Phase::kClosed) return;
-  if (phase_ == Phase::kAnswer && in_.size() >= kMaxPipelined) return;
+  if (phase_ == Phase::kAnswer && in_.size() >= kMaxPipelinedBytes) return;
   reading_ = true;
   connection_->read_some([self = shared_from_this()](const Status& status, std::string_view bytes) {
     self->reading_ = false;

@@ -7,14 +7,13 @@
 #include <cctype>
 #include <limits>
 
+#include "engine/api/limits.h"
+
 namespace foregate {
 namespace {
 
 namespace http = boost::beast::http;
 namespace asio = boost::asio;
-
-// A chunk header with its extensions, or all trailers, must fit here.
-constexpr std::size_t kMaxChunkHeader = 8192;
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -159,7 +158,7 @@ struct RequestReader::Impl {
     }
     if (parser.is_done()) {
       state = State::kDone;
-    } else if (bytes.size() - taken > kMaxChunkHeader) {
+    } else if (bytes.size() - taken > kMaxChunkHeaderBytes) {
       return fail(400, "a chunk header or the trailers are too large");
     }
     return taken;

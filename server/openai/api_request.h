@@ -60,10 +60,6 @@ struct ApiContext {
   std::int64_t now_unix_seconds = 0;
 };
 
-inline constexpr std::size_t kMaxPrompts = 64;     // of one completions request
-inline constexpr std::size_t kMaxMessages = 4096;  // of one chat
-inline constexpr std::size_t kMaxTools = 512;
-
 // Errors: kInvalidArgument and kUnimplemented name the field; kNotFound for a model not served here.
 Result<ApiRequest> parse_chat_request(std::string_view body, const ApiContext& context);
 Result<ApiRequest> parse_completion_request(std::string_view body, const ApiContext& context);

@@ -1,15 +1,12 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "engine/api/limits.h"
 #include "server/openai/sampling_fields.h"
 #include "server/openai/tool_fields.h"
 
 namespace foregate {
 namespace {
-
-constexpr std::size_t kMaxParts = 1024;     // content parts of one message
-constexpr std::size_t kMaxToolCalls = 256;  // of one message
-constexpr std::size_t kMaxKwargs = 64;
 
 constexpr const char* kRoles[] = {"system", "developer", "user", "assistant", "tool"};
 
@@ -123,7 +120,7 @@ Status add_template_options(const Fields& fields, Json& variables) {
   const Json* kwargs = fields.find("chat_template_kwargs");
   if (kwargs == nullptr) return {};
   if (!kwargs->is_object()) return bad("chat_template_kwargs", "must be an object");
-  if (kwargs->size() > kMaxKwargs) return bad("chat_template_kwargs", "has too many members");
+  if (kwargs->size() > kMaxTemplateKwargs) return bad("chat_template_kwargs", "has too many members");
   for (const auto& [key, value] : kwargs->items()) {
     if (is_one_of(key, kReserved)) {
       return bad("chat_template_kwargs", "must not set \"" + key + "\", which the server sets itself");

@@ -6,15 +6,16 @@
 #include <cstdint>
 #include <string_view>
 
+#include "engine/api/limits.h"
 #include "engine/base/status.h"
 
 namespace foregate {
 
 struct JsonLimits {
-  std::size_t depth = 64;
+  std::size_t depth = kMaxJsonDepth;
   // Sum over all objects of (members squared): insertion into an ordered object looks at each member.
-  std::uint64_t member_cost = 50'000'000;
-  std::size_t values = 2'000'000;
+  std::uint64_t member_cost = kMaxJsonMemberCost;
+  std::size_t values = kMaxJsonValues;
 };
 
 // The Status names the top-level member in which a limit was passed. Syntax errors are left to the parser.

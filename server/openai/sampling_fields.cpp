@@ -5,6 +5,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "engine/api/limits.h"
+
 namespace foregate {
 namespace {
 
@@ -149,7 +151,7 @@ void read_priority(Fields& fields, bool looked_at, ApiRequest& request) {
 }  // namespace
 
 void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& request) {
-  fields.text("model", 1024, request.model);
+  fields.text("model", kMaxModelNameBytes, request.model);
   read_n(fields, context.limits, request);
   read_sampling(fields, context, request.sampling);
   read_stop(fields, context.limits, request);

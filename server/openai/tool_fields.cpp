@@ -5,10 +5,10 @@
 #include <set>
 #include <utility>
 
+#include "engine/api/limits.h"
+
 namespace foregate {
 namespace {
-
-constexpr std::size_t kMaxToolName = 256;
 
 Status bad(const std::string& field, const std::string& what) {
   return invalid_argument(field + " " + what, field);
@@ -34,7 +34,7 @@ Status check_tools(const Json& tools) {
       return bad(where + ".function.name", "must be a string that is not empty");
     }
     const auto& text = name->get_ref<const std::string&>();
-    if (text.size() > kMaxToolName) return bad(where + ".function.name", "is too long");
+    if (text.size() > kMaxToolNameBytes) return bad(where + ".function.name", "is too long");
     if (!names.insert(text).second) return bad(where + ".function.name", "is the name of an earlier tool");
     const auto parameters = function->find("parameters");
     if (parameters != function->end() && !parameters->is_null() && !parameters->is_object()) {

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "engine/api/limits.h"
 #include "server/batch/batch_runner.h"
 #include "server/batch/dry_run.h"
 #include "server/batch/speed_probe.h"
@@ -288,6 +289,15 @@ TEST_F(BatchRunTest, NoMoreThanAllowedAreUnderWay) {
   ASSERT_TRUE(run(in, folder / "out", 0, options).ok());
   EXPECT_EQ(counts.answered, 30u);
   EXPECT_EQ(parsed(get(folder / "out")).size(), 30u);
+}
+
+TEST_F(BatchTest, ALineBeyondTheLimitIsSkippedAndTheNextOneIsRead) {
+  LineSource source({put("long", "a\n" + std::string(kMaxBatchLineBytes + 1, 'x') + "\nb\n")});
+  ASSERT_TRUE(source.check().ok());
+  EXPECT_EQ(**source.next(), "a");
+  EXPECT_EQ(source.next().status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(**source.next(), "b");
+  EXPECT_FALSE(source.next()->has_value());
 }
 
 TEST_F(BatchRunTest, ADryRunCountsAndAsksNothing) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <sstream>
 
+#include "server/config/limits_table.h"
 #include "server/config/options.h"
 
 namespace foregate {
@@ -184,6 +185,13 @@ TEST(Options, DefaultYamlMatchesTheCommittedFileAndLoads) {
   for (const OptionRow& row : option_rows())
     EXPECT_EQ(value_of(loaded, row), value_of(ServeOptions{}, row)) << row.field;
 #endif
+}
+
+TEST(Options, LimitsMatchTheCommittedFile) {
+  std::ifstream file(std::string(FOREGATE_SOURCE_DIR) + "/server/LIMITS.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  EXPECT_EQ(text.str(), limits_markdown()) << "foregate serve --print-limits > server/LIMITS.md";
 }
 
 #ifdef FOREGATE_HAVE_YAML

@@ -7,6 +7,7 @@
 #include <functional>
 #include <thread>
 
+#include "engine/api/limits.h"
 #include "server/grpc/grpc_server.h"
 #include "server/net/tcp.h"
 #include "tests/server/fake_engine.h"
@@ -320,6 +321,22 @@ TEST_F(GrpcTest, AbortEndsOneCallByItsId) {
   second->wait();
   EXPECT_EQ(second->text(), "ok") << "the neighbour is not disturbed";
   EXPECT_NE(id, other);
+}
+
+TEST_F(GrpcTest, AnIdIsNoLongerThanItsLimit) {
+  start();
+  auto request = text_request("x");
+  request.set_request_id(std::string(kMaxRequestIdBytes + 1, 'a'));
+  const auto refused = ask(request);
+  refused->wait();
+  EXPECT_EQ(refused->status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_NE(refused->status.error_message().find("request_id"), std::string::npos);
+  request.set_request_id(std::string(kMaxRequestIdBytes, 'a'));
+  std::unique_ptr<Call> taken;
+  const auto id = submit(taken, request);
+  parts.engine->finish(id, 0, FinishReason::kStop, test::kEos);
+  taken->wait();
+  EXPECT_TRUE(taken->status.ok());
 }
 
 TEST_F(GrpcTest, FailuresOfTheEngineEndTheCall) {

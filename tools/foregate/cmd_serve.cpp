@@ -2,6 +2,7 @@
 #include <string>
 
 #include "server/app/app.h"
+#include "server/config/limits_table.h"
 #include "server/config/options.h"
 #include "tools/foregate/commands.h"
 
@@ -9,10 +10,9 @@ namespace foregate {
 
 int serve_command(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
-    if (std::string(argv[i]) == "--print-default-config") {
-      std::fputs(default_yaml().c_str(), stdout);
-      return 0;
-    }
+    const std::string word = argv[i];
+    if (word == "--print-default-config") return std::fputs(default_yaml().c_str(), stdout), 0;
+    if (word == "--print-limits") return std::fputs(limits_markdown().c_str(), stdout), 0;
   }
   const auto parsed = parse_serve_options(argc, argv, process_environment());
   if (!parsed.ok()) {
