@@ -1,18 +1,22 @@
 #include "engine/kv/kv_cache.h"
 
 #include <cstring>
+#include <numeric>
 
 namespace foregate {
 
 Result<KvCache> KvCache::create(Device& device, const KvLayout& layout, std::int64_t num_blocks) {
+  if (layout.type == DType::kI8 && !device.host_visible()) {
+    return unimplemented("keys and values in int8 are for the CPU", "kv_cache_dtype");
+  }
   KvCache cache;
   cache.device_ = &device;
   cache.layout_ = layout;
   cache.num_blocks_ = num_blocks;
-  for (const LayerKv& layer : layout.layers) {
-    const std::int64_t bytes =
-        2 * num_blocks * layout.block_size * layer.kv_heads * layer.head_dim * dtype_bytes(layout.type);
-    Memory memory = device.allocate(static_cast<std::size_t>(bytes));
+  for (std::size_t layer = 0; layer < layout.layers.size(); ++layer) {
+    const auto parts = cache.part_bytes(layer);
+    const std::size_t block = std::accumulate(parts.begin(), parts.end(), std::size_t{0});
+    Memory memory = device.allocate(block * static_cast<std::size_t>(num_blocks));
     if (!memory) {
       return resource_exhausted("no memory for a KV cache of " + std::to_string(num_blocks) + " blocks, " +
                                 std::to_string(num_blocks * layout.block_bytes()) + " bytes");
@@ -22,45 +26,65 @@ Result<KvCache> KvCache::create(Device& device, const KvLayout& layout, std::int
   return cache;
 }
 
+std::array<std::size_t, KvCache::kParts> KvCache::part_bytes(std::size_t layer) const {
+  const LayerKv& kv = layout_.layers[layer];
+  const std::int64_t rows = std::int64_t{layout_.block_size} * kv.kv_heads;
+  const std::int64_t elements = rows * kv.head_dim * dtype_bytes(layout_.type);
+  const std::int64_t scales = rows * kv_row_bytes(layout_.type, kv.head_dim) - elements;
+  const auto bytes = [](std::int64_t count) { return static_cast<std::size_t>(count); };
+  return {bytes(scales), bytes(scales), bytes(elements), bytes(elements)};
+}
+
 KvPages KvCache::pages(LayerId layer) const {
-  const LayerKv& kv = layout_.layers[static_cast<std::size_t>(layer.value)];
-  const Memory& memory = layers_[static_cast<std::size_t>(layer.value)];
+  const auto number = static_cast<std::size_t>(layer.value);
+  const LayerKv& kv = layout_.layers[number];
   KvPages pages;
-  pages.k = memory.data();
-  pages.v = memory.data() + memory.bytes() / 2;
   pages.type = layout_.type;
   pages.num_blocks = num_blocks_;
   pages.block_size = layout_.block_size;
   pages.kv_heads = kv.kv_heads;
   pages.head_dim = kv.head_dim;
+  if (num_blocks_ == 0) return pages;
+  const auto parts = pieces(number, BlockId{0});
+  pages.k = parts[kKeys].data;
+  pages.v = parts[kValues].data;
+  if (parts[kKeyScales].bytes == 0) return pages;
+  pages.k_scales = reinterpret_cast<float*>(parts[kKeyScales].data);
+  pages.v_scales = reinterpret_cast<float*>(parts[kValueScales].data);
   return pages;
 }
 
-KvCache::Piece KvCache::piece(std::size_t layer, BlockId block) const {
+std::array<KvCache::Piece, KvCache::kParts> KvCache::pieces(std::size_t layer, BlockId block) const {
   CHECK(block.value >= 0 && block.value < num_blocks_);
-  const Memory& memory = layers_[layer];
-  const std::size_t half = memory.bytes() / 2;
-  const std::size_t bytes = half / static_cast<std::size_t>(num_blocks_);
-  std::byte* keys = memory.data() + bytes * static_cast<std::size_t>(block.value);
-  return {keys, keys + half, bytes};
+  std::byte* part = layers_[layer].data();
+  std::array<Piece, kParts> found{};
+  const auto bytes = part_bytes(layer);
+  for (std::size_t i = 0; i < kParts; ++i) {
+    found[i] = {part + bytes[i] * static_cast<std::size_t>(block.value), bytes[i]};
+    part += bytes[i] * static_cast<std::size_t>(num_blocks_);
+  }
+  return found;
+}
+
+void KvCache::copy(std::byte* to, const std::byte* from, std::size_t bytes) const {
+  if (bytes > 0) device_->copy(to, from, bytes);
 }
 
 void KvCache::copy_block(BlockId from, BlockId to) {
   if (BUG_IF(from == to)) return;
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    const Piece source = piece(layer, from);
-    const Piece target = piece(layer, to);
-    device_->copy(target.keys, source.keys, source.bytes);
-    device_->copy(target.values, source.values, source.bytes);
+    const auto source = pieces(layer, from);
+    const auto target = pieces(layer, to);
+    for (std::size_t i = 0; i < kParts; ++i) copy(target[i].data, source[i].data, source[i].bytes);
   }
 }
 
 void KvCache::zero_block(BlockId block) {
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    const Piece target = piece(layer, block);
-    const std::vector<std::byte> zeros(target.bytes);
-    device_->copy(target.keys, zeros.data(), zeros.size());
-    device_->copy(target.values, zeros.data(), zeros.size());
+    for (const Piece& piece : pieces(layer, block)) {
+      const std::vector<std::byte> zeros(piece.bytes);
+      copy(piece.data, zeros.data(), zeros.size());
+    }
   }
 }
 
@@ -73,37 +97,41 @@ void KvCache::zero_positions(BlockId block, std::int32_t first, std::int32_t end
     KvPages pages = this->pages(LayerId{static_cast<std::int32_t>(layer)});
     pages.num_blocks = 1;
     const auto element = static_cast<std::size_t>(dtype_bytes(pages.type));
-    const std::size_t half = piece(layer, block).bytes;
+    std::array<std::byte*, kParts> parts{};
+    const auto sizes = part_bytes(layer);
+    for (std::size_t i = 0; i < kParts; at += sizes[i++]) parts[i] = at;
+    const auto clear = [&](Part part, std::int64_t index, std::size_t size) {
+      if (sizes[part] > 0) std::memset(parts[part] + static_cast<std::size_t>(index) * size, 0, size);
+    };
     for (std::int32_t p = first; p < end; ++p) {
       for (std::int32_t h = 0; h < pages.kv_heads; ++h) {
+        clear(kKeyScales, scale_index(pages, 0, h, p), sizeof(float));
+        clear(kValueScales, scale_index(pages, 0, h, p), sizeof(float));
         for (std::int32_t d = 0; d < pages.head_dim; ++d) {
-          const auto key = static_cast<std::size_t>(key_index(pages, 0, h, p) + d * key_step(pages, p));
-          const auto value = static_cast<std::size_t>(value_index(pages, 0, h, p) + d);
-          std::memset(at + key * element, 0, element);
-          std::memset(at + half + value * element, 0, element);
+          clear(kKeys, key_index(pages, 0, h, p) + d * key_step(pages, p), element);
+          clear(kValues, value_index(pages, 0, h, p) + d, element);
         }
       }
     }
-    at += 2 * half;
   }
   load_block(block, bytes.data());
 }
 
 void KvCache::save_block(BlockId block, std::byte* to) const {
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    const Piece source = piece(layer, block);
-    device_->copy(to, source.keys, source.bytes);
-    device_->copy(to + source.bytes, source.values, source.bytes);
-    to += 2 * source.bytes;
+    for (const Piece& piece : pieces(layer, block)) {
+      copy(to, piece.data, piece.bytes);
+      to += piece.bytes;
+    }
   }
 }
 
 void KvCache::load_block(BlockId block, const std::byte* from) {
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    const Piece target = piece(layer, block);
-    device_->copy(target.keys, from, target.bytes);
-    device_->copy(target.values, from + target.bytes, target.bytes);
-    from += 2 * target.bytes;
+    for (const Piece& piece : pieces(layer, block)) {
+      copy(piece.data, from, piece.bytes);
+      from += piece.bytes;
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 // Owned by the runtime; written by the model's forward pass on the executor, and between steps a block at a time.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -15,7 +16,8 @@ namespace foregate {
 
 class KvCache {
  public:
-  // kResourceExhausted, with the numbers, when the device has not enough memory.
+  // kResourceExhausted, with the numbers, when the device has not enough memory; kUnimplemented when its kernels lack
+  // the type.
   static Result<KvCache> create(Device& device, const KvLayout& layout, std::int64_t num_blocks);
   KvPages pages(LayerId layer) const;
   // Keys and values of all layers; between steps.
@@ -29,13 +31,15 @@ class KvCache {
   std::int64_t num_blocks() const { return num_blocks_; }
 
  private:
-  // The bytes of one block in one layer: its keys, then its values, which lie elsewhere.
+  // What a layer's memory is divided into, each with its part of every block.
+  enum Part : std::size_t { kKeyScales, kValueScales, kKeys, kValues, kParts };
   struct Piece {
-    std::byte* keys;
-    std::byte* values;
-    std::size_t bytes;  // of each
+    std::byte* data;
+    std::size_t bytes;  // 0: there are no scales
   };
-  Piece piece(std::size_t layer, BlockId block) const;
+  std::array<std::size_t, kParts> part_bytes(std::size_t layer) const;  // of one block
+  std::array<Piece, kParts> pieces(std::size_t layer, BlockId block) const;
+  void copy(std::byte* to, const std::byte* from, std::size_t bytes) const;
 
   Device* device_ = nullptr;
   KvLayout layout_;

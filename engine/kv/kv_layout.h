@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/api/dtype.h"
+#include "kernels/api/args_attention.h"
 
 namespace foregate {
 
@@ -26,7 +26,7 @@ struct KvLayout {
   // Bytes of one block: keys and values of all layers.
   std::int64_t block_bytes() const {
     std::int64_t bytes = 0;
-    for (const LayerKv& layer : layers) bytes += 2LL * block_size * layer.kv_heads * layer.head_dim * dtype_bytes(type);
+    for (const LayerKv& layer : layers) bytes += 2LL * block_size * layer.kv_heads * kv_row_bytes(type, layer.head_dim);
     return bytes;
   }
 };

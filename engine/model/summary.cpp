@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/model/dense_loader.h"
+#include "kernels/api/args_attention.h"
 
 namespace foregate {
 namespace {
@@ -85,13 +86,15 @@ Result<ModelSummary> summarize(const OpenModel& model, const WeightPlanOptions& 
     if (last) close_run(summary.config, item, run, summary);
   }
   for (const GroupSize& group : summary.groups) add(summary.total, group);
-  const ModelConfig& config = summary.config;
-  summary.kv_bytes_per_position = static_cast<std::int64_t>(config.layers.size()) * 2 * config.kv_width() *
-                                  static_cast<std::int64_t>(dtype_bytes(summary.kv_type));
+  summary.kv_bytes_per_position = summary.kv_bytes_of(summary.kv_type);
   summary.shards = model.index.shards();
   if (model.index.packed() != nullptr)
-    summary.packed = packed_facts(model.index.packed()->index(), config.layers.size());
+    summary.packed = packed_facts(model.index.packed()->index(), summary.config.layers.size());
   return summary;
+}
+
+std::int64_t ModelSummary::kv_bytes_of(DType type) const {
+  return static_cast<std::int64_t>(config.layers.size()) * 2 * config.kv_heads * kv_row_bytes(type, config.head_dim);
 }
 
 Result<ModelSummary> summarize(const FileSystem& files, const std::string& path, const WeightPlanOptions& options) {

@@ -52,6 +52,7 @@ struct ModelSummary {
   std::size_t shards = 0;
   std::optional<PackedFacts> packed;  // of a packed model
 
+  std::int64_t kv_bytes_of(DType type) const;  // the same of another type
   const GroupSize& group(WeightGroup group) const { return groups[static_cast<std::size_t>(group)]; }
 };
 

@@ -13,6 +13,7 @@
 #include "engine/model/model_source.h"
 #include "engine/model/summary.h"
 #include "engine/model/transformer.h"
+#include "engine/runtime/cache_report.h"
 #include "engine/runtime/cost_report.h"
 #include "engine/runtime/device_memory.h"
 #include "engine/runtime/draft_boot.h"
@@ -48,8 +49,9 @@ Status check_boot_options(const BootOptions& o) {
   }
   if (o.num_blocks < 0) return invalid_argument("num_blocks must not be negative", "num_blocks");
   if (o.kv_cache_bytes < 0) return invalid_argument("kv_cache_bytes must not be negative", "kv_cache_bytes");
-  if (o.kv_type && *o.kv_type != DType::kF32 && *o.kv_type != DType::kF16 && *o.kv_type != DType::kBF16) {
-    return invalid_argument("the KV cache is f32, f16 or bf16", "kv_cache_dtype");
+  const DType kv = o.kv_type.value_or(DType::kF32);
+  if (kv != DType::kF32 && kv != DType::kF16 && kv != DType::kBF16 && kv != DType::kI8) {
+    return invalid_argument("the KV cache is f32, f16, bf16 or int8", "kv_cache_dtype");
   }
   if (o.device != "auto" && o.device != "cpu" && o.device != "cuda") {
     return invalid_argument("must be auto, cpu or cuda, not " + o.device, "device");
@@ -200,6 +202,7 @@ Status start_trace(const BootOptions& options, const ModelConfig& config, Loaded
 const char* for_cpu_only(const BootOptions& options) {
   if (options.expert_parallel_size > 1) return "--expert-parallel-size";
   if (options.dense_memory != "all") return "--dense-memory leaves weights on disk";
+  if (options.kv_type == DType::kI8) return "--kv-cache-dtype int8";
   return kEvictAtRelease ? "built so that no expert stays in memory" : nullptr;
 }
 
@@ -425,6 +428,7 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   budget.max_model_len = loaded_.info.max_model_len;
   ASSIGN_OR_RETURN(report.num_blocks, choose_num_blocks(budget));
   ASSIGN_OR_RETURN(KvCache cache, KvCache::create(*loaded_.backend.device, layout, report.num_blocks));
+  report_cache(options, report);
   tell(options, "kv cache", 1.0);
 
   parts.model = std::move(loaded_.model);

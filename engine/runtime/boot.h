@@ -71,7 +71,7 @@ struct BootOptions {
   std::string rank_program = "/proc/self/exe";  // what a rank is started from, as `... rank`
   std::string trace_routes;                     // file that gets what every MoE layer routes to; empty: none
   std::string speculative_config;               // JSON as parse_spec_config() takes it; empty: plain decoding
-  std::optional<DType> kv_type;                 // f32, f16 or bf16; none: ModelSummary::kv_type
+  std::optional<DType> kv_type;                 // f32, f16, bf16 or int8; none: ModelSummary::kv_type
   std::uint64_t seed = 0;                       // start of the seeds of requests that bring none
   double step_limit_seconds = 60.0;             // a longer step makes healthy() false
   Metrics* metrics = nullptr;                   // may be null; must outlive the engine

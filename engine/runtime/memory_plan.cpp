@@ -20,8 +20,7 @@ namespace {
 std::int64_t sequence_bytes(const BootOptions& options, const ModelSummary& summary) {
   const std::int64_t positions = options.max_model_len > 0 ? options.max_model_len : summary.config.max_positions;
   const DType type = options.kv_type.value_or(summary.kv_type);
-  const std::int64_t block =
-      summary.kv_bytes_per_position / dtype_bytes(summary.kv_type) * dtype_bytes(type) * options.block_size;
+  const std::int64_t block = summary.kv_bytes_of(type) * options.block_size;
   const std::int64_t blocks = options.num_blocks > 0 ? options.num_blocks : blocks_for(positions, options.block_size);
   return std::min(blocks, std::numeric_limits<std::int64_t>::max() / std::max<std::int64_t>(block, 1)) * block;
 }

@@ -13,20 +13,34 @@ namespace foregate {
 // k: [num_blocks][kv_heads][groups][head_dim][positions of the group]: the positions of a block in groups of
 // kKeyGroup, the last one narrower when block_size is no multiple of it. A vector of keys at one dimension is
 // contiguous, so scores need no transposition. A group of keys begins at the same element in k as its values in v.
+// With int8 each row of head_dim elements, of one position and head, has a scale: an element is code * scale, where
+// scale = the row's largest magnitude / 127 and code = the nearest integer to x * (127 / that magnitude). A row with a
+// value that is not finite has codes 0 and scale NaN.
 struct KvPages {
   void* k = nullptr;
   void* v = nullptr;
-  DType type = DType::kF32;  // f32, f16 or bf16
+  DType type = DType::kF32;  // f32, f16, bf16 or int8
   std::int64_t num_blocks = 0;
   std::int32_t block_size = 0;  // positions in one block; multiples of kKeyGroup are read in place, others are copied
   std::int32_t kv_heads = 0;
   std::int32_t head_dim = 0;
+  float* k_scales = nullptr;  // of int8 alone: [num_blocks][kv_heads][block_size]
+  float* v_scales = nullptr;
 };
 inline constexpr std::int32_t kKeyGroup = 16;
+
+// Bytes that the keys, or the values, of one position and head take.
+constexpr std::int64_t kv_row_bytes(DType type, std::int64_t head_dim) {
+  return head_dim * dtype_bytes(type) + (type == DType::kI8 ? 4 : 0);
+}
 
 // Element of the values of (block, head, position in the block) at dimension 0.
 constexpr std::int64_t value_index(const KvPages& p, std::int64_t block, std::int64_t head, std::int64_t position) {
   return ((block * p.kv_heads + head) * p.block_size + position) * p.head_dim;
+}
+// Its scale, and that of the key.
+constexpr std::int64_t scale_index(const KvPages& p, std::int64_t block, std::int64_t head, std::int64_t position) {
+  return (block * p.kv_heads + head) * p.block_size + position;
 }
 // Element of the same key at dimension 0, and the distance to the next dimension.
 constexpr std::int64_t key_index(const KvPages& p, std::int64_t block, std::int64_t head, std::int64_t position) {
@@ -86,7 +100,7 @@ struct AttentionArgs {
   std::int64_t bytes_moved() const {
     std::int64_t positions = 0;
     for (std::int32_t i = 0; i < num_seqs; ++i) positions += seqs[i].first_position + seqs[i].rows;
-    return positions * pages.kv_heads * pages.head_dim * 2 * dtype_bytes(pages.type) + q.rows * q.cols * 8;
+    return positions * pages.kv_heads * 2 * kv_row_bytes(pages.type, pages.head_dim) + q.rows * q.cols * 8;
   }
 };
 

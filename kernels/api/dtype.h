@@ -7,9 +7,10 @@
 
 namespace foregate {
 
-// The types from kQ8_0 on are blocks of a row as GGUF files hold them (ggml's block_q8_0, block_q4_K, ...):
+// The types from kQ8_0 to kFp8 are blocks of a row as GGUF files hold them (ggml's block_q8_0, block_q4_K, ...):
 // codes and scales together, so they have a size per block and none per element. kFp8 is our own: an f32 scale and 128
-// bytes of kF8E4M3 (OCP 8-bit floating point, E4M3: no infinities, NaN is 0x7f and 0xff).
+// bytes of kF8E4M3 (OCP 8-bit floating point, E4M3: no infinities, NaN is 0x7f and 0xff). kI8 is of cached keys and
+// values (args_attention.h).
 enum class DType : std::uint8_t {
   kF32,
   kF16,
@@ -27,6 +28,7 @@ enum class DType : std::uint8_t {
   kQ6_K,
   kMxfp4,
   kFp8,
+  kI8,
 };
 
 // How a weight matrix is stored after packing (quant.h).
@@ -55,6 +57,7 @@ constexpr int dtype_bytes(DType t) {
     case DType::kBF16: return 2;
     case DType::kI64: return 8;
     case DType::kU8:
+    case DType::kI8:
     case DType::kF8E4M3: return 1;
     default: return 0;
   }
@@ -94,6 +97,7 @@ constexpr const char* dtype_name(DType t) {
     case DType::kI64: return "i64";
     case DType::kI32: return "i32";
     case DType::kU8: return "u8";
+    case DType::kI8: return "int8";
     case DType::kF8E4M3: return "f8_e4m3";
     case DType::kQ8_0: return "q8_0";
     case DType::kQ4_0: return "q4_0";

@@ -76,6 +76,7 @@ struct AttentionJob {
     switch (args.pages.type) {
       case DType::kF16: run(AttentionWorker<F16>{args, shape, item, m}, plans[s], local); break;
       case DType::kBF16: run(AttentionWorker<Bf16>{args, shape, item, m}, plans[s], local); break;
+      case DType::kI8: run(AttentionWorker<I8>{args, shape, item, m}, plans[s], local); break;
       default: run(AttentionWorker<float>{args, shape, item, m}, plans[s], local);
     }
   }

@@ -10,12 +10,26 @@ struct KeyRange {
   std::int64_t first, end;
 };
 
+// Scales of the rows of a tile, group by group: where elements are codes.
+template <class T>
+struct TileScales {};
+template <>
+struct TileScales<I8> {
+  const float* keys[kTileGroups];
+  const float* values[kTileGroups];
+};
+template <class T>
+constexpr bool kHasScales = false;
+template <>
+constexpr bool kHasScales<I8> = true;
+
 // Where a tile's keys lie: group g holds positions [16 g, 16 g + 16) of the tile.
 template <class T>
 struct KeyTile {
   const T* keys[kTileGroups];    // [dim][16], lane = key
   const T* values[kTileGroups];  // [16][dim]
   KeyRange groups;               // those with keys that any row reads; others point at one of these
+  TileScales<T> scales;
 };
 
 // Fetches into the L2 cache: the same places of the next tile, while one is worked on. Two tiles would crowd the L1

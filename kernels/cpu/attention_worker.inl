@@ -47,7 +47,7 @@ struct AttentionMemory {
   float* keys;      // [4][dims][16]: lane = key
   float* values;    // [dim blocks][64][16]: lane = dimension
   float* scores;    // [kMaxRows][64]
-  std::byte* copy;  // two tiles of pages whose blocks do not consist of whole groups
+  std::byte* copy;  // two tiles of pages whose blocks do not consist of whole groups, and their scales
   SoftmaxState segment;
   SoftmaxState row;
   AttentionMemory(Carver& carver, const AttentionShape& s)
@@ -55,7 +55,7 @@ struct AttentionMemory {
         keys(carver.take<float>(kTileKeys * s.dim)),
         values(carver.take<float>(kTileKeys * s.padded())),
         scores(carver.take<float>(kMaxRows * kTileKeys)),
-        copy(carver.take<std::byte>(4 * kTileKeys * s.dim * static_cast<std::int64_t>(sizeof(float)))),
+        copy(carver.take<std::byte>(4 * kTileKeys * (s.dim + 1) * static_cast<std::int64_t>(sizeof(float)))),
         segment(carver, s, s.vectors()),
         row(carver, s, s.vectors()) {}
 };
@@ -144,6 +144,10 @@ struct AttentionWorker {
           value_index(p, item.seq->block_table[position / p.block_size], item.kv_head, position % p.block_size);
       tile.keys[g] = static_cast<const T*>(p.k) + at;
       tile.values[g] = static_cast<const T*>(p.v) + at;
+      if constexpr (kHasScales<T>) {
+        tile.scales.keys[g] = p.k_scales + at / shape.dim;
+        tile.scales.values[g] = p.v_scales + at / shape.dim;
+      }
     }
     return tile;
   }
@@ -168,13 +172,30 @@ struct AttentionWorker {
         values[i * shape.dim + d] = value[d];
       }
     }
+    if constexpr (kHasScales<T>) copy_scales(start, loaded, tile);
     return tile;
+  }
+
+  void copy_scales(std::int64_t start, KeyRange loaded, KeyTile<T>& tile) const {
+    const KvPages& p = args.pages;
+    float* keys = reinterpret_cast<float*>(m.copy + 4 * kTileKeys * shape.dim) + start / kTileKeys % 2 * 2 * kTileKeys;
+    float* values = keys + kTileKeys;
+    for (std::int64_t g = 0; g < kTileGroups; ++g) {
+      tile.scales.keys[g] = keys + g * kLanes;
+      tile.scales.values[g] = values + g * kLanes;
+    }
+    for (std::int64_t position = loaded.first; position < loaded.end; ++position) {
+      const std::int64_t block = item.seq->block_table[position / p.block_size];
+      const std::int64_t at = scale_index(p, block, item.kv_head, position % p.block_size);
+      keys[position - start] = p.k_scales[at];
+      values[position - start] = p.v_scales[at];
+    }
   }
 
   void attend_direct(std::int64_t first, int height, std::int64_t start, const KeyTile<T>& tile,
                      const KeyTile<T>& next) {
     for_height(height, [&]<int R>() { score_tile<T, R>(m.q + first * shape.dim, shape.dim, tile, next, m.scores); });
-    for (int r = 0; r < height; ++r) softmax_step(first + r, m.scores + r * kTileKeys, start);
+    for (int r = 0; r < height; ++r) softmax_step(first + r, m.scores + r * kTileKeys, start, tile);
     for_each_range(first, height, start, [&](int r, int count, KeyRange keys) {
       for_height(count, [&]<int R>() {
         add_value_tile<T, R>(m.scores + r * kTileKeys, keys, tile, next, shape.dim,
@@ -192,7 +213,7 @@ struct AttentionWorker {
       multiply<float, 0>(m.q + first * shape.dim, height,
                          blocks_of<float>(m.keys, shape.dim * kLanes, kTileGroups, shape.dim), m.scores, kTileKeys,
                          false, nothing_ahead(m.keys));
-      for (int r = 0; r < height; ++r) softmax_step(first + r, m.scores + r * kTileKeys, start);
+      for (int r = 0; r < height; ++r) softmax_step(first + r, m.scores + r * kTileKeys, start, tile);
       for_each_range(first, height, start, [&](int r, int count, KeyRange keys) {
         const Blocks<float> values{m.values + keys.first * kLanes, kTileKeys * kLanes, shape.dim_blocks,
                                    keys.end - keys.first};
@@ -239,10 +260,14 @@ struct AttentionWorker {
   }
 
   // score[b] = the scaled scores, minus infinity for keys outside the range; returns the largest.
-  float scaled_scores(const float* scores, KeyRange keys, V (&score)[kTileGroups]) const {
+  float scaled_scores(const float* scores, KeyRange keys, const KeyTile<T>& tile, V (&score)[kTileGroups]) const {
     const V lowest = splat(-__builtin_inff());
 #pragma GCC unroll 4
-    for (int b = 0; b < kTileGroups; ++b) score[b] = mul(load(scores + b * kLanes), splat(args.scale));
+    for (int b = 0; b < kTileGroups; ++b) {
+      score[b] = load(scores + b * kLanes);
+      if constexpr (kHasScales<T>) score[b] = mul(score[b], load(tile.scales.keys[b]));
+      score[b] = mul(score[b], splat(args.scale));
+    }
     if (keys.first > 0 || keys.end < kTileKeys) {
       static const float kLaneIndex[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
       const V from = splat(static_cast<float>(keys.first));
@@ -256,12 +281,13 @@ struct AttentionWorker {
     return reduce_max(max(max(score[0], score[1]), max(score[2], score[3])));
   }
 
-  // Turns the 64 scores into probabilities relative to the new maximum; rescales what was summed so far.
-  void softmax_step(std::int64_t i, float* scores, std::int64_t start) {
+  // Turns the 64 scores into probabilities relative to the new maximum, times the scales of the values where they have
+  // some; rescales what was summed so far.
+  void softmax_step(std::int64_t i, float* scores, std::int64_t start, const KeyTile<T>& tile) {
     const KeyRange keys = tile_range(i, start);
     if (keys.first >= keys.end) return;
     V score[kTileGroups];
-    const float tile_top = scaled_scores(scores, keys, score);
+    const float tile_top = scaled_scores(scores, keys, tile, score);
     const float old_top = m.segment.top[i];
     const float top = tile_top > old_top ? tile_top : old_top;
     V total = load(m.segment.total + i * kLanes);
@@ -276,7 +302,11 @@ struct AttentionWorker {
     for (int b = 0; b < kTileGroups; ++b) {
       const V p = exp(sub(score[b], splat(top)));
       total = add(total, p);
-      store(scores + b * kLanes, p);
+      if constexpr (kHasScales<T>) {
+        store(scores + b * kLanes, mul(p, load(tile.scales.values[b])));
+      } else {
+        store(scores + b * kLanes, p);
+      }
     }
     store(m.segment.total + i * kLanes, total);
   }

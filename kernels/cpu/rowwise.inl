@@ -139,6 +139,7 @@ struct KvWriteJob {
     switch (args.pages.type) {
       case DType::kF16: copy<F16>(head, first, rows); break;
       case DType::kBF16: copy<Bf16>(head, first, rows); break;
+      case DType::kI8: quantize(head, first, rows); break;
       default: copy<float>(head, first, rows);
     }
   }
@@ -161,6 +162,43 @@ struct KvWriteJob {
     if (!whole) return;
     const std::int64_t slot = args.slot_mapping[first];
     turn_keys(first, head, keys + value_index(pages, slot / pages.block_size, head, slot % pages.block_size));
+  }
+
+  void quantize(std::int64_t head, std::int64_t first, std::int64_t rows) const {
+    const KvPages& pages = args.pages;
+    std::int8_t* keys = static_cast<std::int8_t*>(pages.k);
+    std::int8_t* values = static_cast<std::int8_t*>(pages.v);
+    for (std::int64_t t = first; t < first + rows; ++t) {
+      const std::int64_t block = args.slot_mapping[t] / pages.block_size;
+      const std::int64_t position = args.slot_mapping[t] % pages.block_size;
+      const std::int64_t at = scale_index(pages, block, head, position);
+      pages.k_scales[at] = quantize_row(args.k.data + t * args.k.stride + head * pages.head_dim,
+                                        keys + key_index(pages, block, head, position), key_step(pages, position));
+      pages.v_scales[at] = quantize_row(args.v.data + t * args.v.stride + head * pages.head_dim,
+                                        values + value_index(pages, block, head, position), 1);
+    }
+  }
+
+  // Code i goes to to[i * step]; returns the scale (KvPages).
+  float quantize_row(const float* from, std::int8_t* to, std::int64_t step) const {
+    const std::int64_t dim = args.pages.head_dim;
+    V largest = zero();
+    V poison = zero();  // 0 * x is NaN for a value that is not finite
+    for (std::int64_t d = 0; d < dim; d += kLanes) {
+      const V x = load_part(from + d, dim - d);
+      poison = add(poison, mul(x, zero()));
+      largest = max(largest, max(x, sub(zero(), x)));
+    }
+    const bool finite = reduce_add(poison) == 0.0f;
+    const float amax = reduce_max(largest);
+    const V inverse = splat(finite ? inverse_scale(amax) : 0.0f);
+    for (std::int64_t d = 0; d < dim; d += kLanes) {
+      const std::int64_t n = smaller(kLanes, dim - d);
+      std::int8_t codes[kLanes] = {};
+      if (finite) round_to_int8(mul(load_part(from + d, n), inverse), codes);
+      for (std::int64_t i = 0; i < n; ++i) to[(d + i) * step] = codes[i];
+    }
+    return finite ? amax / 127.0f : __builtin_nanf("");
   }
 
   bool fills_group(std::int64_t first, std::int64_t rows) const {

@@ -36,6 +36,9 @@ FOREGATE_INLINE V load(const F8* p) {
   const __m256i half = _mm256_and_si256(_mm256_srai_epi16(high, 1), _mm256_set1_epi16(static_cast<short>(0xbfff)));
   return {_mm512_cvtph_ps(half)};
 }
+FOREGATE_INLINE V load(const I8* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
 FOREGATE_INLINE void store(Bf16* p, V v) {
   const __m512i bits = _mm512_castps_si512(v.v);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));

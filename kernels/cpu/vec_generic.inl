@@ -77,6 +77,11 @@ FOREGATE_INLINE V load(const F8* p) {
   for (int i = 0; i < kLanes; ++i) wide[i] = kF8Table.values[p[i].bits];
   return load(wide);
 }
+FOREGATE_INLINE V load(const I8* p) {
+  float wide[kLanes];
+  for (int i = 0; i < kLanes; ++i) wide[i] = static_cast<float>(p[i].code);
+  return load(wide);
+}
 FOREGATE_INLINE void store(Bf16* p, V v) {
   std::uint32_t bits[kLanes];
   __builtin_memcpy(bits, &v, sizeof bits);

@@ -14,6 +14,11 @@ struct F8 {
   std::uint8_t bits;
 };
 
+// A code that a scale elsewhere belongs to; load() gives the code.
+struct I8 {
+  std::int8_t code;
+};
+
 constexpr int kLanes = 16;
 static_assert(kLanes == kRowInterleave);
 constexpr int kQuantRowBytes = 64;  // sizeof(QuantRow)

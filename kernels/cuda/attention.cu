@@ -1,5 +1,6 @@
 // Attention over pages: a block takes a piece (attention.h) of one kv head. Keys and values go from their pages into
 // registers; scores S^T = K * Q^T and outputs O^T += V^T * P^T are matrix instructions with columns as their N side.
+#include "kernels/api/check.h"
 #include "kernels/cuda/attention_tile.cuh"
 
 namespace foregate::cuda {
@@ -329,6 +330,7 @@ void launch_type(CudaStream& stream, const AttentionLaunch& launch, int tiles) {
 }  // namespace
 
 void launch_attention(CudaStream& stream, const AttentionLaunch& launch, int tiles) {
+  CHECK(launch.args.pages.type != DType::kI8);  // KvCache::create refuses it
   switch (launch.args.pages.type) {
     case DType::kF16: return launch_type<DType::kF16>(stream, launch, tiles);
     case DType::kBF16: return launch_type<DType::kBF16>(stream, launch, tiles);

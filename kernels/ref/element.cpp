@@ -7,6 +7,7 @@ namespace foregate {
 
 float read_element(const void* data, DType type, std::int64_t index) {
   if (type == DType::kF32) return static_cast<const float*>(data)[index];
+  if (type == DType::kI8) return static_cast<const std::int8_t*>(data)[index];
   const std::uint16_t bits = static_cast<const std::uint16_t*>(data)[index];
   return type == DType::kF16 ? widen_f16(bits) : widen_bf16(bits);
 }

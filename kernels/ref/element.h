@@ -10,7 +10,7 @@
 
 namespace foregate {
 
-// `type` is f32, f16 or bf16; index counts elements.
+// `type` is f32, f16, bf16 or, to read, int8; index counts elements.
 float read_element(const void* data, DType type, std::int64_t index);
 void write_element(void* data, DType type, std::int64_t index, float value);
 

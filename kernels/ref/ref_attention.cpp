@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "kernels/ref/element.h"
@@ -7,6 +8,26 @@
 
 namespace foregate::ref {
 namespace {
+
+// The scale of a row of int8 elements; 1 of other types.
+double scale_of(const KvPages& pages, const float* scales, std::int64_t block, std::int64_t head, std::int64_t place) {
+  return pages.type == DType::kI8 ? scales[scale_index(pages, block, head, place)] : 1.0;
+}
+
+// What a row of int8 elements holds (KvPages); element i goes to codes[i * step].
+float write_codes(const float* x, std::int32_t dim, std::int8_t* codes, std::int64_t step) {
+  float largest = 0;
+  bool finite = true;
+  for (std::int32_t d = 0; d < dim; ++d) {
+    largest = std::max(largest, std::fabs(x[d]));
+    finite = finite && std::isfinite(x[d]);
+  }
+  const float inverse = std::isfinite(127.0f / largest) ? 127.0f / largest : 0.0f;
+  for (std::int32_t d = 0; d < dim; ++d) {
+    codes[d * step] = finite ? static_cast<std::int8_t>(std::nearbyint(x[d] * inverse)) : std::int8_t{0};
+  }
+  return finite ? largest / 127.0f : std::numeric_limits<float>::quiet_NaN();
+}
 
 void attend_one(const AttentionArgs& args, const SeqSpan& seq, std::int64_t row, std::int32_t head) {
   const KvPages& pages = args.pages;
@@ -24,7 +45,7 @@ void attend_one(const AttentionArgs& args, const SeqSpan& seq, std::int64_t row,
     for (std::int32_t d = 0; d < pages.head_dim; ++d) {
       dot += static_cast<double>(q[d]) * read_element(pages.k, pages.type, key + d * step);
     }
-    scores.push_back(dot * args.scale);
+    scores.push_back(dot * scale_of(pages, pages.k_scales, block_of(p), kv_head, p % pages.block_size) * args.scale);
   }
   const double top = *std::max_element(scores.begin(), scores.end());
   double total = 0;
@@ -33,7 +54,8 @@ void attend_one(const AttentionArgs& args, const SeqSpan& seq, std::int64_t row,
     double sum = 0;
     for (std::int64_t p = first; p <= position; ++p) {
       const std::int64_t value = value_index(pages, block_of(p), kv_head, p % pages.block_size);
-      sum += scores[p - first] * read_element(pages.v, pages.type, value + d);
+      const double scale = scale_of(pages, pages.v_scales, block_of(p), kv_head, p % pages.block_size);
+      sum += scores[p - first] * scale * read_element(pages.v, pages.type, value + d);
     }
     out[d] = static_cast<float>(sum / total);
   }
@@ -66,6 +88,15 @@ void kv_write(Stream&, const KvWriteArgs& args) {
     for (std::int32_t h = 0; h < pages.kv_heads; ++h) {
       const std::int64_t key = key_index(pages, block, h, position);
       const std::int64_t value = value_index(pages, block, h, position);
+      if (pages.type == DType::kI8) {
+        const std::int64_t scale = scale_index(pages, block, h, position);
+        const float* k = args.k.data + t * args.k.stride + h * pages.head_dim;
+        const float* v = args.v.data + t * args.v.stride + h * pages.head_dim;
+        const auto codes = [](void* from, std::int64_t at) { return static_cast<std::int8_t*>(from) + at; };
+        pages.k_scales[scale] = write_codes(k, pages.head_dim, codes(pages.k, key), key_step(pages, position));
+        pages.v_scales[scale] = write_codes(v, pages.head_dim, codes(pages.v, value), 1);
+        continue;
+      }
       for (std::int32_t d = 0; d < pages.head_dim; ++d) {
         const std::int64_t from = h * pages.head_dim + d;
         write_element(pages.k, pages.type, key + d * key_step(pages, position), args.k.data[t * args.k.stride + from]);

@@ -12,8 +12,9 @@ namespace {
 Result<std::optional<DType>> kv_type(const std::string& word) {
   if (word == "auto") return std::optional<DType>();
   if (word == "f32") return std::optional(DType::kF32);
-  if (word == "f16") return std::optional(DType::kF16);
-  if (word == "bf16") return std::optional(DType::kBF16);
+  if (word == "f16" || word == "float16") return std::optional(DType::kF16);
+  if (word == "bf16" || word == "bfloat16") return std::optional(DType::kBF16);
+  if (word == "int8") return std::optional(DType::kI8);
   return invalid_argument("--kv-cache-dtype: " + word + " is not known", "--kv-cache-dtype");
 }
 

@@ -31,9 +31,13 @@ KvPages pool_pages(const OpMachine& machine, DType type, std::int32_t kv_heads, 
   pages.kv_heads = kv_heads;
   pages.head_dim = kHeadDim;
   const std::int64_t bytes = blocks * kBlock * kv_heads * kHeadDim * dtype_bytes(type);
-  CHECK(2 * bytes <= machine.pool_bytes);
+  const std::int64_t scale_bytes = type == DType::kI8 ? blocks * kBlock * kv_heads * 4 : 0;
+  CHECK(2 * (bytes + scale_bytes) <= machine.pool_bytes);
   pages.k = machine.pool;
   pages.v = machine.pool + bytes;
+  if (scale_bytes == 0) return pages;
+  pages.k_scales = reinterpret_cast<float*>(machine.pool + 2 * bytes);
+  pages.v_scales = reinterpret_cast<float*>(machine.pool + 2 * bytes + scale_bytes);
   return pages;
 }
 

@@ -44,7 +44,7 @@ inline constexpr WeightFormat kBenchFormats[] = {WeightFormat::kF32,   WeightFor
                                                  WeightFormat::kQ4_0,  WeightFormat::kQ4_1, WeightFormat::kQ5_0,
                                                  WeightFormat::kQ4_K,  WeightFormat::kQ5_K, WeightFormat::kQ6_K,
                                                  WeightFormat::kMxfp4, WeightFormat::kFp8};
-inline constexpr DType kBenchKvTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+inline constexpr DType kBenchKvTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kI8};
 
 // Rows of floats that outlive the call that made them.
 struct BenchRows {

@@ -117,6 +117,20 @@ def test_forced_isa_and_version(start):
     assert facts["isa"] == "generic" and facts["threads"] == "1" and facts["uptime_seconds"] > 0
 
 
+def test_keys_and_values_in_int8_say_so_and_repeat_themselves(start):
+    server = start("--kv-cache-dtype", "int8")
+    facts = json.loads(server.get("/version")[1])
+    assert facts["kv_cache_dtype"] == "int8"
+    assert server.metric("vllm:cache_config_info", cache_dtype="int8") == 1
+    assert any("int8" in line and "warn" in line.lower() for line in server.log), server.log
+    texts = []
+    for salt in ("a", "a", "b"):  # computed, found in the prefix cache, computed again
+        answer = server.post("/v1/chat/completions", {"messages": STORY, "temperature": 0, "max_tokens": 80, "cache_salt": salt})
+        texts.append(json.loads(answer[1])["choices"])
+    assert texts[0] == texts[1] == texts[2]
+    assert server.metric("vllm:prefix_cache_hits_total") > 0
+
+
 def test_api_keys(start):
     server = start("--api-key", "first-key", "--api-key", "second-key")
     for key in ("first-key", "second-key"):

@@ -84,6 +84,7 @@ int check(const CheckOptions& options) {
   std::map<std::string, OpResult> results;
   int number = 0, passed = 0, failed = 0;
   std::vector<OpCase> cases = op_cases();
+  std::erase_if(cases, [](const OpCase& c) { return c.host_only; });
   cases.insert(cases.end(), device_cases().begin(), device_cases().end());
   for (const OpCase& c : cases) {
     if (!options.only.empty() && op_of(c) != options.only) continue;

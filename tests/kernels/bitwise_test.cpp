@@ -150,7 +150,7 @@ TEST_P(BitwiseTest, ExpertFfnWithReluEqualsLinearCalls) {
 
 std::vector<PagedSetup> attention_setups() {
   std::vector<PagedSetup> setups;
-  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
     setups.push_back({4, 4, 64, 16, 0, type, 21});
     setups.push_back({8, 2, 40, 16, 0, type, 22});
     setups.push_back({6, 1, 16, 16, 37, type, 23});
@@ -203,7 +203,7 @@ TEST_P(BitwiseTest, AttentionSequenceAloneEqualsSequenceInBatch) {
 TEST_P(BitwiseTest, AttentionSegmentsGiveTheSameBitsHoweverTheyAreShared) {
   Machine one(GetParam(), 1);
   Machine four(GetParam(), 4);
-  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
     for (const std::int32_t window : {0, 700}) {
       PagedSetup setup{4, 1, 32, 16, window, type, 25};
       const Floats whole = attend(one.ops(), *one.stream, setup, {{0, 1530, 12}});

@@ -218,12 +218,13 @@ void add_attention(std::vector<OpCase>& cases) {
   };
   for (std::int32_t s = 1; s < 70; ++s) shapes.back().spans.push_back({s, 3, 1});
   for (const Shape& s : shapes) {
-    for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
       const PagedSetup setup{s.heads, s.kv_heads, s.head_dim, s.block_size, s.window, type, 5};
       const std::string name =
           named("attention", s.heads, s.kv_heads, s.head_dim, s.block_size, s.window, dtype_name(type));
       cases.push_back({name, AttentionArgs::tolerance, s.heads * s.head_dim,
-                       [=](const OpTable& ops, Stream& stream) { return attend(ops, stream, setup, s.spans); }});
+                       [=](const OpTable& ops, Stream& stream) { return attend(ops, stream, setup, s.spans); },
+                       type == DType::kI8});
     }
   }
 }

@@ -14,6 +14,7 @@ struct OpCase {
   double tolerance = 0;        // Args::tolerance of the op
   std::int64_t row_width = 1;  // of the output rows
   std::function<Floats(const OpTable&, Stream&)> run;
+  bool host_only = false;  // devices have no kernel for its format
 };
 
 const std::vector<OpCase>& op_cases();

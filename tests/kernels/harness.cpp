@@ -84,6 +84,7 @@ namespace {
 // Pages of one call: every span has blocks of its own, in shuffled order.
 struct Pages {
   std::vector<float> k, v;  // reserved as floats, enough for any type
+  std::vector<float> k_scales, v_scales;
   std::vector<std::vector<std::int32_t>> tables;
   KvPages pages;
 
@@ -108,6 +109,13 @@ struct Pages {
     v = k;
     pages = {k.data(),         v.data(),       setup.type,    static_cast<std::int64_t>(ids.size()),
              setup.block_size, setup.kv_heads, setup.head_dim};
+    if (setup.type == DType::kI8) {  // the bits of the NaN above are codes
+      k_scales.assign(elements / static_cast<std::size_t>(setup.head_dim), std::numeric_limits<float>::quiet_NaN());
+      v_scales = k_scales;
+      pages.k_scales = k_scales.data();
+      pages.v_scales = v_scales.data();
+      return;
+    }
     for (std::size_t i = 0; i < elements; ++i) {
       write_element(pages.k, setup.type, static_cast<std::int64_t>(i), std::numeric_limits<float>::quiet_NaN());
       write_element(pages.v, setup.type, static_cast<std::int64_t>(i), std::numeric_limits<float>::quiet_NaN());

@@ -164,7 +164,7 @@ TEST_P(MeaningTest, KvWriteFillsThePagesOfRef) {
   Machine ref("ref", 1);
   Random random(33);
   constexpr std::int32_t kHeads = 2, kDim = 24, kPositions = 160;
-  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
     for (const std::int32_t block_size : {1, 5, 16, 24, 32}) {
       for (const std::int32_t first : {0, 3, 16}) {
         constexpr std::int32_t kRows = 50, kWidth = kHeads * kDim;
@@ -173,17 +173,70 @@ TEST_P(MeaningTest, KvWriteFillsThePagesOfRef) {
         for (std::int32_t i = 0; i < kRows; ++i) slots.push_back(first + i + (i < 20 ? 64 : 0));
         const std::int32_t blocks = (kPositions + block_size - 1) / block_size;
         const std::size_t bytes = static_cast<std::size_t>(blocks * block_size * kWidth * dtype_bytes(type));
+        const auto scales = static_cast<std::size_t>(blocks * block_size * kHeads);
         const auto written = [&](const OpTable& table, Stream& on) {
           std::vector<std::byte> pages(2 * bytes, std::byte{7});
+          Floats of_rows(2 * scales, 7.0f);
           table.kv_write(on, {view(k, kWidth),
                               view(v, kWidth),
                               slots.data(),
-                              {pages.data(), pages.data() + bytes, type, blocks, block_size, kHeads, kDim}});
-          return pages;
+                              {pages.data(), pages.data() + bytes, type, blocks, block_size, kHeads, kDim,
+                               of_rows.data(), of_rows.data() + scales}});
+          return std::pair(pages, of_rows);
         };
         EXPECT_TRUE(written(ops(), stream()) == written(ref.ops(), *ref.stream))
             << dtype_name(type) << ", blocks of " << block_size << ", from " << first;
       }
+    }
+  }
+}
+
+// int8 rows: within half a code of what was stored, whatever the magnitude; what is not finite makes the scale NaN.
+TEST_P(MeaningTest, RowsInInt8AreWithinHalfACode) {
+  Random random(34);
+  constexpr std::int32_t kDim = 40, kRows = 9, kBlock = 16;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float inf = std::numeric_limits<float>::infinity();
+  Floats k, v;
+  for (const float size : {1.0f, 1e-30f, 1e30f, 0.0f, 300.0f, 1e-45f, 1.0f, 1.0f, 1.0f}) {
+    for (Floats* to : {&k, &v}) {
+      const Floats row = random.floats(kDim, size);
+      to->insert(to->end(), row.begin(), row.end());
+    }
+  }
+  k[6 * kDim + 3] = nan;
+  k[7 * kDim + 39] = -inf;
+  v[8 * kDim] = inf;
+  std::vector<std::int8_t> codes(2 * kBlock * kDim);
+  Floats scales(2 * kBlock, 5.0f);
+  const std::vector<std::int64_t> slots = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+  const KvPages pages{codes.data(),  codes.data() + kBlock * kDim, DType::kI8, 1, kBlock, 1, kDim,
+                      scales.data(), scales.data() + kBlock};
+  ops().kv_write(stream(), {view(std::as_const(k), kDim), view(std::as_const(v), kDim), slots.data(), pages});
+  for (std::int32_t p = 0; p < kRows; ++p) {
+    const auto at = static_cast<std::size_t>(p);
+    EXPECT_EQ(std::isnan(pages.k_scales[p]), p == 6 || p == 7) << p;
+    EXPECT_EQ(std::isnan(pages.v_scales[p]), p == 8) << p;
+    for (std::int32_t d = 0; d < kDim; ++d) {
+      const double key = codes[static_cast<std::size_t>(key_index(pages, 0, 0, p) + d * key_step(pages, p))];
+      const double value = codes[static_cast<std::size_t>(kBlock * kDim + value_index(pages, 0, 0, p) + d)];
+      const auto element = at * kDim + static_cast<std::size_t>(d);
+      const auto close = [](double code, float scale, float want) {
+        return std::isnan(scale) ? code == 0 : std::fabs(code * scale - want) <= 0.5001 * scale + 1e-42;
+      };
+      EXPECT_TRUE(close(key, pages.k_scales[p], k[element])) << p << " " << d;
+      EXPECT_TRUE(close(value, pages.v_scales[p], v[element])) << p << " " << d;
+    }
+  }
+}
+
+TEST_P(MeaningTest, AttentionInInt8IsCloseToF16) {
+  for (const std::int32_t dim : {64, 128}) {
+    for (const std::int32_t context : {1, 50, 700}) {
+      PagedSetup setup{8, 2, dim, 16, 0, DType::kF16, 77};
+      const Floats want = attend(ops(), stream(), setup, {{0, context, 20}});
+      setup.type = DType::kI8;
+      expect_close(attend(ops(), stream(), setup, {{0, context, 20}}), want, 8 * dim, 2e-2, "int8");
     }
   }
 }
@@ -217,7 +270,7 @@ TEST_P(MeaningTest, RandomShapesAgreeWithRef) {
     setup.head_dim = random.between(1, 70);
     setup.block_size = random.between(1, 33);
     setup.window = random.below(3) == 0 ? random.between(1, 100) : 0;
-    setup.type = random.pick<DType>({DType::kF32, DType::kF16, DType::kBF16});
+    setup.type = random.pick<DType>({DType::kF32, DType::kF16, DType::kBF16, DType::kI8});
     setup.seed = seed;
     std::vector<SpanSpec> spans;
     for (std::int32_t s = random.between(1, 4); s > 0; --s) {

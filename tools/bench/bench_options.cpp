@@ -63,7 +63,7 @@ void add_test_options(CLI::App& app, BenchOptions& options) {
                  "type of cached keys and values; auto is what `foregate serve` takes; also -ctk")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}));
+      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16", "int8"}));
   app.add_option("-r,--repetitions", options.repetitions, "timed repetitions")->check(CLI::Range(1, 1000));
   app.add_flag("!--no-warmup", options.warm_up, "time the first tokens of a test too");
   app.add_option("-o,--output", options.format, "md | json | jsonl | csv")
@@ -78,6 +78,7 @@ int wrong(const char* message) {
 DType kv_type_named(const std::string& word, DType auto_type) {
   if (word == "f32") return DType::kF32;
   if (word == "f16") return DType::kF16;
+  if (word == "int8") return DType::kI8;
   return word == "bf16" ? DType::kBF16 : auto_type;
 }
 

@@ -52,7 +52,7 @@ double BenchRun::kv_bytes(std::int32_t position, std::int32_t rows) const {
   for (const LayerKv& layer : layout.layers) {
     const std::int32_t end = position + rows;
     const std::int32_t read = layer.window > 0 ? std::min(end, layer.window + rows - 1) : end;
-    bytes += 2.0 * layer.kv_heads * layer.head_dim * dtype_bytes(layout.type) * read;
+    bytes += 2.0 * layer.kv_heads * static_cast<double>(kv_row_bytes(layout.type, layer.head_dim)) * read;
   }
   return bytes;
 }

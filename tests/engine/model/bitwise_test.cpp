@@ -17,6 +17,7 @@ using Rows = std::vector<std::vector<float>>;
 struct Subject {
   std::string dir;
   std::string quantization = "none";
+  DType kv_type = DType::kF32;
 };
 std::vector<Subject> subjects() {
   std::vector<Subject> all;
@@ -25,6 +26,9 @@ std::vector<Subject> subjects() {
     all.push_back({golden_dir(name)});
   }
   for (const char* format : {"q8_0", "q4_0"}) all.push_back({demo_dir(), format});
+  for (const char* name : {"mixtral-window-top1-tied", "qwen3-moe-top4-norm"}) {
+    all.push_back({golden_dir(name), "none", DType::kI8});
+  }
   return all;
 }
 
@@ -49,8 +53,8 @@ void on_every_isa(Check check) {
   for (const Subject& subject : subjects()) {
     for (const std::string& isa : runnable_isas()) {
       if (isa == "ref" && subject.quantization != "none") continue;
-      SCOPED_TRACE(subject.dir + " " + subject.quantization + " " + isa);
-      check(DriverOptions{.isa = isa, .quantization = subject.quantization}, subject.dir);
+      SCOPED_TRACE(subject.dir + " " + subject.quantization + " " + dtype_name(subject.kv_type) + " " + isa);
+      check(DriverOptions{.isa = isa, .kv_type = subject.kv_type, .quantization = subject.quantization}, subject.dir);
     }
   }
 }

@@ -48,7 +48,7 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
                                   .packing = packing,
                                   .ranks = options.ranks}));
   cache_ = std::make_unique<KvCache>(
-      must(KvCache::create(*backend_.device, model_->kv_layout(DType::kF32, options.block_size), options.blocks)));
+      must(KvCache::create(*backend_.device, model_->kv_layout(options.kv_type, options.block_size), options.blocks)));
 }
 
 std::optional<ExpertLoading> Driver::experts(const OpenModel& model) {

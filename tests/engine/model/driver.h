@@ -19,6 +19,7 @@ struct DriverOptions {
   int threads = 1;
   std::int32_t block_size = 16;
   std::int32_t blocks = 64;
+  DType kv_type = DType::kF32;
   std::int32_t max_batched_tokens = 256;
   std::string quantization = "none";
   void (*edit_ops)(OpTable&) = nullptr;       // to break an op on purpose

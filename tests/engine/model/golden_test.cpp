@@ -82,6 +82,48 @@ TEST_P(GoldenGguf, MatchesTheReferenceOnEveryIsa) {
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenGguf, ::testing::ValuesIn(gguf_fixture_names()), test_name);
 
+// Largest difference of each position, over the largest reference value.
+std::vector<double> errors_by_position(const std::vector<std::vector<float>>& logits,
+                                       const std::vector<float>& reference) {
+  double largest = 0.0;
+  for (const float value : reference) largest = std::max(largest, std::abs(static_cast<double>(value)));
+  std::vector<double> errors;
+  std::size_t at = 0;
+  for (const auto& row : logits) {
+    double worst = 0.0;
+    for (const float value : row) worst = std::max(worst, std::abs(static_cast<double>(value) - reference[at++]));
+    errors.push_back(worst / largest);
+  }
+  return errors;
+}
+
+// Keys and values in int8 round, but not by much: on every instruction set, against the logits of the reference
+// classes. The median of the positions, since a router that is near a tie may choose another expert for some.
+TEST_P(Golden, KeysAndValuesInInt8AreClose) {
+  constexpr double kRounded = 0.03;
+  auto index = TensorIndex::open_file(local_files(), golden_dir(GetParam()) + "/golden.safetensors");
+  ASSERT_TRUE(index.ok()) << index.status().to_string();
+  for (const std::string& isa : runnable_isas()) {
+    Driver exact(golden_dir(GetParam()), {.isa = isa});
+    Driver rounded(golden_dir(GetParam()), {.isa = isa, .kv_type = DType::kI8});
+    std::vector<double> errors;
+    for (int i = 0; i < kPrompts; ++i) {
+      const std::string prompt = "prompt." + std::to_string(i);
+      const auto tokens = read_tensor<Token>(*index, prompt + ".tokens");
+      const auto logits = rounded.run(tokens, tokens.size());
+      for (const double error : errors_by_position(logits, read_tensor<float>(*index, prompt + ".logits"))) {
+        errors.push_back(error);
+      }
+      if (tokens.size() == 1) continue;
+      EXPECT_NE(logits, exact.run(tokens, tokens.size())) << "nothing was rounded";
+    }
+    std::ranges::sort(errors);
+    const double median = errors[errors.size() / 2];
+    EXPECT_LE(median, kRounded) << isa;
+    std::printf("int8 cache %s %s median %.2e, largest %.2e\n", GetParam().c_str(), isa.c_str(), median, errors.back());
+  }
+}
+
 TEST(Golden, EveryArchitectureHasTwoFixtures) {
   std::multiset<std::string> types;
   for (const std::string& name : golden_names()) {

@@ -108,6 +108,20 @@ TEST_F(Boot, CacheTypeFollowsTheMatrices) {
   EXPECT_EQ(type(), DType::kBF16);
 }
 
+TEST_F(Boot, CacheInInt8IsSmallerAndSaysSo) {
+  Metrics metrics;
+  options_.metrics = &metrics;
+  options_.model = (fs::path(FOREGATE_SOURCE_DIR) / "models/demo").string();
+  options_.kv_type = DType::kF16;
+  const std::int64_t halves = (*boot_engine(options_))->report().block_bytes;
+  options_.kv_type = DType::kI8;
+  auto booted = boot_engine(options_);
+  ASSERT_TRUE(booted.ok()) << booted.status().to_string();
+  EXPECT_LT((*booted)->report().block_bytes, halves);
+  EXPECT_EQ((*booted)->report().kv_type, DType::kI8);
+  EXPECT_NE(metrics.prometheus_text().find("cache_dtype=\"int8\""), std::string::npos);
+}
+
 TEST_F(Boot, BlocksFollowBytesAndCounts) {
   options_.num_blocks = 7;
   EXPECT_EQ((*boot_engine(options_))->report().num_blocks, 7);

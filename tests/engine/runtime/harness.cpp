@@ -76,7 +76,7 @@ HostDevice& host_device() {
 
 EngineParts parts_of(const EngineSetup& setup, std::unique_ptr<Model> model) {
   EngineParts parts;
-  auto cache = KvCache::create(host_device(), model->kv_layout(DType::kF32, setup.block_size), setup.num_blocks);
+  auto cache = KvCache::create(host_device(), model->kv_layout(setup.kv_type, setup.block_size), setup.num_blocks);
   CHECK(cache.ok());
   parts.model = std::move(model);
   parts.device = &host_device();

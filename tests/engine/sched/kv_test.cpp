@@ -166,6 +166,8 @@ TEST(KvLayout, BytesOfOneBlock) {
   EXPECT_EQ(layout.block_bytes(), 2 * 16 * (2 * 8 + 1 * 4) * 4);
   layout.type = DType::kBF16;
   EXPECT_EQ(layout.block_bytes(), 2 * 16 * (2 * 8 + 1 * 4) * 2);
+  layout.type = DType::kI8;  // and a scale for each position and head
+  EXPECT_EQ(layout.block_bytes(), 2 * 16 * (2 * (8 + 4) + 1 * (4 + 4)));
 }
 
 }  // namespace

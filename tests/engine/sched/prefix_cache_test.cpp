@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <set>
+#include <type_traits>
 
 #include "engine/base/rng.h"
 #include "engine/kv/kv_cache.h"
@@ -274,15 +275,17 @@ TEST(PrefixCache, ConservationOverRandomUse) {
   EXPECT_GT(evictions, 1000);
 }
 
+class Host : public Device {
+ public:
+  std::string describe() const override { return "host"; }
+  Memory allocate(std::size_t bytes) override {
+    return Memory(std::calloc(bytes, 1), bytes, [](void* data, std::size_t) { std::free(data); });
+  }
+  std::unique_ptr<Stream> create_stream() override { return nullptr; }
+};
+
 TEST(KvCache, CopiesAndWipesABlockInEveryLayer) {
-  class Host final : public Device {
-   public:
-    std::string describe() const override { return "host"; }
-    Memory allocate(std::size_t bytes) override {
-      return Memory(std::calloc(bytes, 1), bytes, [](void* data, std::size_t) { std::free(data); });
-    }
-    std::unique_ptr<Stream> create_stream() override { return nullptr; }
-  } device;
+  Host device;
   KvLayout layout;
   layout.layers = {{KvKind::kFull, 2, 4, 0}, {KvKind::kFull, 1, 8, 0}};
   layout.block_size = 3;
@@ -308,6 +311,65 @@ TEST(KvCache, CopiesAndWipesABlockInEveryLayer) {
   cache->zero_block(BlockId{1});
   EXPECT_EQ(cell(1, &KvPages::v, 1)[23], 0.0f);
   EXPECT_EQ(cell(1, &KvPages::v, 4)[23], -124.0f);
+}
+
+// Codes and their scales go together.
+TEST(KvCache, BlocksInInt8AreCopiedSavedAndWipedWithTheirScales) {
+  Host device;
+  KvLayout layout;
+  layout.layers = {{KvKind::kFull, 2, 4, 0}, {KvKind::kFull, 1, 6, 0}};
+  layout.type = DType::kI8;
+  layout.block_size = 3;
+  auto cache = KvCache::create(device, layout, 4);
+  ASSERT_TRUE(cache.ok());
+  const auto each = [&](int block, const auto& with) {  // with(code or scale, its number), of all in the block
+    int number = 1;
+    for (int layer : {0, 1}) {
+      const KvPages p = cache->pages(LayerId{layer});
+      for (std::int32_t h = 0; h < p.kv_heads; ++h) {
+        for (std::int32_t at = 0; at < 3; ++at) {
+          with(p.k_scales[scale_index(p, block, h, at)], number++, at);
+          with(p.v_scales[scale_index(p, block, h, at)], number++, at);
+          for (std::int32_t d = 0; d < p.head_dim; ++d) {
+            with(static_cast<std::int8_t*>(p.k)[key_index(p, block, h, at) + d * key_step(p, at)], number++, at);
+            with(static_cast<std::int8_t*>(p.v)[value_index(p, block, h, at) + d], number++, at);
+          }
+        }
+      }
+    }
+  };
+  const auto expect = [&](int block, bool wiped_from_one) {
+    each(block, [&](auto& cell, int number, std::int32_t at) {
+      EXPECT_EQ(static_cast<int>(cell), wiped_from_one && at > 0 ? 0 : number % 120) << block << " " << number;
+    });
+  };
+  each(1, [](auto& cell, int number, std::int32_t) {
+    cell = static_cast<std::remove_reference_t<decltype(cell)>>(number % 120);
+  });
+  expect(1, false);
+  cache->copy_block(BlockId{1}, BlockId{3});
+  std::vector<std::byte> saved(static_cast<std::size_t>(layout.block_bytes()));
+  cache->save_block(BlockId{1}, saved.data());
+  cache->zero_block(BlockId{1});
+  each(1, [](auto& cell, int, std::int32_t) { EXPECT_EQ(cell, 0); });
+  cache->load_block(BlockId{0}, saved.data());
+  expect(0, false);
+  expect(3, false);
+  cache->zero_positions(BlockId{3}, 1, 3);
+  expect(3, true);
+  expect(0, false);
+}
+
+TEST(KvCache, InInt8IsForTheHost) {
+  class Card final : public Host {
+    bool host_visible() const override { return false; }
+  } device;
+  KvLayout layout;
+  layout.layers = {{KvKind::kFull, 1, 4, 0}};
+  layout.type = DType::kI8;
+  const auto cache = KvCache::create(device, layout, 4);
+  EXPECT_EQ(cache.status().code(), Code::kUnimplemented);
+  EXPECT_EQ(cache.status().field(), "kv_cache_dtype");
 }
 
 }  // namespace
