@@ -143,7 +143,8 @@ struct EngineStats {
   std::uint64_t prefix_copies = 0;      // blocks copied because their end was to be written
   std::uint64_t prefix_merges = 0;      // blocks given up for another one with the same contents
   std::uint64_t prefix_evictions = 0;
-  std::int64_t kv_blocks_kept = 0;  // free, with contents that the prefix cache knows
+  std::uint64_t window_blocks_freed = 0;  // that no layer's window reached any more
+  std::int64_t kv_blocks_kept = 0;        // free, with contents that the prefix cache knows
   std::uint64_t refused = 0;
   std::uint64_t cancelled = 0;
   std::uint64_t failed = 0;

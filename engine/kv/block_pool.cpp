@@ -78,7 +78,7 @@ bool BlockPool::published(BlockId block) const {
 Status BlockPool::audit(std::span<const BlockTable* const> tables) const {
   std::vector<std::int32_t> counted(refs_.size(), 0);
   for (const BlockTable* table : tables) {
-    for (BlockId block : table->blocks()) {
+    for (BlockId block : table->held()) {
       if (!inside(block)) return internal_error("a table refers to block " + std::to_string(block.value));
       ++counted[at(block)];
     }

@@ -23,7 +23,17 @@ struct KvLayout {
   DType type = DType::kF32;
   std::int32_t block_size = 16;  // positions in one block
 
-  // Bytes of one block: keys and values of all layers.
+  // Positions that a row sees at most, itself among them; 0: some layer sees all. Blocks before them are of no use to
+  // later rows.
+  std::int32_t window() const {
+    std::int32_t widest = 0;
+    for (const LayerKv& layer : layers) {
+      if (layer.kind != KvKind::kSlidingWindow) return 0;
+      widest = layer.window > widest ? layer.window : widest;
+    }
+    return widest;
+  }
+  // Bytes of one block: keys and values of all layers, and the scales of int8.
   std::int64_t block_bytes() const {
     std::int64_t bytes = 0;
     for (const LayerKv& layer : layers) bytes += 2LL * block_size * layer.kv_heads * kv_row_bytes(type, layer.head_dim);

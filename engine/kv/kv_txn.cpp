@@ -1,5 +1,7 @@
 #include "engine/kv/kv_txn.h"
 
+#include <algorithm>
+
 namespace foregate {
 
 const KvTxn::Grant* KvTxn::grant_of(const BlockTable& table) const {
@@ -71,6 +73,7 @@ bool KvTxn::writable(const BlockTable& table, std::int32_t index) const {
   const auto at = static_cast<std::size_t>(index);
   const auto held = static_cast<std::size_t>(table.size());
   const BlockId block = at < held ? table.blocks()[at] : grant->blocks[at - held];
+  if (block == kGivenUp) return false;
   return pool_.refs(block) == 1 && !pool_.published(block);
 }
 
@@ -94,12 +97,26 @@ void KvTxn::drop() {
 }
 
 void KvTxn::release_all(BlockPool& pool, BlockTable& table, ClientId owner) {
-  for (auto block = table.blocks_.rbegin(); block != table.blocks_.rend(); ++block) pool.release(*block, owner);
+  const auto held = table.held();
+  for (auto block = held.rbegin(); block != held.rend(); ++block) pool.release(*block, owner);
   table.blocks_.clear();
+  table.given_up_ = 0;
+}
+
+std::int32_t KvTxn::give_up_before(BlockPool& pool, BlockTable& table, std::int32_t count, ClientId owner) {
+  const std::int32_t before = table.given_up_;
+  if (count <= before || BUG_IF(count > table.size())) return 0;
+  for (std::int32_t i = count; i-- > before;) {
+    BlockId& place = table.blocks_[static_cast<std::size_t>(i)];
+    pool.release(place, owner);
+    place = kGivenUp;
+  }
+  table.given_up_ = count;
+  return count - before;
 }
 
 void KvTxn::truncate(BlockPool& pool, BlockTable& table, std::int32_t count) {
-  while (table.size() > count) {
+  while (table.size() > std::max(count, table.given_up_)) {
     pool.release(table.blocks_.back());
     table.blocks_.pop_back();
   }
@@ -107,7 +124,7 @@ void KvTxn::truncate(BlockPool& pool, BlockTable& table, std::int32_t count) {
 
 void KvTxn::replace(BlockPool& pool, BlockTable& table, std::int32_t index, BlockId block) {
   BlockId& place = table.blocks_[static_cast<std::size_t>(index)];
-  if (place == block) return;
+  if (place == block || BUG_IF(place == kGivenUp)) return;
   pool.retain(block);
   pool.release(place);
   place = block;

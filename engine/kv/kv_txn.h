@@ -49,6 +49,8 @@ class KvTxn {
   static void release_all(BlockPool& pool, BlockTable& table, ClientId owner = 0);
   // The same of all blocks but the first `count`: what was in them was rejected.
   static void truncate(BlockPool& pool, BlockTable& table, std::int32_t count);
+  // Gives up the blocks before number `count`, which no row reads any more. How many those were.
+  static std::int32_t give_up_before(BlockPool& pool, BlockTable& table, std::int32_t count, ClientId owner);
   // Block number `index` of the table becomes `block`, which holds the same and is held or published.
   static void replace(BlockPool& pool, BlockTable& table, std::int32_t index, BlockId block);
 

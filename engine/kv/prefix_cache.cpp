@@ -13,8 +13,11 @@ std::span<const Token> block_tokens(std::span<const Token> tokens, std::int32_t 
 
 }  // namespace
 
-PrefixCache::PrefixCache(BlockPool& pool, BlockNamer namer)
-    : pool_(pool), namer_(std::move(namer)), nodes_(static_cast<std::size_t>(pool.total_blocks())) {
+PrefixCache::PrefixCache(BlockPool& pool, BlockNamer namer, bool windowed)
+    : pool_(pool),
+      namer_(std::move(namer)),
+      windowed_(windowed),
+      nodes_(static_cast<std::size_t>(pool.total_blocks())) {
   pool_.on_evict([this](BlockId block) { forget(block); });
 }
 
@@ -58,7 +61,11 @@ std::optional<BlockId> PrefixCache::publish(std::string_view salt, std::span<con
     if (is(it->second, salt, tokens, index, before)) return it->second;
     return std::nullopt;
   }
-  if (BUG_IF(index > 0 && !node(before).known) || BUG_IF(node(block).known)) return std::nullopt;
+  if (index > 0 && !node(before).known) {
+    BUG_IF(!windowed_);
+    return std::nullopt;
+  }
+  if (BUG_IF(node(block).known)) return std::nullopt;
   const auto in_block = block_tokens(tokens, index, pool_.block_size());
   Node& added = node(block);
   added = {true, key, before, index == 0 ? std::string(salt) : std::string(), {in_block.begin(), in_block.end()}, {}};
@@ -94,7 +101,9 @@ Status PrefixCache::audit() const {
     if (it == by_key_.end() || it->second.value != i) return internal_error(name + " is not found by its key");
     if (n.before.value < 0) continue;
     if (!node(n.before).known) return internal_error(name + " follows a block that is not known");
-    if (pool_.refs(BlockId{i}) > pool_.refs(n.before)) return internal_error(name + " is held without what it follows");
+    if (!windowed_ && pool_.refs(BlockId{i}) > pool_.refs(n.before)) {
+      return internal_error(name + " is held without what it follows");
+    }
   }
   return known == by_key_.size() ? Status() : internal_error("the index knows blocks that are not published");
 }

@@ -1,7 +1,8 @@
 // Which published blocks continue which: finds the blocks that a new sequence can start with instead of computing
 // them. A block is published under its key with the tokens in it; a hit compares tokens, block before and salt, so that
 // it does not rest on the hash alone. Whoever holds a published block holds the published blocks before it, so blocks
-// are given up from the end of a prefix. Engine thread only.
+// are given up from the end of a prefix; but not where windows let sequences give up their first blocks. Engine thread
+// only.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ namespace foregate {
 
 class PrefixCache {
  public:
-  // `pool` must outlive this; its eviction listener is taken.
-  PrefixCache(BlockPool& pool, BlockNamer namer);
+  // `pool` must outlive this; its eviction listener is taken. `windowed`: sequences give up their first blocks.
+  PrefixCache(BlockPool& pool, BlockNamer namer, bool windowed = false);
   PrefixCache(const PrefixCache&) = delete;
   PrefixCache& operator=(const PrefixCache&) = delete;
 
@@ -31,7 +32,8 @@ class PrefixCache {
                              std::int32_t max_blocks) const;
   // Makes block number `index` of a sequence known, which holds `block` and, before it, `before` (published; unused
   // when index is 0). Gives the block that is known under this name now: another one when another sequence was first;
-  // none when the name is taken by other tokens, and then nothing after it can be published either.
+  // none when the name is taken by other tokens, or `before` is not known any more because what it followed was given
+  // up; then nothing after it can be published either.
   std::optional<BlockId> publish(std::string_view salt, std::span<const Token> tokens, std::span<const BlockKey> keys,
                                  std::int32_t index, BlockId before, BlockId block);
   std::int64_t evicted() const { return evicted_; }  // blocks whose contents were given up so far
@@ -57,6 +59,7 @@ class PrefixCache {
 
   BlockPool& pool_;
   const BlockNamer namer_;
+  const bool windowed_;
   std::vector<Node> nodes_;  // by block
   std::unordered_map<BlockKey, BlockId, BlockKeyHash> by_key_;
   std::int64_t evicted_ = 0;

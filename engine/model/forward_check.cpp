@@ -16,6 +16,12 @@ Status check_rows(const ModelConfig& config, const ForwardInput& input, std::int
   return {};
 }
 
+// The block before which no layer reads, of rows from `position` on.
+std::int64_t first_read(const KvCache& cache, std::int64_t position) {
+  const std::int64_t window = cache.layout().window();
+  return window > 0 && position >= window ? (position - window + 1) / cache.layout().block_size : 0;
+}
+
 Status check_spans(const ForwardInput& input, const KvCache& cache) {
   const auto rows = static_cast<std::int64_t>(input.tokens.size());
   const std::int64_t block_size = cache.layout().block_size;
@@ -31,7 +37,7 @@ Status check_spans(const ForwardInput& input, const KvCache& cache) {
       }
     }
     const std::int64_t blocks = (span.first_position + span.rows - 1) / block_size + 1;
-    for (std::int64_t b = 0; b < blocks; ++b) {
+    for (std::int64_t b = first_read(cache, span.first_position); b < blocks; ++b) {
       if (!inside(span.block_table[b], cache.num_blocks())) return internal_error("a block is outside the cache");
     }
   }

@@ -48,6 +48,7 @@ struct BootOptions {
   std::int64_t num_blocks = 0;                  // 0: from kv_cache_bytes
   std::int64_t kv_cache_bytes = 0;              // 0: enough for max_num_seqs, within available memory
   bool prefix_caching = true;                   // blocks that were computed serve later prompts that start the same
+  bool free_window_blocks = true;               // blocks that no layer's window reaches any more are given up
   std::string quantization = "none";            // none, or a word of quantization_named()
   bool verify_weights = true;                   // compare the checksums of a packed model while it is read
   std::string expert_memory = "all";            // memory for experts: as parse_expert_memory() takes it

@@ -81,6 +81,8 @@ void EngineMetrics::add_prefix_series(Metrics& m, const Labels& labels) {
       &m.counter("foregate_prefix_merges", "KV blocks given up for another one with the same contents.", labels);
   prefix_evictions_.counter =
       &m.counter("foregate_prefix_evictions", "KV blocks whose kept contents were given up.", labels);
+  window_freed_.counter =
+      &m.counter("foregate_kv_window_blocks_freed", "KV blocks given up because no window reached them.", labels);
   kv_kept_ = &m.gauge("foregate_kv_blocks_kept", "Free KV blocks with contents that later prompts may use.", labels);
 }
 
@@ -132,6 +134,7 @@ void EngineMetrics::figures(const EngineStats& stats) {
   prefix_copies_.follow(stats.prefix_copies);
   prefix_merges_.follow(stats.prefix_merges);
   prefix_evictions_.follow(stats.prefix_evictions);
+  window_freed_.follow(static_cast<double>(stats.window_blocks_freed));
   kv_kept_->set(static_cast<double>(stats.kv_blocks_kept));
 }
 

@@ -50,6 +50,7 @@ class EngineMetrics {
   CounterFollower prefix_copies_;
   CounterFollower prefix_merges_;
   CounterFollower prefix_evictions_;
+  CounterFollower window_freed_;
   Gauge* kv_kept_;
   std::array<Counter*, 4> finished_;
   Histogram* ttft_;

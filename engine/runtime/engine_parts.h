@@ -36,6 +36,7 @@ struct EngineOptions {
   std::int64_t max_num_queued_tokens = 0;  // prompt tokens of sequences that have not run yet; 0 = no bound
   std::int32_t max_client_share = 100;     // percent of all places that one client may hold
   bool prefix_caching = true;              // blocks that were computed serve later prompts that start the same
+  bool free_window_blocks = true;          // blocks that no layer's window reaches any more are given up
   bool device_sampling = true;             // on a model that samples where it computes
   double step_limit_seconds = 60.0;        // a longer step makes healthy() false
   std::uint64_t seed = 0;                  // start of the seeds of requests that bring none

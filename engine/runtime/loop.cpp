@@ -34,7 +34,8 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       shared_(shared),
       runner_(std::move(parts.model), *parts.device, std::move(parts.cache)),
       pool_(static_cast<std::int32_t>(runner_.cache().num_blocks()), runner_.cache().layout().block_size),
-      prefixes_(pool_, options_.prefix_caching, options_.model_name),
+      prefixes_(pool_, options_.prefix_caching, options_.model_name,
+                options_.free_window_blocks ? runner_.cache().layout().window() : 0),
       policy_(options_.policy),
       swap_(*parts.device, options_, clock_),
       planner_(parts.planner ? std::move(parts.planner) : plan_step),
@@ -257,11 +258,13 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     if (!event.ok()) {
       if (event.status().code() == Code::kDataLoss) wipe(seq);
       finish(seq, FinishReason::kError, now, event.status());
-    } else if (event->has_value()) {
-      prefixes_.publish(seq, stats_);
-      (*event)->cached_tokens = std::max(0, seq.cached_tokens);
-      emit(seq, std::move(**event), now);
+      continue;
     }
+    if (event->has_value()) prefixes_.publish(seq, stats_);
+    prefixes_.give_up_unread(seq, stats_);
+    if (!event->has_value()) continue;
+    (*event)->cached_tokens = std::max(0, seq.cached_tokens);
+    emit(seq, std::move(**event), now);
   }
   if (!io_.drafted.empty()) runner_.model().drafts_stood(io_.drafted);
 }
@@ -269,7 +272,7 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
 // Numbers that are not finite stay in nobody's block.
 void EngineLoop::wipe(const Sequence& seq) {
   ++stats_.nonfinite_rows;
-  for (BlockId block : seq.blocks.blocks()) {
+  for (BlockId block : seq.blocks.held()) {
     if (pool_.refs(block) == 1 && !pool_.published(block)) runner_.zero_block(block);
   }
 }

@@ -13,9 +13,10 @@ bool may_share(const Sequence& seq) {
 
 }  // namespace
 
-PrefixSharing::PrefixSharing(BlockPool& pool, bool enabled, std::string_view model) : pool_(pool) {
-  if (enabled) cache_ = std::make_unique<PrefixCache>(pool, BlockNamer(draw_secret(), model));
-}
+PrefixSharing::PrefixSharing(BlockPool& pool, bool enabled, std::string_view model, std::int32_t window)
+    : pool_(pool),
+      window_(window),
+      cache_(enabled ? std::make_unique<PrefixCache>(pool, BlockNamer(draw_secret(), model), window > 0) : nullptr) {}
 
 void PrefixSharing::look_up(SequenceTable& sequences, SeqViews& views) {
   if (!enabled()) return;
@@ -36,7 +37,7 @@ void PrefixSharing::fill(SequenceTable& sequences, SeqViews& views, std::int32_t
   std::vector<Ahead> ahead;  // those that compute a prompt, or will before the one looked at
   for (const SeqView& view : views.running) {
     const Sequence& seq = sequences.at(view.id);
-    const bool all_known = seq.published >= seq.computed / pool_.block_size();
+    const bool all_known = seq.unpublishable || seq.published >= seq.computed / pool_.block_size();
     if (!view.paused && (seq.total_tokens() - seq.computed > 1 || !all_known)) ahead.push_back({&seq, view.rank});
   }
   for (SeqView& view : views.waiting) {
@@ -81,7 +82,9 @@ void PrefixSharing::match_tail(SequenceTable& sequences, Sequence& seq, std::int
     if (other == &seq || !other->running || other->published < full || other->blocks.size() <= full) continue;
     const std::int32_t common = std::min({seq.total_tokens() - 1, seq.prompt_tokens(), other->computed}) - first;
     if (common <= seq.match.tail_tokens) continue;
-    seq.match.tail = other->blocks.blocks()[static_cast<std::size_t>(full)];
+    const BlockId tail = other->blocks.blocks()[static_cast<std::size_t>(full)];
+    if (tail == kGivenUp) continue;
+    seq.match.tail = tail;
     seq.match.tail_tokens = common;
   }
 }
@@ -104,6 +107,7 @@ void PrefixSharing::share(const BatchPlan& plan, SequenceTable& sequences, KvTxn
 void PrefixSharing::note_admitted(const PlanEntry& entry, Sequence& seq, EngineStats& stats) const {
   if (!entry.admitted || !enabled()) return;
   seq.published = entry.shared_blocks;
+  seq.unpublishable = false;
   seq.pending = false;
   stats.prefix_copies += entry.copies_tail ? 1 : 0;
   const bool restored = entry.restored > 0;
@@ -120,7 +124,7 @@ void PrefixSharing::note_admitted(const PlanEntry& entry, Sequence& seq, EngineS
 
 // Only blocks whose rows were seen to lead to finite logits become known.
 void PrefixSharing::publish(Sequence& seq, EngineStats& stats) {
-  if (!enabled()) return;
+  if (!enabled() || seq.unpublishable) return;
   const std::int32_t full = seq.computed / pool_.block_size();
   if (seq.published >= full) return;
   const std::string& salt = seq.request->cache_salt;
@@ -130,11 +134,24 @@ void PrefixSharing::publish(Sequence& seq, EngineStats& stats) {
     const BlockId before = i > 0 ? seq.blocks.blocks()[static_cast<std::size_t>(i) - 1] : BlockId{-1};
     const BlockId mine = seq.blocks.blocks()[static_cast<std::size_t>(i)];
     const auto known = cache_->publish(salt, seq.tokens, seq.keys, i, before, mine);
-    if (!known) return;
+    if (!known) {
+      seq.unpublishable = true;
+      return;
+    }
     if (*known == mine) continue;
     KvTxn::replace(pool_, seq.blocks, i, *known);
     ++stats.prefix_merges;
   }
+}
+
+void PrefixSharing::give_up_unread(Sequence& seq, EngineStats& stats) {
+  if (window_ == 0) return;
+  // The next row is at position `computed`.
+  std::int32_t count = std::max(0, seq.computed - window_ + 1) / pool_.block_size();
+  // What is not known yet would be lost to the cache, and the next block is published as one that follows the last.
+  if (enabled() && !seq.unpublishable) count = std::min(count, seq.published - 1);
+  stats.window_blocks_freed +=
+      static_cast<std::uint64_t>(KvTxn::give_up_before(pool_, seq.blocks, count, seq.request->client));
 }
 
 void PrefixSharing::figures(EngineStats& stats) const {

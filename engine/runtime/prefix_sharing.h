@@ -15,8 +15,8 @@ namespace foregate {
 
 class PrefixSharing {
  public:
-  // `pool` must outlive this. `enabled` false: nothing is shared.
-  PrefixSharing(BlockPool& pool, bool enabled, std::string_view model);
+  // `pool` must outlive this. `enabled` false: nothing is shared. `window`: positions that a row sees; 0: all.
+  PrefixSharing(BlockPool& pool, bool enabled, std::string_view model, std::int32_t window);
   bool enabled() const { return cache_ != nullptr; }
 
   // Plan: fills prefix and pending of the waiting views that could be admitted, `most` at most.
@@ -29,6 +29,8 @@ class PrefixSharing {
   // Commit, for an entry whose logits were good.
   void note_admitted(const PlanEntry& entry, Sequence& seq, EngineStats& stats) const;
   void publish(Sequence& seq, EngineStats& stats);
+  // After that: gives up the blocks that no row of `seq` reads any more; those that are known stay in the cache.
+  void give_up_unread(Sequence& seq, EngineStats& stats);
 
   void figures(EngineStats& stats) const;
   Status audit() const { return enabled() ? cache_->audit() : Status(); }
@@ -38,6 +40,7 @@ class PrefixSharing {
   void match_tail(SequenceTable& sequences, Sequence& seq, std::int32_t full) const;
   bool computes_next_of(const Sequence& other, const Sequence& seq) const;
   BlockPool& pool_;
+  const std::int32_t window_;
   std::unique_ptr<PrefixCache> cache_;
 };
 

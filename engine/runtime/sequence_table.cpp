@@ -53,7 +53,7 @@ SeqViews SequenceTable::views(std::int32_t block_size, std::int32_t max_logit_ro
     view.tokens = s.total_tokens();
     view.computed = s.computed;
     view.blocks = s.blocks.size();
-    view.table = s.blocks.blocks();
+    view.table = s.blocks.held();
     view.max_blocks = blocks_for(max_positions(*s.request), block_size);
     if (s.wants_prompt_logprobs()) view.max_chunk = max_logit_rows;
     view.paused = s.paused || (alone != nullptr && alone != &s);

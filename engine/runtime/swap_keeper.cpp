@@ -23,6 +23,7 @@ void SwapKeeper::probe(const KvCache& cache) {
 
 bool SwapKeeper::wanted(const Sequence& seq, const KvCache& cache, std::size_t blocks, const StepCost& steps) const {
   if (mode_ == PreemptionMode::kRecompute || !space_.fits(cache, blocks)) return false;
+  if (seq.blocks.given_up() > 0) return false;  // what was before its window is not there to be saved
   if (mode_ == PreemptionMode::kSwap) return true;
   const std::int64_t bytes = static_cast<std::int64_t>(blocks) * cache.layout().block_bytes();
   return swap_is_cheaper(steps, rate_, seq.computed, chunk_, bytes);

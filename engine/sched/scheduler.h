@@ -34,7 +34,7 @@ struct SeqView {
   SeqId id;
   std::int32_t tokens = 0;                                            // known tokens, prompt and output
   std::int32_t computed = 0;                                          // of these, in the cache
-  std::int32_t blocks = 0;                                            // held
+  std::int32_t blocks = 0;                                            // held, or given up behind its window
   std::int32_t max_blocks = 0;                                        // held when it has grown to its end
   std::int32_t max_chunk = std::numeric_limits<std::int32_t>::max();  // rows it takes in one step
   std::int32_t draft = 0;                                             // tokens drafted for it, to verify if they fit

@@ -44,7 +44,8 @@ struct Sequence {
   bool plain_only = false;                      // a step failed in which it had a draft: it gets no more
   bool finished = false;                        // its finish is emitted; nothing follows (INV-5)
   std::vector<BlockKey> keys;                   // of its full blocks, as far as they were asked for
-  std::int32_t published = 0;                   // leading blocks of its table that the prefix cache knows
+  std::int32_t published = 0;                   // leading blocks of its table that the prefix cache knows, or knew
+  bool unpublishable = false;                   // the cache takes no more of them
   PrefixMatch match;                            // while it waits
   std::int32_t saved = 0;                       // while it waits: first positions whose contents are in host memory
   std::int32_t reached = 0;                     // positions that were ever computed for it or taken over

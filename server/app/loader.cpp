@@ -66,6 +66,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.kv_cache_bytes = options.kv_cache_memory_bytes;
   ASSIGN_OR_RETURN(boot.kv_type, kv_type(options.kv_cache_dtype));
   boot.prefix_caching = options.enable_prefix_caching;
+  boot.free_window_blocks = options.free_window_blocks;
   boot.seed = static_cast<std::uint64_t>(options.seed);
   boot.step_limit_seconds = options.health_stall_limit;
   boot.metrics = &metrics;

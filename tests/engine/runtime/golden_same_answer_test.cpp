@@ -37,10 +37,16 @@ std::unique_ptr<BootedModel> load(const std::string& name, int threads, const st
   return std::move(booted).value();
 }
 
-class GoldenModel : public ::testing::TestWithParam<const char*> {
+struct Subject {
+  const char* model;
+  DType kv_type = DType::kF32;
+};
+
+class GoldenModel : public ::testing::TestWithParam<Subject> {
  protected:
   void SetUp() override {
-    model_ = load(GetParam(), 1);
+    model_ = load(GetParam().model, 1);
+    setup_.kv_type = GetParam().kv_type;
     requests_ = mixed_requests(5, 16, model_->info().vocab_size, 1, 60, 24);
     requests_[4].prompt_logprobs = 3;
     setup_.limits.vocab_size = model_->info().vocab_size;
@@ -109,10 +115,16 @@ TEST_P(GoldenModel, BlockSizes) {
 }
 
 TEST_P(GoldenModel, Preemption) {
-  setup_.num_blocks = 24;  // 96 positions, one request may need 83
+  setup_.num_blocks = 24;                     // 96 positions, one request may need 83
+  setup_.options.free_window_blocks = false;  // or there would be room
   const RunResult result = run(setup_, *model_);
   expect_same(result);
   EXPECT_GT(result.stats.preemptions, 0u);
+  setup_.options.preemption = PreemptionMode::kSwap;
+  setup_.options.swap_space_bytes = 1 << 24;
+  const RunResult swapped = run(setup_, *model_);
+  expect_same(swapped);
+  EXPECT_GT(swapped.stats.swaps_in, 0u);
 }
 
 // Prompts that begin the same, at lengths around a block, asked together and again.
@@ -144,7 +156,7 @@ TEST_P(GoldenModel, PrefixHits) {
 }
 
 TEST_P(GoldenModel, TwoThreads) {
-  const auto other = load(GetParam(), 2);
+  const auto other = load(GetParam().model, 2);
   ASSERT_EQ(other->report().threads, 2);
   const RunResult result = run(setup_, *other);
   expect_same(result);
@@ -154,7 +166,7 @@ TEST_P(GoldenModel, TwoThreads) {
 // Each table keeps the promise within itself: alone and batched agree whatever the ISA.
 TEST_P(GoldenModel, EveryIsa) {
   for (const std::string& isa : runnable_isas()) {
-    const auto other = load(GetParam(), 1, isa);
+    const auto other = load(GetParam().model, 1, isa);
     ASSERT_EQ(other->report().isa, isa);
     setup_.options.max_prefill_chunk = 0;
     const RunResult one = run(setup_, *other, Arrival::kOneByOne);
@@ -169,15 +181,57 @@ TEST_P(GoldenModel, EveryIsa) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(SameAnswer, GoldenModel,
-                         ::testing::Values("mixtral-gqa-top2", "olmoe-mha-top8", "qwen2-moe-shared-top4",
-                                           "qwen3-moe-top4-norm", "mixtral-window-top1-tied", "qwen3-dense-tied",
-                                           "made-q4_0", "made-q4_k_m"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+// A model of windows alone: blocks behind them are given up, which changes no bit, and leaves more to others.
+class WindowedModel : public GoldenModel {};
+
+TEST_P(WindowedModel, BlocksBehindTheWindowAreGivenUp) {
+  setup_.options.free_window_blocks = false;
+  const RunResult kept = run(setup_, *model_);
+  expect_same(kept);
+  EXPECT_EQ(kept.stats.window_blocks_freed, 0u);
+  setup_.options.free_window_blocks = true;
+  for (const bool prefixes : {true, false}) {
+    for (const int block : {1, 4, 16}) {
+      setup_.block_size = block;
+      setup_.num_blocks = 4096 / block;
+      setup_.options.prefix_caching = prefixes;
+      const RunResult freed = run(setup_, *model_);
+      expect_same(freed);
+      EXPECT_GT(freed.stats.window_blocks_freed, 0u) << block;
+    }
+  }
+}
+
+TEST_P(WindowedModel, WhatIsGivenUpServesOthers) {
+  requests_ = mixed_requests(6, 8, model_->info().vocab_size, 1, 8, 1);
+  for (Request& request : requests_) request.sampling.max_tokens = 88;
+  setup_.num_blocks = 8 * 9;  // a window of 24 is in no more than seven blocks of four, and one is being filled
+  setup_.options.free_window_blocks = false;
+  alone_ = run(setup_, *model_);
+  EXPECT_GT(alone_.stats.preemptions, 0u);
+  setup_.options.free_window_blocks = true;
+  const RunResult freed = run(setup_, *model_);
+  expect_same(freed);
+  EXPECT_EQ(freed.stats.preemptions, 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(SameAnswer, WindowedModel,
+                         ::testing::Values(Subject{"mixtral-window-top1-tied"},
+                                           Subject{"mixtral-window-top1-tied", DType::kI8}),
+                         [](const auto& info) { return std::string(dtype_name(info.param.kv_type)); });
+
+INSTANTIATE_TEST_SUITE_P(
+    SameAnswer, GoldenModel,
+    ::testing::Values(Subject{"mixtral-gqa-top2"}, Subject{"olmoe-mha-top8"}, Subject{"qwen2-moe-shared-top4"},
+                      Subject{"qwen3-moe-top4-norm"}, Subject{"mixtral-window-top1-tied"}, Subject{"qwen3-dense-tied"},
+                      Subject{"made-q4_0"}, Subject{"made-q4_k_m"}, Subject{"mixtral-gqa-top2", DType::kI8},
+                      Subject{"mixtral-window-top1-tied", DType::kI8}, Subject{"made-q4_k_m", DType::kI8}),
+    [](const auto& info) {
+      std::string name = info.param.model;
+      if (info.param.kv_type != DType::kF32) name += std::string("_") + dtype_name(info.param.kv_type);
+      std::replace(name.begin(), name.end(), '-', '_');
+      return name;
+    });
 
 }  // namespace
 }  // namespace foregate

@@ -158,6 +158,46 @@ TEST(KvTxn, ConservationOverRandomTransactions) {
   }
 }
 
+// Where every layer has a window: the first blocks go, the numbers of the others stay.
+TEST(KvTxn, GivesUpTheFirstBlocks) {
+  BlockPool pool(6, 4);
+  BlockTable table;
+  const BlockTable* tables[] = {&table};
+  ASSERT_TRUE(grow(pool, table, 4));
+  EXPECT_EQ(KvTxn::give_up_before(pool, table, 2, 0), 2);
+  EXPECT_EQ(KvTxn::give_up_before(pool, table, 2, 0), 0);
+  EXPECT_EQ(KvTxn::give_up_before(pool, table, -1, 0), 0);
+  EXPECT_EQ(ids(table), (std::vector<std::int32_t>{-1, -1, 2, 3}));
+  EXPECT_EQ(table.held().size(), 2u);
+  EXPECT_EQ(pool.free_blocks(), 4);
+  EXPECT_TRUE(pool.audit(tables).ok());
+  KvTxn txn(pool);
+  EXPECT_FALSE(txn.writable(table, 1));
+  EXPECT_TRUE(txn.writable(table, 2));
+  ASSERT_TRUE(txn.reserve(table, 1));
+  std::vector<std::int32_t> view;
+  txn.append_view(table, view);
+  EXPECT_EQ(view, (std::vector<std::int32_t>{-1, -1, 2, 3, 0}));
+  txn.commit();
+  KvTxn::truncate(pool, table, 4);
+  BlockTable moved(std::move(table));
+  EXPECT_EQ(moved.given_up(), 2);
+  EXPECT_EQ(table.given_up(), 0);
+  EXPECT_EQ(moved.held().size(), 2u);
+  KvTxn::release_all(pool, moved);
+  EXPECT_EQ(pool.free_blocks(), 6);
+  EXPECT_TRUE(pool.audit({}).ok());
+}
+
+TEST(KvLayout, ItsWindowIsTheWidestWhereAllHaveOne) {
+  KvLayout layout;
+  EXPECT_EQ(layout.window(), 0);
+  layout.layers = {{KvKind::kSlidingWindow, 2, 8, 24}, {KvKind::kSlidingWindow, 1, 4, 32}};
+  EXPECT_EQ(layout.window(), 32);
+  layout.layers.push_back({KvKind::kFull, 1, 4, 0});
+  EXPECT_EQ(layout.window(), 0);
+}
+
 TEST(KvLayout, BytesOfOneBlock) {
   KvLayout layout;
   layout.layers = {{KvKind::kFull, 2, 8, 0}, {KvKind::kSlidingWindow, 1, 4, 32}};

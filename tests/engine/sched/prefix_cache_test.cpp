@@ -59,7 +59,8 @@ TEST(BlockKey, EverythingThatDecidesTheBytesIsInTheName) {
 
 // A pool of blocks of two tokens with one table after another: what a sequence does, without an engine.
 struct World {
-  explicit World(std::int32_t blocks) : pool(blocks, 2), cache(pool, BlockNamer(kSecret, "m")) {}
+  explicit World(std::int32_t blocks, bool windowed = false)
+      : pool(blocks, 2), cache(pool, BlockNamer(kSecret, "m"), windowed) {}
   BlockPool pool;
   PrefixCache cache;
 
@@ -121,6 +122,29 @@ TEST(PrefixCache, FindsTheLongestPrefixOfFullBlocks) {
   EXPECT_EQ(world.pool.free_blocks(), 8);
   EXPECT_EQ(world.pool.kept_blocks(), 3);
   world.check();
+}
+
+// A sequence may let its first blocks go; once they are evicted, what follows them is found by nobody, and what it
+// computes after that is not published.
+TEST(PrefixCache, BlocksBehindAWindowAreKeptUntilTheyAreNeeded) {
+  World world(6, true);
+  BlockTable table;
+  const std::vector<Token> tokens = {1, 2, 3, 4, 5, 6, 7, 8};
+  ASSERT_TRUE(world.hold(table, {1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(KvTxn::give_up_before(world.pool, table, 2, 0), 2);
+  world.check({&table});
+  EXPECT_EQ(world.pool.kept_blocks(), 2);
+  EXPECT_EQ(world.find(tokens).size(), 3u) << "all of it is still there";
+  KvTxn more(world.pool);
+  ASSERT_TRUE(more.reserve(table, 4)) << "three empty ones, and one of those kept";
+  more.commit();
+  EXPECT_EQ(world.find(tokens).size(), 1u) << "the first block goes last";
+  world.check({&table});
+  const auto names = world.keys(tokens);
+  EXPECT_FALSE(world.cache.publish("", tokens, names, 3, table.blocks()[2], table.blocks()[3]).has_value());
+  KvTxn::release_all(world.pool, table);
+  world.check();
+  EXPECT_EQ(world.pool.free_blocks(), 6);
 }
 
 TEST(PrefixCache, SaltsNeverMeet) {
