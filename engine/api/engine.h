@@ -136,6 +136,7 @@ struct EngineStats {
   std::uint64_t policy_demotions = 0;   // levels that sequences fell under mlfq
   std::uint64_t policy_promotions = 0;  // sequences brought up because they had waited for long
   std::uint64_t policy_refills = 0;     // rounds of new deficit under dlpm
+  std::uint64_t expert_held_back = 0;   // rows put off because their experts were not in memory
   std::uint64_t prefix_queries = 0;     // prompt tokens that were looked up in the prefix cache
   std::uint64_t prefix_hits = 0;        // of these, found: not computed
   std::uint64_t resume_hits = 0;        // tokens of preempted sequences found when they came back

@@ -62,6 +62,16 @@ class Model {
   virtual std::optional<TierFigures> tier_figures() const { return std::nullopt; }
   // Answers those who asked where experts are. Between steps only, on their thread.
   virtual void show_experts() {}
+  // From now on last_experts() and resident_experts() answer, where experts are on disk. Between steps only, on their
+  // thread, as those.
+  virtual void keep_routes() {}
+  // Numbers, over all layers, of the experts that the last row of the request used; empty: not known.
+  virtual std::span<const std::int32_t> last_experts(std::uint64_t request) const {
+    static_cast<void>(request);
+    return {};
+  }
+  // By such a number: whether it is in memory. Empty: all are.
+  virtual std::span<const std::uint8_t> resident_experts() { return {}; }
   // Of dense weights that pass through a window; none: all are in memory.
   virtual std::optional<DenseFigures> dense_figures() const { return std::nullopt; }
 };

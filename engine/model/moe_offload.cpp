@@ -5,6 +5,7 @@
 #include "engine/model/draft_routes.h"
 #include "engine/model/expert_tally.h"
 #include "engine/model/moe_block.h"
+#include "engine/model/route_memory.h"
 #include "engine/model/route_tap.h"
 #include "engine/model/routing.h"
 
@@ -20,6 +21,7 @@ Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& we
   if (step.tally != nullptr) step.tally->used(step, id, &store);
   if (step.tap != nullptr) step.tap->tell(step, id, &store);
   if (step.drafts != nullptr) step.drafts->note(step, id, &store, nullptr);
+  if (step.routes != nullptr) step.routes->note(step, id);
   const bool next_routed = route_next_layer(step, id, weights.layers);
   if (next_routed && lookahead != nullptr) lookahead->announce(step, LayerId{id.value + 1}, s.next_route, store);
   if (lookahead != nullptr) lookahead->after_routing(step, id, weights.layers, store);

@@ -11,6 +11,7 @@ namespace foregate {
 
 class DraftRoutes;
 class ExpertTally;
+class RouteMemory;
 class RouteTap;
 
 struct Step {
@@ -24,6 +25,7 @@ struct Step {
   ExpertTally* tally = nullptr;   // counts what is routed; null: in tests of single blocks
   RouteTap* tap = nullptr;        // told what is routed; null: nobody asks
   DraftRoutes* drafts = nullptr;  // keeps what rows of drafts are routed to; null: there are none
+  RouteMemory* routes = nullptr;  // likewise: remembers it
   bool host_routes = true;  // routes come to the host; otherwise the device keeps them (ModelWeights::device_experts)
 
   // Of the rows of input.seqs[seq], the last so many are of a draft.

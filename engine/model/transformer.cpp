@@ -69,6 +69,7 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
                   .tally = board_->watched() ? &tally_ : nullptr,
                   .tap = tap_ ? &*tap_ : nullptr,
                   .drafts = input.drafted.empty() ? nullptr : &drafts_,
+                  .routes = routes_ ? &*routes_ : nullptr,
                   .host_routes = tap_.has_value() || !device_routes()};
 
   if (step.tally != nullptr) tally_.begin_step();
@@ -147,6 +148,24 @@ void Transformer::show_experts() {
   if (!board_->asked()) return;
   const bool routed = exchange_ == nullptr && (tap_.has_value() || !device_routes());
   board_->answer(tally_.map(*weights_, steps_, routed, device_ == nullptr || device_->host_visible()));
+}
+
+// Where a GPU is in front of the store, what a load costs depends on where its expert is: nothing is told then.
+void Transformer::keep_routes() {
+  if (weights_->store && !weights_->tier) routes_.emplace(config_);
+}
+
+std::span<const std::int32_t> Transformer::last_experts(std::uint64_t request) const {
+  return routes_ ? routes_->of(request) : std::span<const std::int32_t>();
+}
+
+std::span<const std::uint8_t> Transformer::resident_experts() {
+  if (!routes_) return {};
+  resident_.resize(weights_->store->table().extents.size());
+  for (std::size_t i = 0; i < resident_.size(); ++i) {
+    resident_[i] = weights_->store->held(routes_->key(static_cast<std::int32_t>(i))) ? 1 : 0;
+  }
+  return resident_;
 }
 
 // Bytes of the experts that it used.

@@ -22,6 +22,7 @@
 #include "engine/model/model_source.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/moe_exchange.h"
+#include "engine/model/route_memory.h"
 #include "engine/model/route_tap.h"
 #include "engine/model/step_scratch.h"
 #include "engine/model/weight_loader.h"
@@ -88,6 +89,9 @@ class Transformer final : public Model {
   const DeviceTier* tier() const { return weights_->tier.get(); }     // null: no device in front of the store
   std::shared_ptr<ExpertBoard> expert_board() const { return board_; }
   void show_experts() override;
+  void keep_routes() override;
+  std::span<const std::int32_t> last_experts(std::uint64_t request) const override;
+  std::span<const std::uint8_t> resident_experts() override;
 
  private:
   Result<std::int64_t> run_layer(const Step& step, LayerId id, KvCache& cache);
@@ -111,6 +115,8 @@ class Transformer final : public Model {
   std::unique_ptr<MoeExchange> exchange_;  // null: all experts are here
   std::unique_ptr<HostExperts> host_;      // null: none is computed on the host beside a device
   std::optional<RouteTap> tap_;
+  std::optional<RouteMemory> routes_;
+  std::vector<std::uint8_t> resident_;  // what resident_experts() shows
   ExpertTally tally_;
   DraftRoutes drafts_;
   std::shared_ptr<ExpertBoard> board_ = std::make_shared<ExpertBoard>();

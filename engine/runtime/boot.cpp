@@ -388,6 +388,8 @@ Result<EngineOptions> engine_options(const BootOptions& options, const BootRepor
   out.max_num_queued_tokens = options.max_num_queued_tokens;
   out.max_client_share = options.max_client_share;
   out.prefix_caching = options.prefix_caching;
+  out.expert_batch_delay = options.expert_batch_delay;
+  out.free_window_blocks = options.free_window_blocks;
   out.device_sampling = options.device_sampling;
   out.step_limit_seconds = options.step_limit_seconds;
   out.seed = options.seed;

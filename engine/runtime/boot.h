@@ -41,6 +41,7 @@ struct BootOptions {
   std::int32_t mlfq_quantum = 64;               // tokens of the top level of mlfq
   std::int32_t mlfq_promote_after = 1024;       // steps without a row until promotion
   std::int64_t dlpm_quantum = 2048;             // work that a client gets at a time under dlpm
+  std::int32_t expert_batch_delay = 0;          // steps that a sequence may be held back for its experts; 0: never
   double target_itl_seconds = 0.0;              // of steps with decode rows; 0: no target
   std::string preemption_mode = "recompute";    // recompute, swap, auto
   std::int64_t swap_space_bytes = 1 << 30;      // host memory for blocks of preempted sequences

@@ -27,6 +27,9 @@ Status check_options(const EngineParts& parts) {
   if (o.max_client_share < 1 || o.max_client_share > 100) {
     return invalid_argument("max_client_share must be between 1 and 100", "max_client_share");
   }
+  if (o.expert_batch_delay < 0) {
+    return invalid_argument("expert_batch_delay must not be negative", "expert_batch_delay");
+  }
   if (o.swap_space_bytes < 0) return invalid_argument("swap_space must not be negative", "swap_space");
   if (!(o.target_itl_seconds >= 0)) return invalid_argument("target_itl must not be negative", "target_itl_ms");
   if (o.policy.mlfq.levels < 1 || o.policy.mlfq.quantum < 1 || o.policy.mlfq.promote_after < 1) {

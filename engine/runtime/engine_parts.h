@@ -30,6 +30,7 @@ struct EngineOptions {
   std::int32_t max_logit_rows = 64;           // rows of one prompt in one step when prompt_logprobs is set
   std::int32_t max_fatal_steps = 8;           // failed steps in a row after which the engine gives up
   PolicyOptions policy;                       // who comes first
+  std::int32_t expert_batch_delay = 0;        // steps that one may be held back for its experts; 0 = never
   PreemptionMode preemption = PreemptionMode::kRecompute;
   std::int64_t swap_space_bytes = 0;       // host memory for blocks of preempted sequences
   double target_itl_seconds = 0.0;         // prompts are cut so that decode steps take no longer; 0 = no target

@@ -37,6 +37,7 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       prefixes_(pool_, options_.prefix_caching, options_.model_name,
                 options_.free_window_blocks ? runner_.cache().layout().window() : 0),
       policy_(options_.policy),
+      batcher_(options_.expert_batch_delay, runner_.model()),
       swap_(*parts.device, options_, clock_),
       planner_(parts.planner ? std::move(parts.planner) : plan_step),
       speculation_(std::move(parts.speculation), clock_, parts.metrics, options_.model_name),
@@ -136,6 +137,7 @@ BatchPlan EngineLoop::plan() {
   if (policy_.needs_prefixes()) prefixes_.look_up(sequences_, views);
   policy_.rank(sequences_, views);
   prefixes_.fill(sequences_, views, options_.max_num_seqs, policy_.ranked(), stats_);
+  batcher_.form(sequences_, views, stats_);
   speculation_.propose(sequences_, views, runner_.model());
   PlanInput input;
   input.running = views.running;
@@ -226,6 +228,7 @@ bool EngineLoop::step(const BatchPlan& plan) {
   metrics_.step(plan.rows);
   step_cost_.add(plan.rows, seconds_between(start, now));
   policy_.ran(plan, sequences_, stats_);
+  batcher_.ran(plan, sequences_, seconds_between(start, now));
   for (const Token token : io_.sampled) stats_.device_sampled += token >= 0 ? 1 : 0;
   commit(plan, now);
   return true;

@@ -11,6 +11,7 @@
 #include "engine/runtime/engine_metrics.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/engine_shared.h"
+#include "engine/runtime/expert_batcher.h"
 #include "engine/runtime/expert_report.h"
 #include "engine/runtime/policy_keeper.h"
 #include "engine/runtime/prefix_sharing.h"
@@ -74,6 +75,7 @@ class EngineLoop {
   BlockPool pool_;
   PrefixSharing prefixes_;
   PolicyKeeper policy_;
+  ExpertBatcher batcher_;
   SwapKeeper swap_;
   const PlanStep planner_;
   StepCost step_cost_;

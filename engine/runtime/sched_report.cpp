@@ -43,6 +43,8 @@ void SchedReport::add_counters(Metrics& m, const Labels& labels) {
   promotions_.counter =
       &m.counter("foregate_policy_promotions", "Samples put into the top level because they waited.", labels);
   refills_.counter = &m.counter("foregate_policy_refills", "Quanta given out to all waiting clients (dlpm).", labels);
+  held_back_.counter =
+      &m.counter("foregate_expert_held_back_rows", "Rows put off because their experts were not in memory.", labels);
   swaps_out_.counter = &m.counter("foregate_swaps_out", "Preempted samples whose blocks were copied out.", labels);
   swaps_in_.counter = &m.counter("foregate_swaps_in", "Copies of blocks that were taken back.", labels);
 }
@@ -52,6 +54,7 @@ void SchedReport::figures(const EngineStats& stats, const LedgerFigures& ledger,
   demotions_.follow(static_cast<double>(stats.policy_demotions));
   promotions_.follow(static_cast<double>(stats.policy_promotions));
   refills_.follow(static_cast<double>(stats.policy_refills));
+  held_back_.follow(static_cast<double>(stats.expert_held_back));
   swaps_out_.follow(static_cast<double>(stats.swaps_out));
   swaps_in_.follow(static_cast<double>(stats.swaps_in));
   refused_full_.follow(static_cast<double>(ledger.refused_full));

@@ -25,6 +25,7 @@ class SchedReport {
   CounterFollower demotions_;
   CounterFollower promotions_;
   CounterFollower refills_;
+  CounterFollower held_back_;
   CounterFollower swaps_out_;
   CounterFollower swaps_in_;
   CounterFollower refused_full_;

@@ -15,13 +15,14 @@ std::int32_t room(const Sequence& seq) {
 
 // Decodes, and may have several rows.
 bool may_draft(const Sequence& seq, const SeqView& view) {
-  return !view.paused && !seq.plain_only && !seq.wants_prompt_logprobs() && seq.total_tokens() - seq.computed == 1 &&
-         room(seq) > 0;
+  return !view.paused && !view.held_back && !seq.plain_only && !seq.wants_prompt_logprobs() &&
+         seq.total_tokens() - seq.computed == 1 && room(seq) > 0;
 }
 
 std::int32_t decodes(const SeqViews& views) {
-  return static_cast<std::int32_t>(std::ranges::count_if(
-      views.running, [](const SeqView& view) { return !view.paused && view.tokens - view.computed == 1; }));
+  return static_cast<std::int32_t>(std::ranges::count_if(views.running, [](const SeqView& view) {
+    return !view.paused && !view.held_back && view.tokens - view.computed == 1;
+  }));
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ bool Planner::full() const {
 void Planner::plan_running(bool decode) {
   for (std::size_t i = 0; i < state_.size() && !full(); ++i) {
     const SeqView& seq = input_.running[i];
-    if (seq.paused || state_[i].evicted || (seq.tokens - seq.computed == 1) != decode) continue;
+    if (seq.paused || seq.held_back || state_[i].evicted || (seq.tokens - seq.computed == 1) != decode) continue;
     const std::int32_t more = std::max(0, need(seq) - state_[i].held);
     if (!make_room(i, more)) continue;
     take(i, more);

@@ -23,7 +23,8 @@ BatchPlan Planner::by_rank() {
 std::vector<Planner::Member> Planner::best() const {
   std::vector<Member> members;
   for (std::size_t i = 0; i < input_.running.size(); ++i) {
-    if (!input_.running[i].paused) members.push_back({&input_.running[i], i, true});
+    const SeqView& seq = input_.running[i];
+    if (!seq.paused && !seq.held_back) members.push_back({&seq, i, true});
   }
   for (const SeqView& seq : input_.waiting) {
     if (!seq.paused && !seq.pending) members.push_back({&seq, 0, false});

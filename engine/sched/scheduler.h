@@ -40,6 +40,7 @@ struct SeqView {
   std::int32_t draft = 0;                                             // tokens drafted for it, to verify if they fit
   bool paused = false;
   bool was_preempted = false;
+  bool held_back = false;          // runs no row in this step, so that others need not wait for its experts
   bool pending = false;            // waits for another sequence that computes the same prefix
   std::int32_t rank = 0;           // among all running and waiting ones, 0 is the best; used where they are ranked
   std::int32_t saved = 0;          // of a waiting one: first positions whose contents are in host memory

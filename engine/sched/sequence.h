@@ -50,6 +50,7 @@ struct Sequence {
   std::int32_t saved = 0;                       // while it waits: first positions whose contents are in host memory
   std::int32_t reached = 0;                     // positions that were ever computed for it or taken over
   MlfqState mlfq;                               // what that policy remembers of it
+  std::int32_t held_back = 0;                   // steps in a row in which it ran no row because of its experts
   bool pending = false;                         // waits for a prefix that another sequence computes
   std::int32_t cached_tokens = -1;              // of the prompt, not computed when it was first admitted
   std::int32_t preemptions = 0;

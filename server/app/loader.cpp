@@ -58,6 +58,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.mlfq_quantum = static_cast<std::int32_t>(options.mlfq_quantum);
   boot.mlfq_promote_after = static_cast<std::int32_t>(options.mlfq_promote_after);
   boot.dlpm_quantum = options.dlpm_quantum;
+  boot.expert_batch_delay = static_cast<std::int32_t>(options.expert_batch_delay);
   boot.target_itl_seconds = static_cast<double>(options.target_itl_ms) * 1e-3;
   boot.preemption_mode = options.preemption_mode;
   boot.swap_space_bytes = options.swap_space;

@@ -26,6 +26,7 @@ struct Sample {
   int failed_steps = 0;             // that count against it
   std::int64_t cancelled = kNever;  // turn before which its client asked for that
   std::int32_t skipped = 0;         // steps since it last ran, while it could
+  std::int32_t held_back = 0;       // steps in a row
 };
 
 class Ledger;

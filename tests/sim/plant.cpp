@@ -37,6 +37,7 @@ constexpr PlantInfo kPlants[] = {
     {Plant::kNanSpreads, "a row that is not finite spoils its neighbour", 100},
     {Plant::kSwapOverlaps, "two copies of swapped blocks lie in one place", 1000},
     {Plant::kDraftTooLong, "a drafter gives more than it was asked for", 50},
+    {Plant::kGivesUpEarly, "a block is given up while its last position is still read", 200},
 };
 static_assert(std::size(kPlants) == static_cast<std::size_t>(Plant::kCount) - 1);
 

@@ -47,6 +47,7 @@ enum class Plant : std::uint8_t {
   kNanSpreads,
   kSwapOverlaps,
   kDraftTooLong,
+  kGivesUpEarly,
   kCount,
 };
 

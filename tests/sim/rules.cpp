@@ -23,8 +23,13 @@ void Rules::judge(const PlanInput& input, const BatchPlan& plan) {
   judge_yield(all);
   judge_admission(all);
   passed_by_.clear();
+  held_back_.clear();
   for (const Seat& seat : all) {
     if (seat.can_run() && seat.entry == nullptr) passed_by_.push_back(seat.view->id);
+    if (!seat.view->held_back) continue;
+    held_back_.push_back(seat.view->id);
+    if (seat.entry != nullptr) ledger_.broke("one that is held back runs");
+    if (options_.expert_batch_delay == 0) ledger_.broke("one is held back, and nobody asked for that");
   }
 }
 
@@ -115,11 +120,19 @@ void Rules::judge_admission(const std::vector<Seat>& seats) {
 // mlfq: the bound of policy_mlfq.h. Steps in which rows are computed again count against nobody's quantum.
 void Rules::step_done(const PlanInput& input, const BatchPlan& plan) {
   static_cast<void>(input);
-  for (const PlanEntry& entry : plan.entries) ledger_.of(entry.seq).sample->skipped = 0;
+  for (const PlanEntry& entry : plan.entries) {
+    Sample& sample = *ledger_.of(entry.seq).sample;
+    sample.skipped = sample.held_back = 0;
+  }
+  for (SeqId id : held_back_) {
+    if (++ledger_.of(id).sample->held_back > options_.expert_batch_delay) {
+      return ledger_.broke("one is held back for longer than the bound");
+    }
+  }
   if (options_.policy.kind != PolicyKind::kMlfq) return;
   const std::int32_t most = options_.max_num_seqs + options_.max_num_queued_reqs;
-  const std::int32_t bound =
-      options_.policy.mlfq.promote_after + most * (options_.policy.mlfq.quantum + max_positions_);
+  const std::int32_t bound = options_.policy.mlfq.promote_after +
+                             most * (options_.policy.mlfq.quantum + max_positions_) * (1 + options_.expert_batch_delay);
   for (SeqId id : passed_by_) {
     if (++ledger_.of(id).sample->skipped > bound) return ledger_.broke("one is passed over for longer than the bound");
   }

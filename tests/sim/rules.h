@@ -39,6 +39,7 @@ class Rules {
   const EngineOptions& options_;
   const std::int32_t max_positions_;
   std::vector<SeqId> passed_by_;  // in the step now under way
+  std::vector<SeqId> held_back_;  // likewise
 };
 
 }  // namespace foregate::sim

@@ -64,6 +64,10 @@ Scenario draw_scenario(std::uint64_t seed) {
   s.turns = dice.range(10, 60);
   s.arrivals = dice.chance(0.2) ? 1.5 : 0.4;
   draw_faults(dice, s);
+  Dice later(seed, 9);  // what was added since: seeds stand for what they did before
+  if (later.chance(0.3)) s.window = later.range(2, 12);
+  o.free_window_blocks = later.chance(0.9);
+  o.expert_batch_delay = later.chance(0.3) ? later.range(1, 6) : 0;
   return s;
 }
 

@@ -14,6 +14,7 @@ struct Scenario {
   Limits limits;
   std::int32_t block_size = 1;
   std::int64_t num_blocks = 1;
+  std::int32_t window = 0;  // positions that a row sees; 0: all
   std::int32_t drafts = 0;  // tokens drafted at a time; 0: none
   bool adaptive = false;
   double draft_errs = 0.0;

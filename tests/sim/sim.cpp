@@ -72,7 +72,7 @@ Simulation::Simulation(std::uint64_t seed, Plant plant)
 
 EngineParts Simulation::parts() {
   EngineParts parts;
-  auto model = std::make_unique<SimModel>(seed_, ledger_, clock_, scenario_.faults);
+  auto model = std::make_unique<SimModel>(seed_, ledger_, clock_, scenario_.faults, scenario_.window);
   auto cache = KvCache::create(device_, model->kv_layout(DType::kF32, scenario_.block_size), scenario_.num_blocks);
   CHECK(cache.ok());
   device_.begin();
@@ -275,7 +275,8 @@ void Simulation::settle() {
     const auto positions = static_cast<std::int64_t>(request.prompt.size()) + request.sampling.max_tokens;
     // Where ranks take blocks from running ones, a quantum of one token may cost all that was computed before it.
     const std::int64_t again = takes_from_running(scenario_.options.policy.kind) ? 4 + positions : 4;
-    if (client->live()) most += again * request.n * positions;
+    const std::int64_t held_back = 1 + scenario_.options.expert_batch_delay;
+    if (client->live()) most += again * held_back * request.n * positions;
   }
   while (ledger_.live() > 0 && !ledger_.broken()) {
     if (most-- == 0) return ledger_.broke("requests that do not end");

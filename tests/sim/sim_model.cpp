@@ -18,7 +18,7 @@ std::int64_t slot_of(const SeqSpan& seq, std::int32_t position, std::int32_t blo
 
 KvLayout SimModel::kv_layout(DType type, std::int32_t block_size) const {
   KvLayout layout;
-  layout.layers = {{KvKind::kFull, 1, kHeadDim, 0}};
+  layout.layers = {{window_ > 0 ? KvKind::kSlidingWindow : KvKind::kFull, 1, kHeadDim, window_}};
   layout.type = type;
   layout.block_size = block_size;
   return layout;
@@ -39,6 +39,35 @@ std::size_t SimModel::seq_of_row(const ForwardInput& input, std::int32_t row) co
   const auto found = std::ranges::find_if(
       input.seqs, [row](const SeqSpan& seq) { return row >= seq.first_row && row < seq.first_row + seq.rows; });
   return static_cast<std::size_t>(found - input.seqs.begin());
+}
+
+std::span<const std::int32_t> SimModel::last_experts(std::uint64_t request) const {
+  const std::uint64_t bits = mix(request, steps_);
+  std::vector<std::int32_t>& experts = experts_[request];
+  experts.clear();
+  for (int i = 0; i < 3 && bits % 5 != 0; ++i) experts.push_back(static_cast<std::int32_t>(bits >> (3 * i + 8)) & 7);
+  return experts;
+}
+
+std::span<const std::uint8_t> SimModel::resident_experts() {
+  resident_.clear();
+  for (int i = 0; i < 8; ++i) resident_.push_back(mix(steps_ / 4, static_cast<std::uint64_t>(i)) % 3 == 0 ? 1 : 0);
+  return resident_;
+}
+
+std::optional<ExpertFigures> SimModel::expert_figures() const {
+  ExpertFigures figures;
+  figures.slots = 3;
+  figures.slot_bytes = 3000;
+  figures.costed_read_rate = 1e6;
+  return figures;
+}
+
+// The planted bug: the window is one position wider than the engine was told, so blocks are given up too early.
+std::int32_t SimModel::first_read(const SeqSpan& seq) const {
+  if (window_ == 0) return 0;
+  const std::int32_t seen = window_ + (ledger_.plant() == Plant::kGivesUpEarly ? 1 : 0);
+  return std::max(0, seq.first_position - seen + 1);
 }
 
 Status SimModel::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
@@ -76,9 +105,11 @@ Status SimModel::compute(const ForwardInput& input, const KvPages& pages, View2<
 
 void SimModel::run_rows(const ForwardInput& input, const SeqSpan& seq, const KvPages& pages) {
   std::uint64_t hash = kNoHistory;
-  for (std::int32_t p = 0; p < seq.first_position; ++p) {
+  const std::int32_t first = first_read(seq);
+  for (std::int32_t p = first; p < seq.first_position; ++p) {
+    if (seq.block_table[p / pages.block_size] < 0) return ledger_.broke("a row reads a block that was given up");
     const Slot slot = read(pages, slot_of(seq, p, pages.block_size));
-    hash = mix(hash, static_cast<std::uint64_t>(slot.token));
+    hash = p == first && p > 0 ? slot.hash : mix(hash, static_cast<std::uint64_t>(slot.token));
     if (slot.position != p || slot.hash != hash) return ledger_.broke("a step reads a slot that holds something else");
   }
   for (std::int32_t i = 0; i < seq.rows; ++i) {
@@ -91,7 +122,7 @@ void SimModel::run_rows(const ForwardInput& input, const SeqSpan& seq, const KvP
     if (!keeps) write(pages, slot + (next ? 1 : 0), {input.tokens[row], position, hash});
   }
   // Attention multiplies what it does not look at by zero, and that is no zero where it is not finite.
-  for (std::int32_t p = 0;
+  for (std::int32_t p = first / pages.block_size * pages.block_size;
        p < (seq.first_position + seq.rows - 1) / pages.block_size * pages.block_size + pages.block_size; ++p) {
     if (read(pages, slot_of(seq, p, pages.block_size)).position == kNotFinite) {
       return ledger_.broke("a block that a step reads holds numbers that are not finite");
@@ -127,7 +158,9 @@ void SimModel::check_slots(const ForwardInput& input, const KvPages& pages) {
   }
   for (std::size_t s = 0; s < input.seqs.size(); ++s) {
     const SeqSpan& seq = input.seqs[s];
-    for (std::int32_t b = 0; b * pages.block_size < seq.first_position + seq.rows; ++b) {
+    for (std::int32_t b = first_read(seq) / pages.block_size; b * pages.block_size < seq.first_position + seq.rows;
+         ++b) {
+      if (seq.block_table[b] < 0) continue;  // run_rows() says so
       const std::int32_t by = writer[static_cast<std::size_t>(seq.block_table[b])];
       if (by >= 0 && by != static_cast<std::int32_t>(s))
         return ledger_.broke("a block is written that another one reads");

@@ -1,10 +1,12 @@
 // The model of a simulation. The pages hold, for every position, the token, the position and a hash of all tokens up
 // to it; logits are made of that hash. So whoever reads a page that was mixed up, freed, not copied or not written
-// is seen at once. It also misbehaves as it is told to: steps that fail before or after they wrote, rows that are not
-// finite, steps that take long, a device that is gone.
+// is seen at once. With a window it reads no further back than that, and takes the hash from the first page it reads.
+// It also misbehaves as it is told to: steps that fail before or after they wrote, rows that are not finite, steps that
+// take long, a device that is gone.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "engine/base/clock.h"
@@ -33,12 +35,17 @@ struct ModelFaults {
 
 class SimModel final : public Model {
  public:
-  SimModel(std::uint64_t seed, Ledger& ledger, SimClock& clock, const ModelFaults& faults)
-      : ledger_(ledger), clock_(clock), faults_(faults), dice_(seed, 7) {}
+  // `window`: positions that a row sees, 2 at least; 0: all.
+  SimModel(std::uint64_t seed, Ledger& ledger, SimClock& clock, const ModelFaults& faults, std::int32_t window)
+      : ledger_(ledger), clock_(clock), faults_(faults), window_(window), dice_(seed, 7) {}
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
   std::int32_t vocab_size() const override { return kVocab; }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override;
   bool broken() const override { return broken_; }
+  // Experts as if on disk: each request uses some of eight, others from step to step; a load takes as long as a step.
+  std::span<const std::int32_t> last_experts(std::uint64_t request) const override;
+  std::span<const std::uint8_t> resident_experts() override;
+  std::optional<ExpertFigures> expert_figures() const override;
   void stop_faults() { faults_ = {}; }
 
  private:
@@ -55,10 +62,12 @@ class SimModel final : public Model {
   Slot read(const KvPages& pages, std::int64_t slot) const;
   void write(const KvPages& pages, std::int64_t slot, const Slot& value);
   std::size_t seq_of_row(const ForwardInput& input, std::int32_t row) const;
+  std::int32_t first_read(const SeqSpan& seq) const;  // position
 
   Ledger& ledger_;
   SimClock& clock_;
   ModelFaults faults_;
+  const std::int32_t window_;
   Dice dice_;
   bool broken_ = false;
   std::vector<std::uint64_t> hashes_;  // by row of the step

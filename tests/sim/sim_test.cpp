@@ -1,5 +1,6 @@
 // Thousands of simulated services, each from one seed; and the same with one bug planted, to prove that they would see
-// it. FOREGATE_SIM_SEED=n runs one seed and says what broke, FOREGATE_SIM_SEEDS=n that many;
+// it. FOREGATE_SIM_SEED=n runs one seed and says what broke, FOREGATE_SIM_SEEDS=n that many, from
+// there on;
 // FOREGATE_SIM_TRACE=1 prints each plan and what it was made from.
 #include "tests/sim/sim.h"
 
@@ -21,7 +22,8 @@ struct Totals {
   std::uint64_t turns = 0, accepted = 0, refused = 0, refused_share = 0, failed_steps = 0, pauses = 0, drained = 0,
                 destroyed = 0, engine_failed = 0, steps = 0, preemptions = 0, swaps_in = 0, cancelled = 0, failed = 0,
                 stopped = 0, prefix_hits = 0, prefix_copies = 0, prefix_waits = 0, chunked = 0, accepted_drafts = 0,
-                rejected_drafts = 0, spoilt = 0, nonfinite = 0, promotions = 0, refills = 0;
+                rejected_drafts = 0, spoilt = 0, nonfinite = 0, promotions = 0, refills = 0, window_freed = 0,
+                held_back = 0;
   void add(const Outcome& o) {
     turns += static_cast<std::uint64_t>(o.turns);
     accepted += static_cast<std::uint64_t>(o.accepted);
@@ -46,6 +48,8 @@ struct Totals {
     nonfinite += s.nonfinite_rows;
     promotions += s.policy_promotions;
     refills += s.policy_refills;
+    window_freed += s.window_blocks_freed;
+    held_back += s.expert_held_back;
     if (!s.speculation) return;
     spoilt += s.speculation->spoilt;
     accepted_drafts += s.speculation->accepted_tokens;
@@ -75,6 +79,8 @@ struct Totals {
         {"drafts spoilt", spoilt},
         {"promotions", promotions},
         {"refills", refills},
+        {"blocks given up behind a window", window_freed},
+        {"rows held back for their experts", held_back},
         {"drains", drained},
         {"engines ended with requests in them", destroyed},
         {"engines that failed", engine_failed},
@@ -90,7 +96,7 @@ struct Totals {
 
 TEST(Sim, NothingBreaksOverManySeeds) {
   const std::uint64_t first = number_from("FOREGATE_SIM_SEED", 1);
-  const std::uint64_t count = std::getenv("FOREGATE_SIM_SEED") ? 1 : number_from("FOREGATE_SIM_SEEDS", 10'000);
+  const std::uint64_t count = number_from("FOREGATE_SIM_SEEDS", std::getenv("FOREGATE_SIM_SEED") ? 1 : 10'000);
   Totals totals;
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     const Outcome outcome = simulate(seed);

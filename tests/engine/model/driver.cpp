@@ -100,7 +100,9 @@ Result<std::vector<std::vector<float>>> Driver::try_step(const std::vector<Part>
   std::vector<std::int64_t> slots;
   std::vector<SeqSpan> spans;
   std::vector<std::int32_t> rows;
+  std::vector<std::uint64_t> requests;
   for (const Part& part : parts) {
+    requests.push_back(static_cast<std::uint64_t>(part.sequence));
     Sequence& sequence = sequences_[static_cast<std::size_t>(part.sequence)];
     const auto count = static_cast<std::int32_t>(part.tokens.size());
     const auto first_row = static_cast<std::int32_t>(tokens.size());
@@ -120,7 +122,7 @@ Result<std::vector<std::vector<float>>> Driver::try_step(const std::vector<Part>
   }
   const std::int64_t vocab = model_->vocab_size();
   std::vector<float> logits(rows.size() * static_cast<std::size_t>(vocab));
-  RETURN_IF_ERROR(model_->forward({tokens, positions, slots, spans, rows}, *cache_,
+  RETURN_IF_ERROR(model_->forward({tokens, positions, slots, spans, rows, requests}, *cache_,
                                   {logits.data(), static_cast<std::int64_t>(rows.size()), vocab, vocab}));
   std::vector<std::vector<float>> out;
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -59,6 +59,12 @@ class RecordingModel final : public Model {
   void drafts_stood(std::span<const std::int32_t> stood) override { inner_->drafts_stood(stood); }
   std::int32_t vocab_size() const override { return inner_->vocab_size(); }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override { return inner_->kv_layout(type, block_size); }
+  void keep_routes() override { inner_->keep_routes(); }
+  std::span<const std::int32_t> last_experts(std::uint64_t request) const override {
+    return inner_->last_experts(request);
+  }
+  std::span<const std::uint8_t> resident_experts() override { return inner_->resident_experts(); }
+  std::optional<ExpertFigures> expert_figures() const override { return inner_->expert_figures(); }
 
  private:
   std::unique_ptr<Model> inner_;
