@@ -35,6 +35,15 @@ void SimModel::write(const KvPages& pages, std::int64_t slot, const Slot& value)
   std::memcpy(static_cast<float*>(pages.v) + slot * kHeadDim, &value, sizeof(value));
 }
 
+std::uint64_t SimModel::contents(std::int32_t block) const {
+  std::uint64_t hash = kNoHistory;
+  for (std::int32_t i = 0; pages_.v != nullptr && i < pages_.block_size; ++i) {
+    const Slot slot = read(pages_, std::int64_t{block} * pages_.block_size + i);
+    hash = mix(mix(hash, slot.hash), static_cast<std::uint64_t>(slot.position));
+  }
+  return hash;
+}
+
 std::size_t SimModel::seq_of_row(const ForwardInput& input, std::int32_t row) const {
   const auto found = std::ranges::find_if(
       input.seqs, [row](const SeqSpan& seq) { return row >= seq.first_row && row < seq.first_row + seq.rows; });
@@ -71,7 +80,8 @@ std::int32_t SimModel::first_read(const SeqSpan& seq) const {
 }
 
 Status SimModel::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
-  const KvPages pages = cache.pages(LayerId{0});
+  const KvPages pages = pages_ = cache.pages(LayerId{0});
+  ++steps_;
   clock_.advance(1'000'000 + 10'000 * static_cast<TimeNs>(input.tokens.size()));
   if (dice_.chance(faults_.is_slow)) clock_.advance(1'000'000'000);
   check_who(input);
@@ -87,7 +97,7 @@ Status SimModel::compute(const ForwardInput& input, const KvPages& pages, View2<
   if (dice_.chance(faults_.dies)) broken_ = true;
   if (broken_) return internal_error("the device is gone");
   if (dice_.chance(faults_.fails)) {
-    const std::int32_t kind = dice_.range(0, 3);
+    const std::int32_t kind = faults_.drawn ? dice_.range(0, 3) : 0;
     for (std::int64_t slot : input.slot_mapping) {
       if (kind % 2 == 0) write(pages, slot, {-1, -1, 13});  // it had begun
     }
@@ -171,7 +181,7 @@ void SimModel::check_slots(const ForwardInput& input, const KvPages& pages) {
 void SimModel::lose_row(const ForwardInput& input, const KvPages& pages, View2<float> logits) {
   if (input.logit_rows.empty()) return;
   const std::int32_t most = static_cast<std::int32_t>(input.logit_rows.size()) - 1;
-  const std::int32_t at = dice_.range(0, most);
+  const std::int32_t at = faults_.drawn ? dice_.range(0, most) : 0;
   for (std::int32_t i = at; i <= std::min(most, ledger_.plant() == Plant::kNanSpreads ? at + 1 : at); ++i) {
     const std::int32_t row = input.logit_rows[static_cast<std::size_t>(i)];
     const SeqSpan& seq = input.seqs[seq_of_row(input, row)];

@@ -31,6 +31,7 @@ struct ModelFaults {
   double loses = 0.0;    // one row of a step is not finite
   double dies = 0.0;     // the device, for good
   double is_slow = 0.0;  // a step takes a second instead of a millisecond
+  bool drawn = true;     // what fails is drawn; else a step that has begun, and the first row
 };
 
 class SimModel final : public Model {
@@ -47,6 +48,8 @@ class SimModel final : public Model {
   std::span<const std::uint8_t> resident_experts() override;
   std::optional<ExpertFigures> expert_figures() const override;
   void stop_faults() { faults_ = {}; }
+  void set_faults(const ModelFaults& faults) { faults_ = faults; }
+  std::uint64_t contents(std::int32_t block) const;  // a hash of what its slots hold
 
  private:
   struct Slot {
@@ -70,6 +73,10 @@ class SimModel final : public Model {
   const std::int32_t window_;
   Dice dice_;
   bool broken_ = false;
+  KvPages pages_;  // of the last step
+  std::uint64_t steps_ = 0;
+  mutable std::map<std::uint64_t, std::vector<std::int32_t>> experts_;  // by request
+  std::vector<std::uint8_t> resident_;
   std::vector<std::uint64_t> hashes_;  // by row of the step
 };
 
