@@ -5,6 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "engine/io/file.h"
+#include "engine/model/model_source.h"
+#include "engine/placement/forms.h"
 #include "engine/placement/plan_file.h"
 #include "engine/placement/replicate.h"
 #include "engine/placement/solver.h"
@@ -22,6 +25,8 @@ struct PlaceOptions {
   std::string objective = "distinct-devices";
   SolverOptions solver;
   ReplicaOptions replicas;
+  std::string model;  // whose rows travel; empty: bytes are not told
+  std::int64_t value_bytes = 4;
   double half_life = 0.0;
   std::uint64_t max_rows = 20000;
 };
@@ -29,6 +34,7 @@ struct PlaceOptions {
 struct Line {
   std::string placement;
   PlacementFigures figures;
+  FormForecast forms;
 };
 
 void add_options(CLI::App& app, PlaceOptions& options) {
@@ -52,7 +58,18 @@ void add_options(CLI::App& app, PlaceOptions& options) {
       ->check(CLI::Range(1, 1000));
   app.add_option("-s,--seed", options.solver.seed, "of the searches");
   app.add_option("--check", options.check, "measure on this trace instead, of prompts that were not placed by");
+  app.add_option("--model", options.model, "tell the bytes between ranks per token of this model, in both forms");
+  app.add_option("--value-bytes", options.value_bytes, "of a value on its way, with --model")->check(CLI::Range(1, 8));
   app.add_option("--format", options.format, "md or json")->check(CLI::IsMember({"md", "json"}));
+}
+
+Result<RowShape> row_shape(const PlaceOptions& options) {
+  RowShape shape{.hidden = 1, .context = 0, .value_bytes = options.value_bytes};
+  if (options.model.empty()) return shape;
+  ASSIGN_OR_RETURN(const OpenModel model, open_model(local_files(), options.model));
+  shape.hidden = model.config.hidden_size;
+  shape.context = 2 * model.config.kv_width();
+  return shape;
 }
 
 Result<std::vector<Line>> compare(const PlaceOptions& options, const PlacementPlan& plan, const TraceRows& by) {
@@ -68,10 +85,30 @@ Result<std::vector<Line>> compare(const PlaceOptions& options, const PlacementPl
     }
   }
   const RouteRows& rows = other ? other->rows : by.rows;
-  lines.push_back({"affinity", measure(plan, by.layers, rows)});
-  lines.push_back({"linear", measure(linear, by.layers, rows)});
-  lines.push_back({"round-robin", measure(robin, by.layers, rows)});
+  ASSIGN_OR_RETURN(const RowShape shape, row_shape(options));
+  const std::pair<const char*, const PlacementPlan*> placements[] = {
+      {"affinity", &plan}, {"linear", &linear}, {"round-robin", &robin}};
+  for (const auto& [name, placed] : placements) {
+    std::vector<LayerHomes> homes;
+    for (const LayerId layer : by.layers) homes.push_back(placed->homes_of(layer));
+    lines.push_back({name, measure(*placed, by.layers, rows), forecast_forms(homes, ranks, rows, shape)});
+  }
   return lines;
+}
+
+// Copies are not used here.
+void print_forms(const std::vector<Line>& lines) {
+  std::printf("\nbytes between ranks per token and step, sequences at home on all ranks alike\n\n");
+  std::printf(
+      "| placement | two all-to-alls | one all-to-all | of it context | one over two | without context | better |\n"
+      "|---|---:|---:|---:|---:|---:|---|\n");
+  for (const Line& line : lines) {
+    const FormBytes& two = line.forms.two;
+    const FormBytes& one = line.forms.one;
+    std::printf("| %s | %.0f | %.0f | %.0f %% | %.2f | %.2f | %s |\n", line.placement.c_str(), two.bytes, one.bytes,
+                one.bytes > 0 ? 100 * one.context_bytes / one.bytes : 0.0, one.bytes / two.bytes, one.rows / two.rows,
+                form_name(line.forms.better()));
+  }
 }
 
 void print_text(const PlaceOptions& options, const Solution& solution, const TraceRows& by,
@@ -89,6 +126,7 @@ void print_text(const PlaceOptions& options, const Solution& solution, const Tra
     std::printf("| %s | %.2f %% | %.3f | %.3f | %.3f |\n", line.placement.c_str(), 100 * line.figures.crossings,
                 line.figures.distinct, line.figures.mean_imbalance, line.figures.imbalance);
   }
+  if (!options.model.empty()) print_forms(lines);
 }
 
 void print_json(const PlaceOptions& options, const Solution& solution, const TraceRows& by,
@@ -100,6 +138,11 @@ void print_json(const PlaceOptions& options, const Solution& solution, const Tra
                     {"distinct", line.figures.distinct},
                     {"imbalance", line.figures.imbalance},
                     {"mean_imbalance", line.figures.mean_imbalance}});
+    if (options.model.empty()) continue;
+    rows.back()["bytes_per_token"] = {{"two_all_to_alls", line.forms.two.bytes},
+                                      {"one_all_to_all", line.forms.one.bytes},
+                                      {"rows_over_rows", line.forms.one.rows / line.forms.two.rows},
+                                      {"better", form_name(line.forms.better())}};
   }
   const nlohmann::ordered_json report = {{"rows", by.rows.rows()},
                                          {"ranks", options.solver.ranks},
