@@ -13,6 +13,7 @@ int bench_serve_command(int argc, char** argv);  // "serve" after bench
 int pack_command(int argc, char** argv);
 int trace_command(int argc, char** argv);
 int place_command(int argc, char** argv);
+int scale_command(int argc, char** argv);
 int health_command(int argc, char** argv);
 int rank_command(int argc, char** argv);
 

@@ -20,6 +20,7 @@ constexpr Command kCommands[] = {
     {"pack", "write a model so that loading it is reading it", foregate::pack_command},
     {"trace", "record what a model routes, replay it, sum it up", foregate::trace_command},
     {"place", "choose which rank holds which expert", foregate::place_command},
+    {"scale", "predict decode steps on many GPUs that share experts", foregate::scale_command},
     {"rank", nullptr, foregate::rank_command},  // started by serve, not by people
     {"bench", "measure prefill and decode speed; bench serve: of any server", foregate::bench_command},
     {"health", "ask a running server how it is", foregate::health_command},
