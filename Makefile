@@ -6,13 +6,16 @@ PORT ?= 8000
 JOBS ?= $(shell nproc)
 CMAKE = cmake -S . -B $(BUILD) -G Ninja
 
-.PHONY: build serve test asan tsan evict-at-release checks format clean packages packages-test
+.PHONY: build serve test asan tsan evict-at-release checks format clean packages packages-test packages-mpi
 
 packages:
 	@tools/install_packages build
 
 packages-test:
-	@tools/install_packages build test
+	@tools/install_packages build test mpi
+
+packages-mpi:
+	@tools/install_packages mpi
 
 build: packages
 	@$(CMAKE) -DFOREGATE_TESTS=OFF > $(BUILD).configure.log 2>&1 || { cat $(BUILD).configure.log; exit 1; }

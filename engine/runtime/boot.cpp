@@ -105,6 +105,7 @@ void report_experts(const BootOptions& options, const ModelConfig& config, Loade
     loaded.report.experts = "all in memory";
     if (loaded.ranks) {
       loaded.report.experts += " of " + std::to_string(options.expert_parallel_size) + " ranks, " + options.placement;
+      if (options.mpi_job != nullptr) loaded.report.experts += ", over MPI";
     }
     return;
   }
@@ -212,7 +213,7 @@ Status choose_backends(const BootOptions& options, LoadedModel& loaded) {
   loaded.backend = make_backend({.isa = options.isa, .threads = options.threads}, &error);
   if (loaded.backend.device == nullptr) return invalid_argument(error, "isa");
   if (options.expert_parallel_size > 1 && options.threads == 0) {  // the ranks share the cores
-    const int share = std::max(1, loaded.backend.threads / options.expert_parallel_size);
+    const int share = std::max(1, loaded.backend.threads / ranks_sharing_cores(options));
     loaded.backend = make_backend({.isa = options.isa, .threads = share}, &error);
   }
   BootReport& report = loaded.report;

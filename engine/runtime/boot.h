@@ -24,6 +24,8 @@
 
 namespace foregate {
 
+class MpiJob;
+
 struct BootOptions {
   std::string model;            // path of a Hugging Face or packed model directory, a GGUF file or a directory with one
   std::string model_name;       // label of the metrics; empty: from the path
@@ -68,9 +70,10 @@ struct BootOptions {
   bool prompt_read_ahead = true;                // of prompts: experts of the next layer while one runs
   bool lookahead_correction = true;             // guess from the residual stream as it moves on average until then
   bool cost_calibration = true;                 // measure what loads and kernels of experts cost, once a model
-  std::int32_t expert_parallel_size = 1;        // ranks that share the experts, processes of this machine
+  std::int32_t expert_parallel_size = 1;        // ranks that share the experts
   std::string placement = "linear";             // which rank has which: linear, round-robin or a plan file
   std::string rank_program = "/proc/self/exe";  // what a rank is started from, as `... rank`
+  std::shared_ptr<MpiJob> mpi_job;              // whose rank 0 this is: the others are its ranks; null: no such job
   std::string trace_routes;                     // file that gets what every MoE layer routes to; empty: none
   std::string speculative_config;               // JSON as parse_spec_config() takes it; empty: plain decoding
   std::optional<DType> kv_type;                 // f32, f16, bf16 or int8; none: ModelSummary::kv_type

@@ -6,6 +6,7 @@
 #include "engine/io/file.h"
 #include "engine/model/rank_experts.h"
 #include "engine/placement/plan_file.h"
+#include "engine/runtime/rank_mpi.h"
 #include "engine/runtime/rank_process.h"
 
 namespace foregate {
@@ -13,6 +14,11 @@ namespace foregate {
 Status check_rank_options(const BootOptions& options) {
   if (options.expert_parallel_size < 1 || options.expert_parallel_size > 64) {
     return invalid_argument("expert_parallel_size must be between 1 and 64", "expert_parallel_size");
+  }
+  if (options.mpi_job != nullptr && options.mpi_job->size() != options.expert_parallel_size) {
+    return invalid_argument("expert_parallel_size is " + std::to_string(options.expert_parallel_size) + ", and " +
+                                std::to_string(options.mpi_job->size()) + " processes of MPI were started",
+                            "expert_parallel_size");
   }
   if (options.expert_parallel_size == 1) return {};
   if (options.device == "cuda") {
@@ -48,6 +54,10 @@ Result<PlacementPlan> choose_placement(const BootOptions& options, const ModelCo
                           "placement");
 }
 
+std::int32_t ranks_sharing_cores(const BootOptions& options) {
+  return options.mpi_job != nullptr ? options.mpi_job->ranks_sharing_cores() : options.expert_parallel_size;
+}
+
 Result<std::unique_ptr<RankTeam>> start_ranks(const BootOptions& options, const ModelConfig& config, int threads,
                                               const std::string& model_name) {
   if (options.expert_parallel_size == 1) return std::unique_ptr<RankTeam>();
@@ -63,7 +73,9 @@ Result<std::unique_ptr<RankTeam>> start_ranks(const BootOptions& options, const 
   team.answer_limit = static_cast<TimeNs>(options.step_limit_seconds * 1e9);
   team.metrics = options.metrics;
   team.model_name = model_name;
-  return std::make_unique<RankTeam>(std::move(plan), process_launcher(options.rank_program, setup), team);
+  RankLauncher launcher = process_launcher(options.rank_program, setup);
+  if (options.mpi_job != nullptr) launcher = mpi_launcher(options.mpi_job, setup, std::move(launcher));
+  return std::make_unique<RankTeam>(std::move(plan), std::move(launcher), team);
 }
 
 }  // namespace foregate

@@ -14,6 +14,8 @@ namespace foregate {
 Status check_rank_options(const BootOptions& options);
 // linear, round-robin, or a plan file that fits the model and the number of ranks.
 Result<PlacementPlan> choose_placement(const BootOptions& options, const ModelConfig& config);
+// How many ranks compute with the cores that this process may use, itself among them.
+std::int32_t ranks_sharing_cores(const BootOptions& options);
 // Null with one rank. The ranks load while this one does; `threads`: of each.
 Result<std::unique_ptr<RankTeam>> start_ranks(const BootOptions& options, const ModelConfig& config, int threads,
                                               const std::string& model_name);

@@ -9,18 +9,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
-#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <mutex>
-#include <thread>
 #include <utility>
 
 #include "engine/base/log.h"
-#include "engine/io/file.h"
-#include "engine/model/rank_experts.h"
 
 namespace foregate {
 namespace {
@@ -88,68 +81,6 @@ void kill_and_reap(pid_t pid) {
   }
 }
 
-// Beats from a thread of its own, so that neither a long load nor a long step is taken for the end. A pulse that nobody
-// can hear any more ends the process: rank 0 is gone.
-class Pulse {
- public:
-  Pulse() : thread_([this] { beat(); }) {}
-  ~Pulse() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    changed_.notify_all();
-    thread_.join();
-  }
-  void serving() {
-    {
-      const std::lock_guard lock(mutex_);
-      says_ = kPulseServing;
-      news_ = true;
-    }
-    changed_.notify_all();
-  }
-
- private:
-  void beat() {
-    std::unique_lock lock(mutex_);
-    while (!stopping_) {
-      news_ = false;
-      if (::write(kRankPulseFd, &says_, 1) < 0 && errno == EPIPE) std::_Exit(0);
-      changed_.wait_for(lock, std::chrono::nanoseconds(kPulseNs), [this] { return stopping_ || news_; });
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  char says_ = kPulseLoading;
-  bool news_ = false;
-  bool stopping_ = false;
-  std::thread thread_;
-};
-
-Status load_and_serve(RankLine& line, Pulse& pulse, const MakeRankBackend& make_backend) {
-  ASSIGN_OR_RETURN(const Message message, line.receive({.most_bytes = kMaxSetupBytes}, kNoDeadline));
-  if (message.kind != MessageKind::kSetup) return data_loss("the first message is no setup");
-  ASSIGN_OR_RETURN(const RankSetup setup, parse_setup(message.body));
-  ASSIGN_OR_RETURN(const PlacementPlan plan, parse_plan(setup.plan));
-  if (setup.rank >= plan.ranks()) return data_loss("the plan has no rank " + std::to_string(setup.rank));
-  const RankBackend backend = make_backend(setup.isa, setup.threads);
-  if (backend.device == nullptr) return invalid_argument(backend.reason, "isa");
-  const auto stream = backend.device->create_stream();
-  ASSIGN_OR_RETURN(const OpenModel model, open_model(local_files(), setup.model));
-  LoadOptions load;
-  load.max_batched_tokens = setup.max_rows;
-  load.verify_weights = setup.verify_weights;
-  if (setup.quantization != "none") load.weights.quantization = quantization_named(setup.quantization);
-  ASSIGN_OR_RETURN(const auto experts,
-                   RankExperts::load(model, plan, RankId{setup.rank}, *backend.device, *backend.ops, *stream, load));
-  log_info("rank " + std::to_string(setup.rank) + " holds " + std::to_string(experts->weight_bytes()) +
-           " bytes of experts, " + std::to_string(setup.threads) + " threads");
-  pulse.serving();
-  return experts->serve(line);
-}
-
 }  // namespace
 
 RankLauncher process_launcher(std::string program, RankSetup setup) {
@@ -180,7 +111,9 @@ Status run_rank_process(const MakeRankBackend& make_backend) {
     if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return invalid_argument("foregate rank is started by foregate serve");
   }
   const auto line = socket_line(kRankLineFd);
-  Pulse pulse;
+  RankPulse pulse([](char says) {
+    if (::write(kRankPulseFd, &says, 1) < 0 && errno == EPIPE) std::_Exit(0);  // nobody can hear it: rank 0 is gone
+  });
   const Status ended = load_and_serve(*line, pulse, make_backend);
   return ended.code() == Code::kUnavailable ? Status() : ended;
 }

@@ -2,13 +2,12 @@
 // messages and a pipe for the pulse; nothing listens, so no stranger can reach a rank.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "engine/base/status.h"
+#include "engine/runtime/rank_life.h"
 #include "engine/runtime/rank_setup.h"
 #include "engine/runtime/rank_team.h"
-#include "kernels/api/op_table.h"
 
 namespace foregate {
 
@@ -17,14 +16,6 @@ inline constexpr int kRankPulseFd = 4;  // likewise
 
 // Starts `program rank` with the setup, whose `rank` is set to the one that is asked for.
 RankLauncher process_launcher(std::string program, RankSetup setup);
-
-// What a rank computes on; `device` null: it cannot, for the reason given.
-struct RankBackend {
-  Device* device = nullptr;
-  const OpTable* ops = nullptr;
-  std::string reason;
-};
-using MakeRankBackend = std::function<RankBackend(const std::string& isa, int threads)>;
 
 // The life of a rank: takes its setup from the line, loads, serves until rank 0 is gone. Not ok when it failed.
 Status run_rank_process(const MakeRankBackend& make_backend);

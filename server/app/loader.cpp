@@ -150,9 +150,10 @@ void add_facts(const ServeOptions& options, const BootReport& report, Engine& en
   for (const std::string& op : report.fallbacks) log_warn("op " + op + " runs on the reference kernels");
 }
 
-Result<std::shared_ptr<const ServedModel>> load(const ServeOptions& options, Metrics& metrics,
-                                                const LoadProgress& progress) {
-  ASSIGN_OR_RETURN(const BootOptions boot, boot_options(options, metrics, progress));
+Result<std::shared_ptr<const ServedModel>> load(const std::shared_ptr<MpiJob>& job, const ServeOptions& options,
+                                                Metrics& metrics, const LoadProgress& progress) {
+  ASSIGN_OR_RETURN(BootOptions boot, boot_options(options, metrics, progress));
+  boot.mpi_job = job;
   ASSIGN_OR_RETURN(std::unique_ptr<BootedEngine> made, boot_engine(boot));
   std::shared_ptr<BootedEngine> booted = std::move(made);
   auto served = std::make_shared<ServedModel>();
@@ -185,8 +186,10 @@ Result<std::shared_ptr<const ServedModel>> load(const ServeOptions& options, Met
 
 }  // namespace
 
-BackendLoader engine_loader() {
-  return load;
+BackendLoader engine_loader(std::shared_ptr<MpiJob> job) {
+  return [job = std::move(job)](const ServeOptions& options, Metrics& metrics, const LoadProgress& progress) {
+    return load(job, options, metrics, progress);
+  };
 }
 
 }  // namespace foregate

@@ -89,6 +89,15 @@ EnvLookup process_environment() {
   };
 }
 
+bool started_by_mpi(const EnvLookup& environment) {
+  const auto several = [&environment](const char* name) {
+    const std::optional<std::string> value = environment(name);
+    return value && std::atoi(value->c_str()) > 1;
+  };
+  if (several("OMPI_COMM_WORLD_SIZE") || several("PMI_SIZE")) return true;
+  return environment("PMIX_RANK").has_value() && several("SLURM_NTASKS");
+}
+
 std::string serve_help() {
   std::string out =
       "Usage: foregate serve MODEL [options]\n\n"

@@ -52,6 +52,8 @@ Status set_option(ServeOptions& options, const OptionRow& row, std::string_view 
 
 using EnvLookup = std::function<std::optional<std::string>(const std::string&)>;
 EnvLookup process_environment();
+// Whether mpirun or srun started this process as one of several: as Open MPI, MPICH and Slurm say it to their children.
+bool started_by_mpi(const EnvLookup& environment);
 
 struct ParsedOptions {
   ServeOptions options;

@@ -65,8 +65,8 @@ def under_terminal(*arguments, stdin=b""):
 class Served:
     """One run of `foregate serve`."""
 
-    def __init__(self, model, *flags):
-        command = [str(OPTIONS.binary), "serve", str(model), "--port", "0", "--served-model-name", "demo", *flags]
+    def __init__(self, model, *flags, starter=()):
+        command = [*starter, str(OPTIONS.binary), "serve", str(model), "--port", "0", "--served-model-name", "demo", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.port = None
         for line in self.process.stderr:

@@ -87,6 +87,22 @@ TEST(Options, EveryRowIsSetByEveryNameAndByTheEnvironment) {
   }
 }
 
+TEST(Options, AJobOfMpiIsKnownByWhatItsLaunchersSay) {
+  const auto started = [](std::map<std::string, std::string> variables) {
+    return started_by_mpi([variables = std::move(variables)](const std::string& name) -> std::optional<std::string> {
+      const auto at = variables.find(name);
+      return at == variables.end() ? std::nullopt : std::optional(at->second);
+    });
+  };
+  EXPECT_TRUE(started({{"OMPI_COMM_WORLD_SIZE", "2"}}));
+  EXPECT_TRUE(started({{"PMI_SIZE", "3"}}));
+  EXPECT_TRUE(started({{"PMIX_RANK", "0"}, {"SLURM_NTASKS", "2"}}));
+  EXPECT_FALSE(started({}));
+  EXPECT_FALSE(started({{"OMPI_COMM_WORLD_SIZE", "1"}})) << "mpirun -np 1";
+  EXPECT_FALSE(started({{"SLURM_NTASKS", "4"}})) << "a batch job without MPI";
+  EXPECT_FALSE(started({{"PMI_SIZE", "many"}}));
+}
+
 TEST(Options, UnderscoresAndEqualsSignsAreTaken) {
   EXPECT_EQ(good({"--max_model_len", "100"}).max_model_len, 100);
   EXPECT_EQ(good({"--max_model_len=100"}).max_model_len, 100);

@@ -1,11 +1,14 @@
-// Lines between ranks: what was sent arrives, in memory and over sockets; late, gone and malformed ends are told apart.
+// Lines between ranks: what was sent arrives, in memory, over sockets and over MPI; late, gone and malformed ends are
+// told apart.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <thread>
 
+#include "engine/comm/mpi_job.h"
 #include "engine/comm/transport.h"
+#include "tests/engine/base/fake_mpi.h"
 
 namespace foregate {
 namespace {
@@ -35,9 +38,23 @@ LinePair socket_pair() {
   return {socket_line(fds[0]), socket_line(fds[1])};
 }
 
-class Lines : public ::testing::TestWithParam<bool> {
+struct Ends {
+  std::shared_ptr<RankLine> first, second;
+};
+
+Ends of_kind(const std::string& kind) {
+  if (kind == "Mpi") {
+    static FakeMpi* const hub = new FakeMpi(2);
+    hub->forget();
+    return {std::make_shared<MpiJob>(hub->port(0))->line(1), std::make_shared<MpiJob>(hub->port(1))->line(0)};
+  }
+  LinePair pair = kind == "Socket" ? socket_pair() : memory_line();
+  return {std::move(pair.first), std::move(pair.second)};
+}
+
+class Lines : public ::testing::TestWithParam<std::string> {
  protected:
-  LinePair pair_ = GetParam() ? socket_pair() : memory_line();
+  Ends pair_ = of_kind(GetParam());
   RankLine& a_ = *pair_.first;
   RankLine& b_ = *pair_.second;
 };
@@ -91,7 +108,8 @@ TEST_P(Lines, EpochsHold) {
             Code::kDataLoss);
 }
 
-INSTANTIATE_TEST_SUITE_P(MemoryAndSocket, Lines, ::testing::Bool());
+INSTANTIATE_TEST_SUITE_P(All, Lines, ::testing::Values("Memory", "Socket", "Mpi"),
+                         [](const auto& info) { return info.param; });
 
 TEST(SocketLine, AStalledReaderIsADeadline) {
   Sockets ends = half_raw();
