@@ -15,6 +15,7 @@ enum class MessageKind : std::uint16_t {
   kSetup = 1,    // rank 0 to a new rank: what it is to hold
   kRows = 2,     // rank 0: rows and the experts they go to
   kOutputs = 3,  // the answer to kRows
+  kFailed = 4,   // another: there are no outputs, and why
 };
 
 struct Message {

@@ -103,7 +103,7 @@ Status ExpertStore::warm(const std::function<void(std::uint64_t, std::uint64_t)>
   for (const ExpertKey& key : warm_order(numbers_, options_.counters)) {
     const Place& place = places_[numbers_.at(key)];
     SlotPool& pool = pools_[place.pool];
-    if (place.slot >= 0 || !pool.has_empty()) continue;
+    if (place.slot >= 0 || !pool.has_empty() || (options_.own && !options_.own(key))) continue;
     start_load(key, false);
     pool.pin(static_cast<std::size_t>(place.slot));
     awaited_.push_back(key);

@@ -38,9 +38,12 @@ struct StoreOptions {
   std::uint64_t budget_bytes = 0;  // of slots
   std::string policy = "auto";     // as make_eviction_policy() takes it
   TransferOptions transfer = {};
-  bool read_prompts_ahead = true;                     // while a layer of a prompt runs, experts of the next one
-  bool evict_at_release = false;                      // nothing stays, and is spoiled: finds every use after release
-  UseCounters counters = {};                          // of an earlier run
+  bool read_prompts_ahead = true;  // while a layer of a prompt runs, experts of the next one
+  bool evict_at_release = false;   // nothing stays, and is spoiled: finds every use after release
+  UseCounters counters = {};       // of an earlier run
+  // Of which experts loads begin before a layer asks for them, at warm() and for prompts; empty: of all. The others are
+  // those of other ranks.
+  std::function<bool(ExpertKey)> own = {};
   LinkTimes expected = {};                            // what link_times() says until it has measured them
   std::function<void(const UseCounters&)> save = {};  // called at destruction with those of this run; may be empty
 };

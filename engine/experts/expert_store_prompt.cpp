@@ -25,7 +25,9 @@ void ExpertStore::begin_prompt(const LayerUse& use, const LayerUse& counted) {
   forecast_.used(counted);
   LayerId next{use.layer.value + 1};
   while (next.value < numbers_.layers() && numbers_.experts(next) == 0) ++next.value;
-  if (next.value < numbers_.layers()) forecast_.worth_reading(next, forecast_.rows_of(counted), wanted_);
+  if (next.value == numbers_.layers()) return;
+  forecast_.worth_reading(next, forecast_.rows_of(counted), wanted_);
+  if (options_.own) std::erase_if(wanted_, [this](const ExpertKey& key) { return !options_.own(key); });
 }
 
 // What was read ahead for this layer is its own from here on, first in its order; what it does not use stays where it

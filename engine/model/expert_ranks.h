@@ -9,6 +9,7 @@
 #include "engine/base/ids.h"
 #include "engine/base/status.h"
 #include "engine/comm/transport.h"
+#include "engine/model/rank_figures.h"
 #include "engine/placement/plan.h"
 
 namespace foregate {
@@ -29,6 +30,8 @@ class ExpertRanks {
   virtual void drop(RankId rank, const Status& why) = 0;
   virtual TimeNs answer_deadline() const = 0;  // of an exchange that begins now
   virtual void count(const Crossed& crossed) = 0;
+  // What the store of a rank that has one did so far.
+  virtual void figures(RankId rank, const RankFigures& now) = 0;
 };
 
 }  // namespace foregate

@@ -6,8 +6,9 @@
 namespace foregate {
 namespace {
 
-// layer, rows, groups, assignments
-constexpr std::size_t kFixedBytes = 4 * sizeof(std::int32_t);
+// layer, rows, groups, assignments, prompt
+constexpr std::size_t kFixed = 5;
+constexpr std::size_t kFixedBytes = kFixed * sizeof(std::int32_t);
 
 std::byte* put(std::byte* at, const std::vector<std::int32_t>& values) {
   if (!values.empty()) std::memcpy(at, values.data(), values.size() * sizeof(std::int32_t));
@@ -56,9 +57,9 @@ std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std
   const std::size_t indices = rows.experts.size() + rows.group_rows.size() + rows.x_rows.size();
   const std::size_t values = static_cast<std::size_t>(rows.rows * hidden) * sizeof(float);
   body.resize(kFixedBytes + indices * sizeof(std::int32_t) + values);
-  const std::int32_t fixed[4] = {rows.layer.value, static_cast<std::int32_t>(rows.rows),
-                                 static_cast<std::int32_t>(rows.experts.size()),
-                                 static_cast<std::int32_t>(rows.x_rows.size())};
+  const std::int32_t fixed[kFixed] = {rows.layer.value, static_cast<std::int32_t>(rows.rows),
+                                      static_cast<std::int32_t>(rows.experts.size()),
+                                      static_cast<std::int32_t>(rows.x_rows.size()), rows.prompt ? 1 : 0};
   std::memcpy(body.data(), fixed, sizeof fixed);
   std::byte* at = put(body.data() + kFixedBytes, rows.experts);
   at = put(at, rows.group_rows);
@@ -69,21 +70,23 @@ std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std
 Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits, ExpertRows& rows,
                  std::span<const std::byte>& values) {
   if (body.size() < kFixedBytes) return data_loss("an exchange of " + std::to_string(body.size()) + " bytes");
-  std::int32_t fixed[4];
+  std::int32_t fixed[kFixed];
   std::memcpy(fixed, body.data(), sizeof fixed);
-  const auto [layer, count, groups, assignments] = fixed;
+  const auto [layer, count, groups, assignments, prompt] = fixed;
   if (layer < 0 || layer >= limits.layers) return data_loss("an exchange is of layer " + std::to_string(layer));
   if (count < 1 || count > limits.max_rows) return data_loss("an exchange has " + std::to_string(count) + " rows");
   if (groups < 1 || groups > limits.experts) return data_loss("an exchange has " + std::to_string(groups) + " groups");
   if (assignments < groups || assignments > std::int64_t{count} * limits.top_k) {
     return data_loss("an exchange has " + std::to_string(assignments) + " outputs");
   }
+  if (prompt != 0 && prompt != 1) return data_loss("an exchange is of a step of kind " + std::to_string(prompt));
   const std::uint64_t indices = 2 * static_cast<std::uint64_t>(groups) + static_cast<std::uint64_t>(assignments);
   const std::uint64_t floats = static_cast<std::uint64_t>(count) * static_cast<std::uint64_t>(limits.hidden);
   if (body.size() != kFixedBytes + (indices + floats) * sizeof(float)) {
     return data_loss("an exchange of " + std::to_string(body.size()) + " bytes does not hold what it says");
   }
   rows.layer = LayerId{layer};
+  rows.prompt = prompt == 1;
   rows.rows = count;
   rows.experts.resize(static_cast<std::size_t>(groups));
   rows.group_rows.resize(static_cast<std::size_t>(groups));
@@ -93,6 +96,23 @@ Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits
   at = get(at, rows.x_rows);
   values = {at, static_cast<std::size_t>(floats) * sizeof(float)};
   return check_indices(rows, limits);
+}
+
+// 1: the file is damaged; 0: anything else.
+std::vector<std::byte> write_failure(const Status& failed) {
+  const std::string text = failed.message().substr(0, kMaxFailureBytes - 1);
+  std::vector<std::byte> body(1 + text.size());
+  body[0] = static_cast<std::byte>(failed.code() == Code::kDataLoss ? 1 : 0);
+  std::memcpy(body.data() + 1, text.data(), text.size());
+  return body;
+}
+
+Status read_failure(std::span<const std::byte> body) {
+  if (body.empty() || body.size() > kMaxFailureBytes || std::to_integer<int>(body[0]) > 1) {
+    return data_loss("an answer that says nothing");
+  }
+  const std::string text(reinterpret_cast<const char*>(body.data()) + 1, body.size() - 1);
+  return Status(std::to_integer<int>(body[0]) == 1 ? Code::kDataLoss : Code::kUnavailable, text);
 }
 
 }  // namespace foregate

@@ -1,5 +1,5 @@
-// The bodies of the two messages of an exchange: rows with the experts they go to, and what the experts made of them.
-// A receiver checks every count and index against what it holds before it uses one. Pure.
+// The bodies of the messages of an exchange: rows with the experts they go to, and what the experts made of them, or
+// why they made nothing. A receiver checks every count and index against what it holds before it uses one. Pure.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +23,7 @@ struct ExpertRowsLimits {
 // Some rows of a layer's input and their way through one rank's experts. Outputs come in the order of `x_rows`.
 struct ExpertRows {
   LayerId layer;
+  bool prompt = false;  // of a step with prompt rows beyond one per sequence
   std::int64_t rows = 0;
   std::vector<std::int32_t> experts;     // ascending
   std::vector<std::int32_t> group_rows;  // of each, at least 1
@@ -38,5 +39,11 @@ std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std
 // kDataLoss names the fault. `values` leads into the body.
 Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits, ExpertRows& rows,
                  std::span<const std::byte>& values);
+
+// The body of an answer without outputs: the code and the text of `failed`, cut to a kilobyte.
+inline constexpr std::uint64_t kMaxFailureBytes = 1024;
+std::vector<std::byte> write_failure(const Status& failed);
+// kDataLoss when it is none, else what it says; never ok.
+Status read_failure(std::span<const std::byte> body);
 
 }  // namespace foregate

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "engine/model/leased_groups.h"
 #include "engine/model/moe_block.h"
 #include "engine/model/route_tap.h"
 #include "engine/model/routing.h"
@@ -51,11 +52,12 @@ void MoeExchange::add_group(const ExpertGroup& group, std::int32_t expert, Part&
 void MoeExchange::divide(const Step& step, LayerId id, const ModelWeights& weights) {
   const StepScratch& s = step.scratch;
   const std::vector<std::int32_t>& owners = owners_[static_cast<std::size_t>(id.value)];
-  own_groups_.clear();
+  own_ = {};
   for (std::size_t rank = 0; rank < parts_.size(); ++rank) {
     Part& part = parts_[rank];
     part.rows = {};
     part.rows.layer = id;
+    part.rows.prompt = phase_of(step) == UsePhase::kPrefill;
     part.from.clear();
     part.out_rows.clear();
     for (std::size_t g = 0; g < s.groups.size(); ++g) {
@@ -63,14 +65,39 @@ void MoeExchange::divide(const Step& step, LayerId id, const ModelWeights& weigh
       if (owners[static_cast<std::size_t>(expert)] != static_cast<std::int32_t>(rank)) continue;
       if (rank > 0) {
         add_group(s.groups[g], expert, part);
-      } else {
-        own_groups_.push_back(s.groups[g]);
-        own_groups_.back().weights = weights.experts.get({id, ExpertId{expert}});
+        continue;
       }
+      own_.groups.push_back(s.groups[g]);
+      own_.experts.push_back(expert);
+      own_.rows.push_back(s.group_rows[g]);
+      if (!weights.store) own_.groups.back().weights = weights.experts.get({id, ExpertId{expert}});
     }
     for (const std::int32_t row : part.from) sent_as_[static_cast<std::size_t>(row)] = -1;
     part.rows.rows = static_cast<std::int64_t>(part.from.size());
   }
+}
+
+Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& weights) {
+  if (own_.groups.empty()) return {};
+  if (!weights.store) {
+    run_groups(step, own_.groups);
+    return {};
+  }
+  LayerUse use = use_of(step, id);
+  for (std::size_t i = 0; i < use.decode_rows.size(); ++i) {
+    if (std::binary_search(own_.experts.begin(), own_.experts.end(), use.experts[i])) {
+      own_.decode_rows.push_back(use.decode_rows[i]);
+    }
+  }
+  use.experts = own_.experts;
+  use.rows = own_.rows;
+  use.decode_rows = own_.decode_rows;
+  weights.store->begin(use);
+  return run_leased(*weights.store, own_.experts, own_.groups, step.scratch.arrived_groups,
+                    [&](std::span<ExpertGroup> groups) {
+                      run_groups(step, groups);
+                      step.stream.synchronize();
+                    });
 }
 
 // INV-21: the rows go out as they are, and their answers land where the rank's own would: one combine for all. INV-23:
@@ -99,12 +126,23 @@ Status MoeExchange::send(const Step& step, TimeNs deadline) {
   return {};
 }
 
-Status MoeExchange::receive_part(const Step& step, Part& part, TimeNs deadline) {
+// `failed`: what the rank says that it could not do.
+Status MoeExchange::receive_part(const Step& step, std::size_t rank, TimeNs deadline, Status& failed) {
+  Part& part = parts_[rank];
   const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
   const std::uint64_t bytes = part.out_rows.size() * row_bytes;
   ASSIGN_OR_RETURN(const Message answer,
-                   part.line->receive({.least_epoch = epoch_, .most_epoch = epoch_, .most_bytes = bytes}, deadline));
-  if (answer.kind != MessageKind::kOutputs || answer.body.size() != bytes) {
+                   part.line->receive({.least_epoch = epoch_,
+                                       .most_epoch = epoch_,
+                                       .most_bytes = std::max(bytes + kRankFiguresBytes, kMaxFailureBytes)},
+                                      deadline));
+  crossed_.bytes += kMessageHeaderBytes + answer.body.size();
+  if (answer.kind == MessageKind::kFailed) {
+    failed = read_failure(answer.body);
+    return {};
+  }
+  const bool figures = answer.body.size() == bytes + kRankFiguresBytes;
+  if (answer.kind != MessageKind::kOutputs || (answer.body.size() != bytes && !figures)) {
     return data_loss("an answer of " + std::to_string(answer.body.size()) + " bytes where " + std::to_string(bytes) +
                      " are due");
   }
@@ -114,7 +152,10 @@ Status MoeExchange::receive_part(const Step& step, Part& part, TimeNs deadline) 
     at += row_bytes;
   }
   crossed_.rows += part.out_rows.size();
-  crossed_.bytes += kMessageHeaderBytes + bytes;
+  if (figures) {
+    const auto told = std::span<const std::byte>(answer.body).last<kRankFiguresBytes>();
+    ranks_.figures(RankId{static_cast<std::int32_t>(rank)}, read_figures(told));
+  }
   return {};
 }
 
@@ -124,8 +165,11 @@ Status MoeExchange::receive(const Step& step, TimeNs deadline) {
   Status first;
   for (std::size_t rank = 1; rank < parts_.size(); ++rank) {
     if (parts_[rank].line == nullptr) continue;
-    const Status got = receive_part(step, parts_[rank], deadline);
+    Status failed;
+    const Status got = receive_part(step, rank, deadline, failed);
     parts_[rank].line = nullptr;
+    if (!failed.ok() && first.ok())
+      first = Status(failed.code(), "rank " + std::to_string(rank) + ": " + failed.message());
     if (got.ok()) continue;
     ranks_.drop(RankId{static_cast<std::int32_t>(rank)}, got);
     if (first.ok()) first = of_rank(rank, got);
@@ -144,11 +188,12 @@ Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& w
   crossed_ = {};
   const TimeNs deadline = ranks_.answer_deadline();
   const Status sent = send(step, deadline);
-  if (sent.ok()) run_groups(step, own_groups_);
+  const Status own = sent.ok() ? run_own(step, id, weights) : Status();
   const Status received = receive(step, deadline);
   ranks_.count(crossed_);
   RETURN_IF_ERROR(sent);
   RETURN_IF_ERROR(received);
+  RETURN_IF_ERROR(own);
   combine_groups(step, layer);
   return static_cast<int>(step.scratch.groups.size());
 }

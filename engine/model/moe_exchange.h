@@ -1,6 +1,6 @@
 // The MoE block with experts shared among ranks: rank 0 sends rows to the ranks that hold their experts, runs its own,
 // and combines what comes back in slot order. The same kernels on the same rows, so the same bits as moe_resident.h.
-// Owned by the transformer of rank 0.
+// Every rank may have its experts in a store of its own. Owned by the transformer of rank 0.
 #pragma once
 
 #include <cstdint>
@@ -32,17 +32,25 @@ class MoeExchange {
     std::vector<std::byte> body;
   };
 
+  struct Own {  // what rank 0 runs itself
+    std::vector<ExpertGroup> groups;
+    std::vector<std::int32_t> experts;      // ascending
+    std::vector<std::int32_t> rows;         // of each
+    std::vector<std::int32_t> decode_rows;  // of them, in a step with prompts
+  };
+
   void divide(const Step& step, LayerId id, const ModelWeights& weights);
   void add_group(const ExpertGroup& group, std::int32_t expert, Part& part);
+  Status run_own(const Step& step, LayerId id, const ModelWeights& weights);
   Status send(const Step& step, TimeNs deadline);
   Status receive(const Step& step, TimeNs deadline);
-  Status receive_part(const Step& step, Part& part, TimeNs deadline);
+  Status receive_part(const Step& step, std::size_t rank, TimeNs deadline, Status& failed);
 
   ExpertRanks& ranks_;
   ExpertRowsLimits limits_;
   std::vector<std::vector<std::int32_t>> owners_;  // [layer][expert]: 0 where it has a copy, else the home
   std::vector<Part> parts_;                        // by rank; that of rank 0 is not used
-  std::vector<ExpertGroup> own_groups_;
+  Own own_;
   std::vector<std::int32_t> sent_as_;  // by row of the step, for one part: its place there, or -1
   std::uint64_t epoch_ = 0;
   Crossed crossed_;

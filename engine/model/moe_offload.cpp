@@ -1,9 +1,8 @@
 #include "engine/model/moe_offload.h"
 
-#include <algorithm>
-
 #include "engine/model/draft_routes.h"
 #include "engine/model/expert_tally.h"
+#include "engine/model/leased_groups.h"
 #include "engine/model/moe_block.h"
 #include "engine/model/route_memory.h"
 #include "engine/model/route_tap.h"
@@ -25,19 +24,10 @@ Result<int> run_moe_offload(const Step& step, LayerId id, const ModelWeights& we
   const bool next_routed = route_next_layer(step, id, weights.layers);
   if (next_routed && lookahead != nullptr) lookahead->announce(step, LayerId{id.value + 1}, s.next_route, store);
   if (lookahead != nullptr) lookahead->after_routing(step, id, weights.layers, store);
-  while (true) {
-    ASSIGN_OR_RETURN(const std::vector<Lease> leases, store.next());
-    if (leases.empty()) break;
-    s.arrived_groups.clear();
-    for (const Lease& lease : leases) {
-      const auto at = std::lower_bound(s.group_experts.begin(), s.group_experts.end(), lease.expert().value);
-      ExpertGroup& group = s.groups[static_cast<std::size_t>(at - s.group_experts.begin())];
-      s.arrived_groups.push_back(group);
-      s.arrived_groups.back().weights = lease.weights();
-    }
-    run_groups(step, s.arrived_groups);
-    step.stream.synchronize();  // the leases end here
-  }
+  RETURN_IF_ERROR(run_leased(store, s.group_experts, s.groups, s.arrived_groups, [&](std::span<ExpertGroup> groups) {
+    run_groups(step, groups);
+    step.stream.synchronize();
+  }));
   combine_groups(step, layer);  // INV-17: in slot order, whatever the order of arrival was
   return static_cast<int>(s.groups.size());
 }

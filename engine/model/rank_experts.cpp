@@ -5,6 +5,7 @@
 #include <numeric>
 #include <string>
 
+#include "engine/model/leased_groups.h"
 #include "engine/model/moe_block.h"
 
 namespace foregate {
@@ -42,14 +43,14 @@ Status check_plan_fits(const PlacementPlan& plan, const ModelConfig& config) {
 }
 
 Status check_shared_experts(const ModelConfig& config, const LoadOptions& options, const Device& device) {
-  if (!device.host_visible() || options.experts || options.dense || options.packing) {
-    return unimplemented("experts are shared among ranks on the CPU only, with all weights in memory",
-                         "expert_parallel_size");
+  if (!device.host_visible() || options.packing) {
+    return unimplemented("experts are shared among ranks on the CPU only", "expert_parallel_size");
   }
   return check_plan_fits(options.ranks->plan(), config);
 }
 
-WeightFilter weights_of_rank(const PlacementPlan& plan) {
+WeightFilter weights_of_rank(const PlacementPlan& plan, bool stored) {
+  if (stored) return {};
   return [&plan](const WeightItem& item) {
     return item.expert < 0 || plan.holds(RankId{0}, LayerId{item.layer}, ExpertId{item.expert});
   };
@@ -59,12 +60,12 @@ Result<std::unique_ptr<RankExperts>> RankExperts::load(const OpenModel& model, c
                                                        Device& device, const OpTable& ops, Stream& stream,
                                                        const LoadOptions& options) {
   RETURN_IF_ERROR(check_plan_fits(plan, model.config));
+  const ExpertLoading* const store = options.experts ? &*options.experts : nullptr;
   const WeightFilter own = [&](const WeightItem& item) {
-    return item.expert >= 0 && plan.holds(rank, LayerId{item.layer}, ExpertId{item.expert});
+    return item.expert >= 0 && (store != nullptr || plan.holds(rank, LayerId{item.layer}, ExpertId{item.expert}));
   };
-  ASSIGN_OR_RETURN(auto weights,
-                   load_weights(model.config, model.index, device, ops, stream, options.weights, options.progress,
-                                options.verify_weights, nullptr, nullptr, nullptr, own));
+  ASSIGN_OR_RETURN(auto weights, load_weights(model.config, model.index, device, ops, stream, options.weights,
+                                              options.progress, options.verify_weights, store, nullptr, nullptr, own));
   const ExpertRowsLimits limits{.max_rows = options.max_batched_tokens,
                                 .top_k = model.config.router.top_k,
                                 .hidden = model.config.hidden_size,
@@ -81,7 +82,7 @@ Status RankExperts::allocate(Device& device) {
     return device.allocate(static_cast<std::size_t>(count) * sizeof(float));
   };
   x_ = take(limits_.max_rows * limits_.hidden);
-  y_ = take(assignments * limits_.hidden);
+  y_ = device.allocate(static_cast<std::size_t>(assignments * limits_.hidden) * sizeof(float) + kRankFiguresBytes);
   inner_ = take(assignments * widest_expert(config_));
   if (!x_ || !y_ || !inner_) return resource_exhausted("no memory for the rows of a step");
   identity_.resize(static_cast<std::size_t>(assignments));
@@ -92,32 +93,70 @@ Status RankExperts::allocate(Device& device) {
 std::int64_t RankExperts::weight_bytes() const {
   std::int64_t bytes = 0;
   for (const Memory& memory : weights_->memory) bytes += static_cast<std::int64_t>(memory.bytes());
+  if (weights_->store) bytes += static_cast<std::int64_t>(weights_->store->stats().slot_bytes);
   return bytes;
 }
 
-Status RankExperts::compute(std::span<const std::byte> body) {
-  std::span<const std::byte> values;
-  RETURN_IF_ERROR(read_rows(body, limits_, rows_, values));
-  std::memcpy(x_.data(), values.data(), values.size());
+// Groups without weights; where all are in memory, with them.
+Status RankExperts::make_groups() {
   groups_.clear();
-  if (weights_->experts.experts(rows_.layer) == 0) return data_loss("an exchange is of a layer without experts");
   std::int32_t first = 0;
   for (std::size_t g = 0; g < rows_.experts.size(); ++g) {
-    const ExpertWeights& weights = weights_->experts.get({rows_.layer, ExpertId{rows_.experts[g]}});
-    if (weights.gate.data == nullptr) {
-      return data_loss("expert " + std::to_string(rows_.experts[g]) + " of layer " + std::to_string(rows_.layer.value) +
-                       " is not on this rank");
-    }
-    groups_.push_back({.weights = weights,
+    groups_.push_back({.weights = {},
                        .x_rows = rows_.x_rows.data() + first,
                        .out_rows = identity_.data() + first,
                        .rows = rows_.group_rows[g]});
     first += rows_.group_rows[g];
+    if (weights_->store) continue;
+    groups_.back().weights = weights_->experts.get({rows_.layer, ExpertId{rows_.experts[g]}});
+    if (groups_.back().weights.gate.data != nullptr) continue;
+    return data_loss("expert " + std::to_string(rows_.experts[g]) + " of layer " + std::to_string(rows_.layer.value) +
+                     " is not on this rank");
   }
-  run_groups(ops_, stream_, config_.activation, {floats(x_), rows_.rows, limits_.hidden, limits_.hidden},
-             {floats(y_), first, limits_.hidden, limits_.hidden}, floats(inner_), groups_);
-  stream_.synchronize();
   return {};
+}
+
+Status RankExperts::take(std::span<const std::byte> body) {
+  std::span<const std::byte> values;
+  RETURN_IF_ERROR(read_rows(body, limits_, rows_, values));
+  if (!config_.layers[static_cast<std::size_t>(rows_.layer.value)].sparse) {
+    return data_loss("an exchange is of a layer without experts");
+  }
+  std::memcpy(x_.data(), values.data(), values.size());
+  return make_groups();
+}
+
+Status RankExperts::compute() {
+  const auto outputs = static_cast<std::int64_t>(rows_.x_rows.size());
+  const auto run = [&](std::span<ExpertGroup> groups) {
+    run_groups(ops_, stream_, config_.activation, {floats(x_), rows_.rows, limits_.hidden, limits_.hidden},
+               {floats(y_), outputs, limits_.hidden, limits_.hidden}, floats(inner_), groups);
+    stream_.synchronize();
+  };
+  if (!weights_->store) {
+    run(groups_);
+    return {};
+  }
+  step_ += rows_.layer <= last_layer_ ? 1 : 0;
+  last_layer_ = rows_.layer;
+  weights_->store->begin({.step = step_,
+                          .layer = rows_.layer,
+                          .phase = rows_.prompt ? UsePhase::kPrefill : UsePhase::kDecode,
+                          .experts = rows_.experts,
+                          .rows = rows_.group_rows});
+  return run_leased(*weights_->store, rows_.experts, groups_, arrived_, run);
+}
+
+// An expert that cannot be read fails the step, not the rank.
+Status RankExperts::answer(RankLine& line, std::uint64_t epoch, const Status& computed) {
+  if (!computed.ok()) return line.send(MessageKind::kFailed, epoch, write_failure(computed), kNoDeadline);
+  std::size_t bytes = rows_.x_rows.size() * static_cast<std::size_t>(limits_.hidden) * sizeof(float);
+  if (weights_->store) {
+    const RankFigures figures = figures_of(*weights_->store);
+    std::memcpy(y_.data() + bytes, &figures, sizeof figures);
+    bytes += sizeof figures;
+  }
+  return line.send(MessageKind::kOutputs, epoch, {y_.data(), bytes}, kNoDeadline);
 }
 
 Status RankExperts::serve(RankLine& line) {
@@ -125,9 +164,8 @@ Status RankExperts::serve(RankLine& line) {
   while (true) {
     ASSIGN_OR_RETURN(const Message asked, line.receive(bounds, kNoDeadline));
     if (asked.kind != MessageKind::kRows) return data_loss("a message that is no exchange");
-    RETURN_IF_ERROR(compute(asked.body));
-    const std::size_t bytes = rows_.x_rows.size() * static_cast<std::size_t>(limits_.hidden) * sizeof(float);
-    RETURN_IF_ERROR(line.send(MessageKind::kOutputs, asked.epoch, {y_.data(), bytes}, kNoDeadline));
+    RETURN_IF_ERROR(take(asked.body));
+    RETURN_IF_ERROR(answer(line, asked.epoch, compute()));
     bounds.least_epoch = asked.epoch + 1;
   }
 }

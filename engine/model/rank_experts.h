@@ -16,14 +16,15 @@ namespace foregate {
 
 // kInvalidArgument when the plan is of another model.
 Status check_plan_fits(const PlacementPlan& plan, const ModelConfig& config);
-// That a transformer can share its experts: on the host, none on disk, a plan that fits.
+// That a transformer can share its experts: on the host, a plan that fits.
 Status check_shared_experts(const ModelConfig& config, const LoadOptions& options, const Device& device);
-// What rank 0 loads: everything but the experts that only others have.
-WeightFilter weights_of_rank(const PlacementPlan& plan);
+// What rank 0 loads: everything but the experts that only others have. `stored`: it has a store, which knows all.
+WeightFilter weights_of_rank(const PlacementPlan& plan, bool stored);
 
 class RankExperts {
  public:
-  // Loads the experts that `plan` gives `rank` and nothing else. `ops`, `device` and `stream` must outlive the result.
+  // Loads the experts that `plan` gives `rank` and nothing else; with options.experts they are in a store, which can
+  // read any. `ops`, `device` and `stream` must outlive the result.
   static Result<std::unique_ptr<RankExperts>> load(const OpenModel& model, const PlacementPlan& plan, RankId rank,
                                                    Device& device, const OpTable& ops, Stream& stream,
                                                    const LoadOptions& options);
@@ -38,7 +39,10 @@ class RankExperts {
               Stream& stream)
       : config_(std::move(config)), weights_(std::move(weights)), limits_(limits), ops_(ops), stream_(stream) {}
   Status allocate(Device& device);
-  Status compute(std::span<const std::byte> body);  // into y_ and outputs_
+  Status take(std::span<const std::byte> body);  // into x_, rows_ and groups_; kDataLoss when it is no exchange
+  Status make_groups();
+  Status compute();  // into y_
+  Status answer(RankLine& line, std::uint64_t epoch, const Status& computed);
 
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;
@@ -49,6 +53,9 @@ class RankExperts {
   ExpertRows rows_;
   std::vector<std::int32_t> identity_;
   std::vector<ExpertGroup> groups_;
+  std::vector<ExpertGroup> arrived_;
+  std::int64_t step_ = 0;  // counts layers that are not behind the one before
+  LayerId last_layer_{-1};
 };
 
 }  // namespace foregate

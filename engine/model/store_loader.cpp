@@ -147,7 +147,7 @@ LinkTimes expected_times(const ModelWeights& weights, const ExpertTable& table) 
 }  // namespace
 
 std::function<void(const UseCounters&)> counters_saver(const ExpertLoading& loading, std::uint64_t weights_id) {
-  if (!loading.warm || loading.counters_dir.empty() || weights_id == 0) return {};
+  if (!loading.warm || !loading.leave_counters || loading.counters_dir.empty() || weights_id == 0) return {};
   return [dir = loading.counters_dir, weights_id](const UseCounters& counters) {
     if (!counters.empty()) save_counters(dir, weights_id, counters);
   };

@@ -51,6 +51,7 @@ struct ExpertLoading {
   // written.
   bool warm = true;
   std::string counters_dir = {};
+  bool leave_counters = true;  // false: they are read, and those of this run kept to itself
   // Slots on the device in front of the store, whose own are host memory then.
   std::optional<DeviceTierOptions> tier = {};
   PinnedMemory* memory = nullptr;  // of the store's slots, with a tier; null: the loading device's

@@ -384,11 +384,13 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   if (options.ranks != nullptr) RETURN_IF_ERROR(check_shared_experts(model.config, options, device));
   const DeviceTarget target{device, stream};
   const LoadPacking here = options.packing ? *options.packing : LoadPacking{&device, &ops, &stream};
-  ASSIGN_OR_RETURN(auto weights,
-                   load_weights(model.config, model.index, *here.device, *here.ops, *here.stream, options.weights,
-                                options.progress, options.verify_weights, options.experts ? &*options.experts : nullptr,
-                                options.dense ? &*options.dense : nullptr, device.host_visible() ? nullptr : &target,
-                                options.ranks != nullptr ? weights_of_rank(options.ranks->plan()) : WeightFilter{}));
+  ASSIGN_OR_RETURN(
+      auto weights,
+      load_weights(model.config, model.index, *here.device, *here.ops, *here.stream, options.weights, options.progress,
+                   options.verify_weights, options.experts ? &*options.experts : nullptr,
+                   options.dense ? &*options.dense : nullptr, device.host_visible() ? nullptr : &target,
+                   options.ranks != nullptr ? weights_of_rank(options.ranks->plan(), options.experts.has_value())
+                                            : WeightFilter{}));
   if (!device.host_visible() && ops.moe_ffn != nullptr && !weights->store) {
     RETURN_IF_ERROR(make_device_experts(model.config, device, stream, *weights));
   }
@@ -400,7 +402,9 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   const bool all = weights->store && has_all(weights->store, experts) && has_all(weights->tier, experts);
   const bool vain = all && options.lookahead.mode == LookaheadMode::kAuto &&
                     model.config.arch->router_source == RouterSource::kFfnInput;
-  if (weights->store && options.lookahead.mode != LookaheadMode::kOff && !vain) {
+  // Nor are experts of other ranks loaded ahead.
+  const bool wanted = options.lookahead.mode != LookaheadMode::kOff && options.ranks == nullptr;
+  if (weights->store && wanted && !vain) {
     ASSIGN_OR_RETURN(lookahead, Lookahead::create(model.config, options.lookahead, device));
   }
   auto transformer = std::make_unique<Transformer>(model.config, std::move(weights), std::move(scratch),

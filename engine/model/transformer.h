@@ -47,8 +47,8 @@ struct LoadOptions {
   std::optional<ExpertLoading> experts = {};  // experts in a store; none: all in memory
   std::optional<DenseLoading> dense = {};     // dense weights in a window; none: all in memory
   std::optional<LoadPacking> packing = {};    // none: on the device itself
-  // Experts shared with other ranks: this one loads those that the plan gives rank 0. On the host, all in memory; the
-  // ranks must outlive the transformer. Null: all experts are here.
+  // Experts shared with other ranks: this one loads those that the plan gives rank 0. On the host; the ranks must
+  // outlive the transformer. Null: all experts are here.
   ExpertRanks* ranks = nullptr;
 };
 

@@ -102,11 +102,7 @@ GenerationDefaults defaults_of(const SamplingDefaults& sampling) {
 void report_experts(const BootOptions& options, const ModelConfig& config, LoadedModel& loaded) {
   const ExpertStore* store = loaded.model->store();
   if (store == nullptr) {
-    loaded.report.experts = "all in memory";
-    if (loaded.ranks) {
-      loaded.report.experts += " of " + std::to_string(options.expert_parallel_size) + " ranks, " + options.placement;
-      if (options.mpi_job != nullptr) loaded.report.experts += ", over MPI";
-    }
+    loaded.report.experts = "all in memory" + ranks_text(options);
     return;
   }
   const StoreStats stats = store->stats();
@@ -117,7 +113,7 @@ void report_experts(const BootOptions& options, const ModelConfig& config, Loade
                 static_cast<unsigned long long>(stats.slots), store->table().extents.size(),
                 static_cast<double>(stats.slot_bytes) * 1e-9, std::string(store->policy().name()).c_str(),
                 std::string(store->queue_name()).c_str());
-  loaded.report.experts = text;
+  loaded.report.experts = text + ranks_text(options);
   log_info("experts: " + loaded.report.experts);
   if (options.metrics != nullptr) {
     options.metrics
@@ -240,13 +236,15 @@ Status choose_backends(const BootOptions& options, LoadedModel& loaded) {
 }
 
 // Of the host, with a GPU what that leaves to it.
-Result<MemoryPlan> memory_of(const BootOptions& options, const DevicePlan* gpu, const ModelSummary& summary,
-                             std::int64_t available) {
+Result<MemoryPlan> memory_of(const BootOptions& options, const DevicePlan* gpu, const RankPlan& ranks,
+                             const ModelSummary& summary, std::int64_t available) {
   if (gpu != nullptr && gpu->tiers) {
     return MemoryPlan{.expert_bytes = gpu->host_bytes, .kept_for_cache = gpu->kept_for_cache};
   }
   BootOptions planned = options;
-  if (gpu != nullptr || options.expert_parallel_size > 1) planned.expert_memory = planned.dense_memory = "all";
+  if (gpu != nullptr) planned.expert_memory = planned.dense_memory = "all";
+  if (ranks.placement)
+    planned.expert_memory = ranks.expert_bytes.empty() ? "all" : std::to_string(ranks.expert_bytes[0]);
   ASSIGN_OR_RETURN(MemoryPlan plan, plan_memory(planned, summary, available));
   if (gpu != nullptr) plan.kept_for_cache = gpu->kept_for_cache;
   return plan;
@@ -268,9 +266,10 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
     ASSIGN_OR_RETURN(on_device, plan_device_memory(options, summary, {gpu.free_bytes(), gpu.total_bytes()}, available));
   }
   loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
-  ASSIGN_OR_RETURN(loaded.ranks,
-                   start_ranks(options, summary.config, loaded.backend.threads, loaded.report.model_name));
-  ASSIGN_OR_RETURN(const MemoryPlan memory, memory_of(options, on_gpu ? &on_device : nullptr, summary, available));
+  ASSIGN_OR_RETURN(const RankPlan ranks, plan_ranks(options, summary));
+  ASSIGN_OR_RETURN(const MemoryPlan memory,
+                   memory_of(options, on_gpu ? &on_device : nullptr, ranks, summary, available));
+  loaded.ranks = start_ranks(options, ranks, loaded.backend.threads, loaded.report.model_name);
   loaded.kept_for_cache = memory.kept_for_cache;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
   loaded.stream = loaded.backend.device->create_stream();
@@ -282,7 +281,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   load.ranks = loaded.ranks.get();
   if (on_gpu) load.packing = {loaded.host.device.get(), loaded.host_ops.get(), loaded.host_stream.get()};
   if (memory.dense_bytes) load.dense = {.budget_bytes = *memory.dense_bytes, .verify = options.verify_weights};
-  if (memory.expert_bytes && !loaded.ranks) {
+  if (memory.expert_bytes) {
     const Backend& host = on_gpu ? loaded.host : loaded.backend;
     load.experts = expert_loading(options, *memory.expert_bytes, available, machine_name(host.isa, host.threads));
     if (on_gpu) {
@@ -291,6 +290,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
       load.experts->memory = loaded.pinned.get();
     }
     ASSIGN_OR_RETURN(load.lookahead, lookahead_options(options));
+    share_store(ranks, *load.experts);
     if (!summary.packed) {
       std::string error;
       loaded.background = make_backend({.isa = options.isa, .threads = 1}, &error);

@@ -1,11 +1,13 @@
 #include "engine/runtime/rank_boot.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "engine/io/file.h"
 #include "engine/model/rank_experts.h"
 #include "engine/placement/plan_file.h"
+#include "engine/runtime/memory_plan.h"
 #include "engine/runtime/rank_mpi.h"
 #include "engine/runtime/rank_process.h"
 
@@ -24,16 +26,10 @@ Status check_rank_options(const BootOptions& options) {
   if (options.device == "cuda") {
     return unimplemented("--expert-parallel-size computes on the CPU; it does not go with --device cuda", "device");
   }
-  if (options.expert_memory != "all" && options.expert_memory != "auto") {
-    return unimplemented("--expert-parallel-size keeps all experts in memory; it does not go with --expert-memory",
-                         "expert_memory");
-  }
-  if (options.dense_memory != "all") {
-    return unimplemented("--expert-parallel-size keeps all weights in memory; it does not go with --dense-memory",
-                         "dense_memory");
-  }
-  if (!options.trace_routes.empty()) {
-    return unimplemented("--expert-parallel-size does not go with --trace-routes", "trace_routes");
+  if (options.lookahead == "always" || options.lookahead == "shadow") {
+    return unimplemented(
+        "--expert-parallel-size guesses no experts ahead; it does not go with --lookahead " + options.lookahead,
+        "lookahead");
   }
   return {};
 }
@@ -58,24 +54,74 @@ std::int32_t ranks_sharing_cores(const BootOptions& options) {
   return options.mpi_job != nullptr ? options.mpi_job->ranks_sharing_cores() : options.expert_parallel_size;
 }
 
-Result<std::unique_ptr<RankTeam>> start_ranks(const BootOptions& options, const ModelConfig& config, int threads,
-                                              const std::string& model_name) {
-  if (options.expert_parallel_size == 1) return std::unique_ptr<RankTeam>();
-  ASSIGN_OR_RETURN(PlacementPlan plan, choose_placement(options, config));
+namespace {
+
+// "auto" is "all": each rank has only its part.
+Result<std::vector<std::uint64_t>> rank_budgets(const BootOptions& options, const ModelSummary& summary,
+                                                const PlacementPlan& plan) {
+  if (options.expert_memory == "all" || options.expert_memory == "auto") return std::vector<std::uint64_t>();
+  const ExpertMemoryFacts whole = memory_facts(options, summary, 0, 0);
+  std::uint64_t experts = 0;
+  std::vector<std::uint64_t> held(static_cast<std::size_t>(plan.ranks()), 0);
+  for (std::int32_t layer = 0; layer < static_cast<std::int32_t>(plan.layers()); ++layer) {
+    experts += static_cast<std::uint64_t>(plan.experts(LayerId{layer}));
+    for (std::int32_t r = 0; r < plan.ranks(); ++r) {
+      held[static_cast<std::size_t>(r)] += plan.held(RankId{r}, LayerId{layer}).size();
+    }
+  }
+  std::vector<std::uint64_t> budgets;
+  for (const std::uint64_t own : held) {
+    ExpertMemoryFacts facts = whole;
+    facts.expert_bytes = whole.expert_bytes / std::max<std::uint64_t>(experts, 1) * own;
+    ASSIGN_OR_RETURN(const auto bytes, choose_expert_memory(options.expert_memory, facts));
+    budgets.push_back(own == 0 ? 0 : bytes.value_or(0));
+  }
+  return budgets;
+}
+
+}  // namespace
+
+Result<RankPlan> plan_ranks(const BootOptions& options, const ModelSummary& summary) {
+  if (options.expert_parallel_size == 1) return RankPlan();
+  RankPlan ranks;
+  ASSIGN_OR_RETURN(ranks.placement, choose_placement(options, summary.config));
+  ASSIGN_OR_RETURN(ranks.expert_bytes, rank_budgets(options, summary, *ranks.placement));
+  return ranks;
+}
+
+std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan& ranks, int threads,
+                                      const std::string& model_name) {
+  if (!ranks.placement) return nullptr;
   const RankSetup setup{.model = options.model,
                         .quantization = options.quantization,
                         .isa = options.isa,
                         .threads = threads,
                         .verify_weights = options.verify_weights,
                         .max_rows = options.max_num_batched_tokens,
-                        .plan = plan_text(plan, {.model = model_name, .objective = options.placement})};
+                        .expert_bytes = ranks.expert_bytes,
+                        .expert_policy = options.expert_policy,
+                        .expert_warm = options.expert_warm,
+                        .prompt_read_ahead = options.prompt_read_ahead,
+                        .plan = plan_text(*ranks.placement, {.model = model_name, .objective = options.placement})};
   RankTeamOptions team;
   team.answer_limit = static_cast<TimeNs>(options.step_limit_seconds * 1e9);
   team.metrics = options.metrics;
   team.model_name = model_name;
   RankLauncher launcher = process_launcher(options.rank_program, setup);
   if (options.mpi_job != nullptr) launcher = mpi_launcher(options.mpi_job, setup, std::move(launcher));
-  return std::make_unique<RankTeam>(std::move(plan), std::move(launcher), team);
+  return std::make_unique<RankTeam>(*ranks.placement, std::move(launcher), team);
+}
+
+void share_store(const RankPlan& ranks, ExpertLoading& loading) {
+  if (!ranks.placement) return;
+  loading.leave_counters = false;
+  loading.store.own = [plan = *ranks.placement](ExpertKey key) { return plan.holds(RankId{0}, key.layer, key.expert); };
+}
+
+std::string ranks_text(const BootOptions& options) {
+  if (options.expert_parallel_size == 1) return {};
+  return " of " + std::to_string(options.expert_parallel_size) + " ranks, " + options.placement +
+         (options.mpi_job != nullptr ? ", over MPI" : "");
 }
 
 }  // namespace foregate

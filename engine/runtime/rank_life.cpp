@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "engine/base/log.h"
@@ -40,6 +41,29 @@ void RankPulse::run() {
   }
 }
 
+namespace {
+
+// None: all of its experts are in memory. Costs are not measured: this rank decides nothing by them.
+std::optional<ExpertLoading> rank_store(const RankSetup& setup, const PlacementPlan& plan, Stream& background) {
+  const auto rank = static_cast<std::size_t>(setup.rank);
+  if (rank >= setup.expert_bytes.size() || setup.expert_bytes[rank] == 0) return std::nullopt;
+  ExpertLoading loading;
+  loading.store.budget_bytes = setup.expert_bytes[rank];
+  loading.store.policy = setup.expert_policy;
+  loading.store.transfer.verify = setup.verify_weights;
+  loading.store.read_prompts_ahead = setup.prompt_read_ahead;
+  loading.store.own = [&plan, rank = setup.rank](ExpertKey key) {
+    return plan.holds(RankId{rank}, key.layer, key.expert);
+  };
+  loading.warm = setup.expert_warm;
+  loading.counters_dir = setup.model;
+  loading.leave_counters = false;
+  loading.background = &background;
+  return loading;
+}
+
+}  // namespace
+
 Status load_and_serve(RankLine& line, RankPulse& pulse, const MakeRankBackend& make_backend) {
   ASSIGN_OR_RETURN(const Message message, line.receive({.most_bytes = kMaxSetupBytes}, kNoDeadline));
   if (message.kind != MessageKind::kSetup) return data_loss("the first message is no setup");
@@ -54,10 +78,13 @@ Status load_and_serve(RankLine& line, RankPulse& pulse, const MakeRankBackend& m
   load.max_batched_tokens = setup.max_rows;
   load.verify_weights = setup.verify_weights;
   if (setup.quantization != "none") load.weights.quantization = quantization_named(setup.quantization);
+  const RankBackend background = make_backend(setup.isa, 1);  // converts experts of a model that is not packed
+  const auto background_stream = background.device->create_stream();
+  load.experts = rank_store(setup, plan, *background_stream);
   ASSIGN_OR_RETURN(const auto experts,
                    RankExperts::load(model, plan, RankId{setup.rank}, *backend.device, *backend.ops, *stream, load));
   log_info("rank " + std::to_string(setup.rank) + " holds " + std::to_string(experts->weight_bytes()) +
-           " bytes of experts, " + std::to_string(setup.threads) + " threads");
+           " bytes for experts, " + std::to_string(setup.threads) + " threads");
   pulse.serving();
   return experts->serve(line);
 }

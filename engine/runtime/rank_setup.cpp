@@ -5,6 +5,20 @@
 
 namespace foregate {
 
+namespace {
+
+bool read_budgets(const nlohmann::json& json, std::vector<std::uint64_t>& budgets) {
+  const auto found = json.find("expert_bytes");
+  if (found == json.end() || !found->is_array() || found->size() > static_cast<std::size_t>(kMaxRanks)) return false;
+  for (const nlohmann::json& bytes : *found) {
+    if (!bytes.is_number_unsigned()) return false;
+    budgets.push_back(bytes.get<std::uint64_t>());
+  }
+  return true;
+}
+
+}  // namespace
+
 std::vector<std::byte> setup_bytes(const RankSetup& setup) {
   const nlohmann::json json = {{"model", setup.model},
                                {"quantization", setup.quantization},
@@ -13,6 +27,10 @@ std::vector<std::byte> setup_bytes(const RankSetup& setup) {
                                {"verify_weights", setup.verify_weights},
                                {"max_rows", setup.max_rows},
                                {"rank", setup.rank},
+                               {"expert_bytes", setup.expert_bytes},
+                               {"expert_policy", setup.expert_policy},
+                               {"expert_warm", setup.expert_warm},
+                               {"prompt_read_ahead", setup.prompt_read_ahead},
                                {"plan", setup.plan}};
   const std::string text = json.dump();
   const auto* const data = reinterpret_cast<const std::byte*>(text.data());
@@ -32,11 +50,15 @@ Result<RankSetup> parse_setup(std::span<const std::byte> bytes) {
   };
   const auto is_text = &nlohmann::json::is_string;
   const auto is_count = &nlohmann::json::is_number_unsigned;
-  const bool whole = field("model", setup.model, is_text) && field("quantization", setup.quantization, is_text) &&
-                     field("isa", setup.isa, is_text) && field("threads", setup.threads, is_count) &&
-                     field("verify_weights", setup.verify_weights, &nlohmann::json::is_boolean) &&
-                     field("max_rows", setup.max_rows, is_count) && field("rank", setup.rank, is_count) &&
-                     field("plan", setup.plan, is_text);
+  const auto is_switch = &nlohmann::json::is_boolean;
+  const bool stored =
+      field("expert_policy", setup.expert_policy, is_text) && field("expert_warm", setup.expert_warm, is_switch) &&
+      field("prompt_read_ahead", setup.prompt_read_ahead, is_switch) && read_budgets(json, setup.expert_bytes);
+  const bool whole =
+      stored && field("model", setup.model, is_text) && field("quantization", setup.quantization, is_text) &&
+      field("isa", setup.isa, is_text) && field("threads", setup.threads, is_count) &&
+      field("verify_weights", setup.verify_weights, is_switch) && field("max_rows", setup.max_rows, is_count) &&
+      field("rank", setup.rank, is_count) && field("plan", setup.plan, is_text);
   if (!whole || setup.max_rows < 1 || setup.rank < 1 || setup.threads < 1) {
     return data_loss("the setup of a rank lacks a field");
   }

@@ -19,6 +19,12 @@ struct RankSetup {
   bool verify_weights = true;
   std::int32_t max_rows = 0;  // of one step
   std::int32_t rank = 0;
+  // Bytes of memory for experts, by rank: what a rank keeps there while the others of its experts are on disk; 0: it
+  // loads all of its experts. Empty: all do.
+  std::vector<std::uint64_t> expert_bytes;
+  std::string expert_policy = "auto";
+  bool expert_warm = true;
+  bool prompt_read_ahead = true;
   std::string plan;  // plan_text()
 };
 

@@ -37,6 +37,7 @@ RankTeam::RankTeam(PlacementPlan plan, RankLauncher launcher, RankTeamOptions op
       serving_((options_.metrics ? *options_.metrics : own_metrics_)
                    .gauge("foregate_ranks_serving", "Ranks that serve, this one among them",
                           {{"model_name", options_.model_name}})),
+      report_(options_.metrics ? *options_.metrics : own_metrics_, options_.model_name),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK(wake_fd_ >= 0);
   for (std::int32_t r = 1; r < plan_.ranks(); ++r)

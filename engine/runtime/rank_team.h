@@ -13,6 +13,7 @@
 
 #include "engine/base/metrics.h"
 #include "engine/model/expert_ranks.h"
+#include "engine/runtime/rank_report.h"
 
 namespace foregate {
 
@@ -50,6 +51,7 @@ class RankTeam final : public ExpertRanks {
   void drop(RankId rank, const Status& why) override;
   TimeNs answer_deadline() const override;
   void count(const Crossed& crossed) override;
+  void figures(RankId rank, const RankFigures& now) override { report_.figures(rank, now); }
 
  private:
   enum class State { kDown, kLoading, kServing };
@@ -80,6 +82,7 @@ class RankTeam final : public ExpertRanks {
   Counter& bytes_;
   Counter& restarts_counter_;
   Gauge& serving_;
+  RankReport report_;
   int wake_fd_ = -1;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

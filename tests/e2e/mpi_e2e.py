@@ -71,11 +71,16 @@ class Mpi(unittest.TestCase):
         shutil.rmtree(OPTIONS.work, ignore_errors=True)
 
     def test_the_text_is_that_of_one_process(self):
-        for model, ranks, flags in ((OPTIONS.model, 2, ()), (OPTIONS.model, 3, ("--placement", "round-robin"))):
+        packed = OPTIONS.work / "packed"
+        done = foregate("pack", OPTIONS.model, packed)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for model, ranks, flags in ((OPTIONS.model, 2, ()), (OPTIONS.model, 3, ("--placement", "round-robin")),
+                                    (packed, 2, ("--expert-memory", "50%"))):
             with Job(model, ranks, *flags) as served:
                 self.assertEqual(answers(served), self.want)
                 self.assertEqual(figure(served, "foregate_ranks_serving"), ranks)
                 self.assertGreater(figure(served, "moe_exchange_rows_total"), 0)
+                self.assertEqual(figure(served, "moe_rank_expert_loads_total") > 0, bool(flags) and model == packed)
                 self.assertEqual(figure(served, "foregate_rank_restarts_total"), 0)
                 self.assertIn("over MPI", json.loads(served.request("GET", "/version")[1])["experts"])
                 self.assertEqual(sorted(processes(served)), list(range(ranks)))

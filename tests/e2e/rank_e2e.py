@@ -82,6 +82,24 @@ class Ranks(unittest.TestCase):
             for pid in left:
                 self.assertFalse(os.path.exists(f"/proc/{pid}"), "a rank outlived the server")
 
+    def test_ranks_keep_their_experts_on_disk_and_the_text_stays(self):
+        packed = OPTIONS.work / "stored"
+        done = foregate("pack", OPTIONS.model, packed)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        trace = OPTIONS.work / "routes.trace"
+        for model, ranks, more in ((packed, 2, ("--dense-memory", "60%")), (packed, 3, ("--no-expert-warm",)),
+                                   (OPTIONS.model, 2, ("--trace-routes", str(trace)))):
+            with Served(model, "--expert-parallel-size", str(ranks), "--expert-memory", "50%", *more) as served:
+                self.assertEqual(answers(served), self.want)
+                self.assertGreater(figure(served, "moe_expert_misses_total"), 0)
+                self.assertGreater(figure(served, "moe_rank_expert_loads_total"), 0)
+                self.assertGreater(figure(served, "moe_rank_expert_evictions_total"), 0)
+                self.assertGreater(figure(served, "moe_rank_expert_hits_total"), 0)
+                self.assertIn(f"{ranks} ranks", json.loads(served.request("GET", "/version")[1])["experts"])
+        self.assertFalse((packed / "expert-uses.bin").exists(), "no rank sees all uses")
+        shown = foregate("trace", "show", trace)
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+
     def recover(self, served):
         """Asks until an answer comes; everything before it is an explicit failure, and the text is right."""
         end = time.monotonic() + 60
@@ -127,8 +145,8 @@ class Ranks(unittest.TestCase):
     def test_what_it_does_not_go_with_is_refused_by_name(self):
         plan = OPTIONS.work / "plan.json"
         plan.write_text("{}")
-        for flags, says in ((("--device", "cuda"), "device"), (("--expert-memory", "40%"), "expert_memory"),
-                            (("--dense-memory", "50%"), "dense_memory"), (("--placement", plan), "."),
+        for flags, says in ((("--device", "cuda"), "device"), (("--lookahead", "always"), "lookahead"),
+                            (("--expert-memory", "1"), "expert_memory"), (("--placement", plan), "."),
                             (("--placement", OPTIONS.work / "none"), "none")):
             done = foregate("serve", OPTIONS.model, "--port", "0", "--expert-parallel-size", "2", *flags)
             self.assertEqual(done.returncode, 2, done.stderr)

@@ -52,7 +52,7 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
 }
 
 std::optional<ExpertLoading> Driver::experts(const OpenModel& model) {
-  if (options_.ranks != nullptr) return std::nullopt;
+  if (options_.ranks != nullptr && !options_.experts) return std::nullopt;
   if (!options_.experts && (!options_.cuda_module.empty() || !kEvictAtRelease || model.config.router.experts == 0))
     return std::nullopt;
   std::string error;

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,9 +15,11 @@ namespace foregate {
 
 class ThreadRanks final : public ExpertRanks {
  public:
-  ThreadRanks(const std::string& dir, PlacementPlan plan, const std::string& isa, std::int32_t max_rows = 256)
+  // `experts`: each rank has a store of its own; `files`: where the model is.
+  ThreadRanks(const std::string& dir, PlacementPlan plan, const std::string& isa, std::int32_t max_rows = 256,
+              const std::optional<ExpertLoading>& experts = {}, const FileSystem& files = local_files())
       : plan_(std::move(plan)) {
-    for (std::int32_t r = 1; r < plan_.ranks(); ++r) add(dir, RankId{r}, isa, max_rows);
+    for (std::int32_t r = 1; r < plan_.ranks(); ++r) add(dir, RankId{r}, isa, max_rows, experts, files);
   }
   ~ThreadRanks() override {
     for (auto& [id, rank] : ranks_) {
@@ -33,6 +36,7 @@ class ThreadRanks final : public ExpertRanks {
   }
   void drop(RankId rank, const Status& why) override { dropped_.emplace(rank, why); }
   TimeNs answer_deadline() const override { return deadline_; }
+  void figures(RankId rank, const RankFigures& now) override { figures_[rank] = now; }
   void count(const Crossed& crossed) override {
     crossed_.rows += crossed.rows;
     crossed_.bytes += crossed.bytes;
@@ -46,6 +50,7 @@ class ThreadRanks final : public ExpertRanks {
     dropped_.erase(rank);
   }
   void set_deadline(TimeNs deadline) { deadline_ = deadline; }
+  const std::map<RankId, RankFigures>& figures() const { return figures_; }  // of ranks with a store
   const Crossed& crossed() const { return crossed_; }
   const std::map<RankId, Status>& dropped() const { return dropped_; }
   const RankExperts& experts(RankId rank) const { return *ranks_.at(rank).experts; }
@@ -61,16 +66,22 @@ class ThreadRanks final : public ExpertRanks {
     std::thread thread;
   };
 
-  void add(const std::string& dir, RankId id, const std::string& isa, std::int32_t max_rows) {
+  void add(const std::string& dir, RankId id, const std::string& isa, std::int32_t max_rows,
+           std::optional<ExpertLoading> experts, const FileSystem& files) {
     Rank& rank = ranks_[id];
     std::string error;
     rank.backend = make_backend({.isa = isa, .threads = 1}, &error);
     CHECK(rank.backend.device != nullptr);
     rank.stream = rank.backend.device->create_stream();
-    auto model = open_model(local_files(), dir);
+    auto model = open_model(files, dir);
     CHECK(model.ok());
-    auto loaded = RankExperts::load(*model, plan_, id, *rank.backend.device, rank.backend.ops, *rank.stream,
-                                    {.max_batched_tokens = max_rows});
+    LoadOptions load;
+    load.max_batched_tokens = max_rows;
+    if (experts) {
+      experts->store.own = [this, id](ExpertKey key) { return plan_.holds(id, key.layer, key.expert); };
+      load.experts = std::move(experts);
+    }
+    auto loaded = RankExperts::load(*model, plan_, id, *rank.backend.device, rank.backend.ops, *rank.stream, load);
     CHECK(loaded.ok());
     rank.experts = std::move(loaded).value();
     auto [near, far] = memory_line();
@@ -82,6 +93,7 @@ class ThreadRanks final : public ExpertRanks {
   PlacementPlan plan_;
   std::map<RankId, Rank> ranks_;
   std::map<RankId, Status> dropped_;
+  std::map<RankId, RankFigures> figures_;
   TimeNs deadline_ = kNoDeadline;
   Crossed crossed_;
 };

@@ -184,7 +184,13 @@ TEST(RankTeam, EndsAllAtItsOwnEnd) {
 }
 
 TEST(RankSetup, ReadsWhatItWroteAndNothingElse) {
-  RankSetup setup{.model = "m", .max_rows = 7, .rank = 2, .plan = "{}"};
+  RankSetup setup{.model = "m",
+                  .max_rows = 7,
+                  .rank = 2,
+                  .expert_bytes = {0, 1, ~std::uint64_t{0}},
+                  .expert_policy = "lru",
+                  .expert_warm = false,
+                  .plan = "{}"};
   const auto bytes = setup_bytes(setup);
   const auto read = parse_setup(bytes);
   ASSERT_TRUE(read.ok()) << read.status().to_string();
@@ -192,6 +198,9 @@ TEST(RankSetup, ReadsWhatItWroteAndNothingElse) {
   EXPECT_EQ(read.value().max_rows, 7);
   EXPECT_EQ(read.value().rank, 2);
   EXPECT_TRUE(read.value().verify_weights);
+  EXPECT_EQ(read.value().expert_bytes, setup.expert_bytes);
+  EXPECT_EQ(read.value().expert_policy, "lru");
+  EXPECT_FALSE(read.value().expert_warm);
   for (std::size_t cut = 0; cut < bytes.size(); ++cut) {
     EXPECT_EQ(parse_setup(std::span(bytes).first(cut)).status().code(), Code::kDataLoss);
   }
