@@ -93,7 +93,7 @@ def collect(binary, model, work):
     on_disk = ("--expert-memory", "40%", "--dense-memory", "60%", "--trace-routes", str(Path(work) / "routes.trace"),
                "--speculative-config", json.dumps({"method": "ngram", "num_speculative_tokens": 2}))
     series = {}
-    for flags in (("--expert-parallel-size", "2", "--expert-memory", "60%"), on_disk):
+    for flags in (("--expert-parallel-size", "2", "--expert-memory", "60%", "--placement", "auto"), on_disk):
         with Served(binary, packed, *flags) as served:
             status, text = served.request("POST", "/v1/completions", {"prompt": "Once upon a time", "max_tokens": 8})
             if status != 200:

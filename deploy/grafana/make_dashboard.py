@@ -148,6 +148,9 @@ ROWS = [
          [(f"sum by (instance) (increase(foregate_rank_restarts_total{{{MODEL}}}[1h]))", "{{instance}}")]),
         ("Rows sent to other ranks", "short", 8, "Per second, for their experts, and back.", [(rate("moe_exchange_rows"), "rows")]),
         ("Bytes between ranks", "Bps", 8, "Of the messages that carry them.", [(rate("moe_exchange_bytes"), "bytes")]),
+        ("Experts that other ranks had in memory", "percentunit", 8, "Of those that rows came for.",
+         [(share("moe_rank_expert_hits", "moe_rank_expert_misses"), "there")]),
+        ("Experts that follow what is routed", "short", 8, "Per second, with --placement auto.", [(rate("foregate_placement_moves"), "moved")]),
     ]),
     ("Dense weights that pass through memory", [
         ("Layers", "short", 8, "Streamed layers that a step came to, per second: there already, or waited for.",

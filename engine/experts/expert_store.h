@@ -133,6 +133,8 @@ class ExpertStore {
   // Leases of experts of the layer that are ready and were not handed out yet, in falling order of arrival; waits when
   // none is. Empty when all were handed out. An error is the first failed load; what is left of the layer is dropped.
   Result<std::vector<Lease>> next();
+  // The step ends here, whatever was loaded ahead of its layers: between layers, for steps that fail elsewhere.
+  void give_up_step() { drop_layer(); }
   // Starts to load experts that may be used soon, into slots of the least value; those there or on their way are passed
   // over. At most max_hints() are unused at a time; none while the layer that runs waits for slots.
   void prefetch(std::span<const ExpertKey> keys, HintKind kind = HintKind::kLayer);

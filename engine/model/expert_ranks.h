@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "engine/base/clock.h"
 #include "engine/base/ids.h"
@@ -23,13 +24,17 @@ struct Crossed {
 class ExpertRanks {
  public:
   virtual ~ExpertRanks() = default;
-  virtual const PlacementPlan& plan() const = 0;
+  virtual const PlacementPlan& plan() const = 0;  // that it begins with
   // The line to a rank other than 0; kUnavailable while it does not serve.
   virtual Result<std::shared_ptr<RankLine>> line(RankId rank) = 0;
   // The rank did not keep to the protocol or the deadline: it gets no more work, and a successor.
   virtual void drop(RankId rank, const Status& why) = 0;
   virtual TimeNs answer_deadline() const = 0;  // of an exchange that begins now
   virtual void count(const Crossed& crossed) = 0;
+  // The rows of the step in one layer, top_k ids each, layer after layer.
+  virtual void routed(LayerId, std::span<const std::int32_t>) {}
+  // Asked before each step: the plan from here on, of which every rank can serve every expert; null: as before.
+  virtual std::shared_ptr<const PlacementPlan> next_plan() { return nullptr; }
   // What the store of a rank that has one did so far.
   virtual void figures(RankId rank, const RankFigures& now) = 0;
 };

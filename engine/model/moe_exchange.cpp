@@ -25,12 +25,54 @@ MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, Exper
               .hidden = config.hidden_size,
               .layers = static_cast<std::int32_t>(config.layers.size()),
               .experts = config.router.experts},
-      owners_(ranks.plan().homes()),
       parts_(static_cast<std::size_t>(ranks.plan().ranks())),
       sent_as_(static_cast<std::size_t>(max_rows), -1) {
-  for (const ExpertCopy& copy : ranks.plan().copies()) {
-    if (copy.rank != RankId{0}) continue;
-    owners_[static_cast<std::size_t>(copy.layer.value)][static_cast<std::size_t>(copy.expert.value)] = 0;
+  adopt(ranks.plan());
+}
+
+void MoeExchange::adopt(const PlacementPlan& plan) {
+  owners_ = plan.homes();
+  holders_.clear();
+  for (const ExpertCopy& copy : plan.copies()) {
+    std::int32_t& owner =
+        owners_[static_cast<std::size_t>(copy.layer.value)][static_cast<std::size_t>(copy.expert.value)];
+    if (owner == 0) continue;
+    if (copy.rank == RankId{0}) {
+      owner = 0;
+      holders_.erase({copy.layer, copy.expert});
+      continue;
+    }
+    auto& holders = holders_[{copy.layer, copy.expert}];
+    if (holders.empty()) holders.push_back(owner);
+    holders.push_back(copy.rank.value);
+  }
+}
+
+void MoeExchange::begin_step(ExpertStore* store) {
+  if (store != nullptr) store->give_up_step();
+  if (const auto plan = ranks_.next_plan()) adopt(*plan);
+}
+
+// Of several ranks that have an expert, the one with the fewest rows of this layer so far. It does not show in the
+// bytes (INV-21).
+void MoeExchange::choose_owners(const StepScratch& s, LayerId id) {
+  const std::vector<std::int32_t>& owners = owners_[static_cast<std::size_t>(id.value)];
+  group_owners_.assign(s.groups.size(), 0);
+  load_.assign(parts_.size(), 0);
+  for (const bool single : {true, false}) {
+    for (std::size_t g = 0; g < s.groups.size(); ++g) {
+      const std::int32_t expert = s.group_experts[g];
+      const auto several = holders_.find({id, ExpertId{expert}});
+      if ((several == holders_.end()) != single) continue;
+      std::int32_t owner = owners[static_cast<std::size_t>(expert)];
+      if (!single) {
+        owner = *std::min_element(several->second.begin(), several->second.end(), [this](auto a, auto b) {
+          return load_[static_cast<std::size_t>(a)] < load_[static_cast<std::size_t>(b)];
+        });
+      }
+      group_owners_[g] = owner;
+      load_[static_cast<std::size_t>(owner)] += s.group_rows[g];
+    }
   }
 }
 
@@ -51,7 +93,7 @@ void MoeExchange::add_group(const ExpertGroup& group, std::int32_t expert, Part&
 
 void MoeExchange::divide(const Step& step, LayerId id, const ModelWeights& weights) {
   const StepScratch& s = step.scratch;
-  const std::vector<std::int32_t>& owners = owners_[static_cast<std::size_t>(id.value)];
+  choose_owners(s, id);
   own_ = {};
   for (std::size_t rank = 0; rank < parts_.size(); ++rank) {
     Part& part = parts_[rank];
@@ -62,7 +104,7 @@ void MoeExchange::divide(const Step& step, LayerId id, const ModelWeights& weigh
     part.out_rows.clear();
     for (std::size_t g = 0; g < s.groups.size(); ++g) {
       const std::int32_t expert = s.group_experts[g];
-      if (owners[static_cast<std::size_t>(expert)] != static_cast<std::int32_t>(rank)) continue;
+      if (group_owners_[g] != static_cast<std::int32_t>(rank)) continue;
       if (rank > 0) {
         add_group(s.groups[g], expert, part);
         continue;
@@ -183,6 +225,7 @@ Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& w
   route_next_layer(step, id, weights.layers);
   group_by_expert(step);
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
+  ranks_.routed(id, {step.scratch.route.host_ids, static_cast<std::size_t>(step.rows * limits_.top_k)});
   divide(step, id, weights);
   ++epoch_;
   crossed_ = {};

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "engine/base/status.h"
@@ -19,6 +20,9 @@ class MoeExchange {
   // `ranks` must outlive this; its plan must fit the config, and `weights` hold what it gives rank 0.
   MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks);
 
+  // Before each step: takes over a plan that the ranks have for it; what the store read ahead for a step that another
+  // rank failed is given up.
+  void begin_step(ExpertStore* store);
   // scratch.delta = MoE(scratch.normed) of layer `id`; the number of experts that ran. kUnavailable names the rank
   // that does not serve. After an error no answer is outstanding.
   Result<int> run(const Step& step, LayerId id, const ModelWeights& weights);
@@ -39,6 +43,8 @@ class MoeExchange {
     std::vector<std::int32_t> decode_rows;  // of them, in a step with prompts
   };
 
+  void adopt(const PlacementPlan& plan);
+  void choose_owners(const StepScratch& scratch, LayerId id);
   void divide(const Step& step, LayerId id, const ModelWeights& weights);
   void add_group(const ExpertGroup& group, std::int32_t expert, Part& part);
   Status run_own(const Step& step, LayerId id, const ModelWeights& weights);
@@ -49,7 +55,11 @@ class MoeExchange {
   ExpertRanks& ranks_;
   ExpertRowsLimits limits_;
   std::vector<std::vector<std::int32_t>> owners_;  // [layer][expert]: 0 where it has a copy, else the home
-  std::vector<Part> parts_;                        // by rank; that of rank 0 is not used
+  // Of experts that rank 0 lacks and several others have: all of those.
+  std::map<ExpertKey, std::vector<std::int32_t>> holders_;
+  std::vector<std::int32_t> group_owners_;  // of the layer that runs
+  std::vector<std::int64_t> load_;          // by rank: rows of its experts there
+  std::vector<Part> parts_;                 // by rank; that of rank 0 is not used
   Own own_;
   std::vector<std::int32_t> sent_as_;  // by row of the step, for one part: its place there, or -1
   std::uint64_t epoch_ = 0;

@@ -137,7 +137,10 @@ Status RankExperts::compute() {
     run(groups_);
     return {};
   }
-  step_ += rows_.layer <= last_layer_ ? 1 : 0;
+  if (rows_.layer <= last_layer_) {
+    weights_->store->give_up_step();  // another rank may have failed it
+    ++step_;
+  }
   last_layer_ = rows_.layer;
   weights_->store->begin({.step = step_,
                           .layer = rows_.layer,

@@ -72,6 +72,7 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
                   .routes = routes_ ? &*routes_ : nullptr,
                   .host_routes = tap_.has_value() || !device_routes()};
 
+  if (exchange_) exchange_->begin_step(weights_->store.get());
   if (step.tally != nullptr) tally_.begin_step();
   drafts_.forget();
   if (step.drafts != nullptr) drafts_.begin(step);

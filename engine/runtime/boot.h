@@ -71,7 +71,10 @@ struct BootOptions {
   bool lookahead_correction = true;             // guess from the residual stream as it moves on average until then
   bool cost_calibration = true;                 // measure what loads and kernels of experts cost, once a model
   std::int32_t expert_parallel_size = 1;        // ranks that share the experts
-  std::string placement = "linear";             // which rank has which: linear, round-robin or a plan file
+  std::string placement = "linear";             // which rank has which: linear, round-robin, auto or a plan file
+  double placement_interval_seconds = 30.0;     // auto: between plans
+  std::int32_t placement_moves = 32;            // auto: experts that move with one plan, at most
+  std::int32_t placement_copies = 0;            // auto: further experts that each rank may have of each layer
   std::string rank_program = "/proc/self/exe";  // what a rank is started from, as `... rank`
   std::shared_ptr<MpiJob> mpi_job;              // whose rank 0 this is: the others are its ranks; null: no such job
   std::string trace_routes;                     // file that gets what every MoE layer routes to; empty: none

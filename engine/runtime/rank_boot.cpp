@@ -39,7 +39,7 @@ Result<PlacementPlan> choose_placement(const BootOptions& options, const ModelCo
   std::vector<std::int32_t> experts;
   for (const LayerConfig& layer : config.layers) experts.push_back(layer.sparse ? config.router.experts : 0);
   const std::int32_t ranks = options.expert_parallel_size;
-  if (options.placement == "linear") return PlacementPlan::linear(ranks, experts);
+  if (options.placement == "linear" || options.placement == "auto") return PlacementPlan::linear(ranks, experts);
   if (options.placement == "round-robin") return PlacementPlan::round_robin(ranks, experts);
   ASSIGN_OR_RETURN(const std::string text, read_text(local_files(), options.placement, kMaxPlanBytes));
   ASSIGN_OR_RETURN(PlacementPlan plan, parse_plan(text));
@@ -56,10 +56,12 @@ std::int32_t ranks_sharing_cores(const BootOptions& options) {
 
 namespace {
 
-// "auto" is "all": each rank has only its part.
+// "auto" is "all": each rank has only its part. Where experts move while the server runs, each has a store, with room
+// for a quarter more than its part.
 Result<std::vector<std::uint64_t>> rank_budgets(const BootOptions& options, const ModelSummary& summary,
                                                 const PlacementPlan& plan) {
-  if (options.expert_memory == "all" || options.expert_memory == "auto") return std::vector<std::uint64_t>();
+  const bool all = options.expert_memory == "all" || options.expert_memory == "auto";
+  if (all && options.placement != "auto") return std::vector<std::uint64_t>();
   const ExpertMemoryFacts whole = memory_facts(options, summary, 0, 0);
   std::uint64_t experts = 0;
   std::vector<std::uint64_t> held(static_cast<std::size_t>(plan.ranks()), 0);
@@ -73,10 +75,20 @@ Result<std::vector<std::uint64_t>> rank_budgets(const BootOptions& options, cons
   for (const std::uint64_t own : held) {
     ExpertMemoryFacts facts = whole;
     facts.expert_bytes = whole.expert_bytes / std::max<std::uint64_t>(experts, 1) * own;
-    ASSIGN_OR_RETURN(const auto bytes, choose_expert_memory(options.expert_memory, facts));
-    budgets.push_back(own == 0 ? 0 : bytes.value_or(0));
+    ASSIGN_OR_RETURN(const auto bytes, choose_expert_memory(all ? "all" : options.expert_memory, facts));
+    budgets.push_back(own == 0 ? 0 : bytes.value_or(facts.expert_bytes + facts.expert_bytes / 4));
   }
   return budgets;
+}
+
+std::unique_ptr<PlacementKeeper> make_keeper(const BootOptions& options, const RankPlan& ranks,
+                                             const std::string& model_name) {
+  PlacementOptions keeper;
+  keeper.interval = static_cast<TimeNs>(options.placement_interval_seconds * 1e9);
+  keeper.replan.max_moves = static_cast<std::size_t>(options.placement_moves);
+  keeper.replan.copies = options.placement_copies;
+  keeper.model_name = model_name;
+  return std::make_unique<PlacementKeeper>(*ranks.placement, ranks.layers, ranks.top_k, keeper, options.metrics);
 }
 
 }  // namespace
@@ -85,6 +97,10 @@ Result<RankPlan> plan_ranks(const BootOptions& options, const ModelSummary& summ
   if (options.expert_parallel_size == 1) return RankPlan();
   RankPlan ranks;
   ASSIGN_OR_RETURN(ranks.placement, choose_placement(options, summary.config));
+  for (std::int32_t layer = 0; layer < static_cast<std::int32_t>(ranks.placement->layers()); ++layer) {
+    if (ranks.placement->experts(LayerId{layer}) > 0) ranks.layers.push_back(LayerId{layer});
+  }
+  ranks.top_k = summary.config.router.top_k;
   ASSIGN_OR_RETURN(ranks.expert_bytes, rank_budgets(options, summary, *ranks.placement));
   return ranks;
 }
@@ -109,7 +125,9 @@ std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan
   team.model_name = model_name;
   RankLauncher launcher = process_launcher(options.rank_program, setup);
   if (options.mpi_job != nullptr) launcher = mpi_launcher(options.mpi_job, setup, std::move(launcher));
-  return std::make_unique<RankTeam>(*ranks.placement, std::move(launcher), team);
+  auto made = std::make_unique<RankTeam>(*ranks.placement, std::move(launcher), team);
+  if (options.placement == "auto") made->set_keeper(make_keeper(options, ranks, model_name));
+  return made;
 }
 
 void share_store(const RankPlan& ranks, ExpertLoading& loading) {

@@ -26,6 +26,8 @@ std::int32_t ranks_sharing_cores(const BootOptions& options);
 struct RankPlan {
   std::optional<PlacementPlan> placement;   // none: there is one rank
   std::vector<std::uint64_t> expert_bytes;  // RankSetup::expert_bytes
+  std::vector<LayerId> layers;              // with experts
+  std::int32_t top_k = 1;
 };
 // As choose_placement() fails; kInvalidArgument (field expert_memory) for a word that is none.
 Result<RankPlan> plan_ranks(const BootOptions& options, const ModelSummary& summary);

@@ -13,6 +13,7 @@
 
 #include "engine/base/metrics.h"
 #include "engine/model/expert_ranks.h"
+#include "engine/runtime/placement_keeper.h"
 #include "engine/runtime/rank_report.h"
 
 namespace foregate {
@@ -45,12 +46,18 @@ class RankTeam final : public ExpertRanks {
   // Until all ranks serve. kUnavailable when one ends before: its own log says why.
   Status wait_serving();
   std::uint64_t restarts() const;
+  // Follows what is routed from the next step on. Every rank must have a store, which can read any expert.
+  void set_keeper(std::unique_ptr<PlacementKeeper> keeper) { placement_ = std::move(keeper); }
 
   const PlacementPlan& plan() const override { return plan_; }
   Result<std::shared_ptr<RankLine>> line(RankId rank) override;
   void drop(RankId rank, const Status& why) override;
   TimeNs answer_deadline() const override;
   void count(const Crossed& crossed) override;
+  void routed(LayerId layer, std::span<const std::int32_t> ids) override {
+    if (placement_) placement_->routed(layer, ids);
+  }
+  std::shared_ptr<const PlacementPlan> next_plan() override { return placement_ ? placement_->take() : nullptr; }
   void figures(RankId rank, const RankFigures& now) override { report_.figures(rank, now); }
 
  private:
@@ -83,6 +90,7 @@ class RankTeam final : public ExpertRanks {
   Counter& restarts_counter_;
   Gauge& serving_;
   RankReport report_;
+  std::unique_ptr<PlacementKeeper> placement_;  // null: the plan is what it was
   int wake_fd_ = -1;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -36,6 +36,9 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.speculative_config = options.speculative_config;
   boot.expert_parallel_size = static_cast<std::int32_t>(options.expert_parallel_size);
   boot.placement = options.placement;
+  boot.placement_interval_seconds = options.placement_interval;
+  boot.placement_moves = static_cast<std::int32_t>(options.placement_moves);
+  boot.placement_copies = static_cast<std::int32_t>(options.placement_copies);
   boot.trace_routes = options.trace_routes;
   boot.device = options.device;
   boot.cuda_module = options.cuda_module;

@@ -100,6 +100,19 @@ class Ranks(unittest.TestCase):
         shown = foregate("trace", "show", trace)
         self.assertEqual(shown.returncode, 0, shown.stderr)
 
+    def test_experts_follow_what_is_routed_and_the_text_stays(self):
+        with Served(OPTIONS.model, "--expert-parallel-size", "2", "--placement", "auto", "--placement-interval", "0.2",
+                    "--placement-moves", "8", "--placement-copies", "1") as served:
+            until = time.monotonic() + 60
+            while figure(served, "foregate_placement_plans_total") < 2:
+                self.assertEqual(answers(served), self.want)
+                self.assertLess(time.monotonic(), until, "no plan was made")
+            plans, moves = (figure(served, f"foregate_placement_{what}_total") for what in ("plans", "moves"))
+            self.assertGreater(moves, 0)
+            self.assertLessEqual(moves, 8 * figure(served, "foregate_placement_plans_total"))
+            self.assertEqual(answers(served), self.want)
+            print(f"{plans:.0f} plans, {moves:.0f} moves", end=" ")
+
     def recover(self, served):
         """Asks until an answer comes; everything before it is an explicit failure, and the text is right."""
         end = time.monotonic() + 60

@@ -62,6 +62,7 @@ TEST(ExchangeStore, RanksThatReadTheirExpertsGiveTheBytesOfOne) {
     const auto [least, all] = budgets_of(disk);
     Driver whole("m", {.isa = "auto", .files = &disk});
     const Rows want = whole.run(some_tokens(24), 5);
+    std::uint64_t evictions = 0;
     for (const std::int32_t count : {2, 3}) {
       for (const std::uint64_t budget : {least, all}) {
         for (const bool warm : {false, true}) {
@@ -77,12 +78,13 @@ TEST(ExchangeStore, RanksThatReadTheirExpertsGiveTheBytesOfOne) {
           for (const auto& [rank, figures] : ranks.figures()) {
             EXPECT_GT(figures.loads, 0u) << "rank " << rank.value;
             EXPECT_GT(figures.hits + figures.misses, 0u);
-            EXPECT_EQ(figures.evictions > 0, budget == least) << "rank " << rank.value << " of " << count;
-            EXPECT_EQ(figures.slots == figures.slots_used, budget == least);
+            evictions += figures.evictions;
+            if (budget == all) EXPECT_EQ(figures.evictions, 0u) << "rank " << rank.value << " of " << count;
           }
         }
       }
     }
+    EXPECT_GT(evictions, 0u) << name;
   }
 }
 
@@ -101,6 +103,42 @@ TEST(ExchangeStore, ARankIsWarmedWithItsOwnExperts) {
     }
   }
   EXPECT_EQ(held.stats().slots_used, own);
+}
+
+// The plan changes between two steps of a sequence: other ranks read the experts, the bytes stay.
+TEST(ExchangeStore, APlanMayChangeBetweenSteps) {
+  const MemoryFiles disk = packed(golden_dir("qwen3-moe-top4-norm"), pack_options("none"));
+  const auto tokens = some_tokens(24);
+  Driver whole("m", {.isa = "auto", .files = &disk});
+  const Rows want = whole.run(tokens, 1);
+  const PlacementPlan first = plan_of(disk, 3);
+  std::vector<LayerHomes> homes = first.homes();
+  std::vector<ExpertCopy> copies;
+  for (std::size_t l = 0; l < homes.size(); ++l) {
+    for (std::size_t e = 0; e < homes[l].size(); ++e) {
+      homes[l][e] = (homes[l][e] + 1) % 3;
+      const ExpertCopy copy{LayerId{static_cast<std::int32_t>(l)}, ExpertId{static_cast<std::int32_t>(e)},
+                            RankId{homes[l][e] == 1 ? 2 : 1}};
+      if (homes[l][e] > 0 && e % 2 == 0) copies.push_back(copy);
+    }
+  }
+  const ExpertLoading store = store_of(budgets_of(disk).second, false);
+  ThreadRanks ranks("m", first, "auto", 256, store, disk);
+  Driver driver("m", {.isa = "auto", .files = &disk, .experts = store, .ranks = &ranks});
+  const int sequence = driver.add_sequence();
+  Rows rows;
+  std::uint64_t loads = 0;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (i == 16) {
+      loads = ranks.figures().at(RankId{1}).loads;
+      auto plan = PlacementPlan::create(3, homes, copies);
+      ASSERT_TRUE(plan.ok());
+      ranks.set_next(*plan);
+    }
+    for (auto& row : driver.step({{sequence, {tokens[i]}}})) rows.push_back(std::move(row));
+  }
+  EXPECT_TRUE(same_bytes(rows, want));
+  EXPECT_GT(ranks.figures().at(RankId{1}).loads, loads) << "it read what became its own";
 }
 
 // The step fails with the rank and the cause; the rank stays, and the next step has the right bytes.

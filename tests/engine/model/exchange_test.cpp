@@ -118,6 +118,25 @@ TEST(Exchange, ACopyOnRankZeroIsUsed) {
   EXPECT_EQ(ranks.crossed().bytes, 0u);
 }
 
+// Of copies on other ranks the one with less to do is used; which one does not show.
+TEST(Exchange, ACopyOnAnotherRankTakesItsPart) {
+  const std::string dir = golden_dir("qwen3-moe-top4-norm");
+  const PlacementPlan plain = plan_for(dir, 3, true);
+  std::vector<ExpertCopy> copies;
+  for (std::size_t l = 0; l < plain.layers(); ++l) {
+    const LayerId layer{static_cast<std::int32_t>(l)};
+    for (const std::int32_t e : plain.held(RankId{1}, layer)) copies.push_back({layer, ExpertId{e}, RankId{2}});
+  }
+  auto plan = PlacementPlan::create(3, plain.homes(), copies);
+  ASSERT_TRUE(plan.ok());
+  ThreadRanks with(dir, *plan, "ref"), without(dir, plain, "ref");
+  Driver alone(dir, {}), driver(dir, {.ranks = &with}), other(dir, {.ranks = &without});
+  const Rows want = all_steps(alone);
+  EXPECT_TRUE(same_bytes(all_steps(driver), want));
+  EXPECT_TRUE(same_bytes(all_steps(other), want));
+  EXPECT_NE(with.crossed().rows, without.crossed().rows) << "rows went elsewhere";
+}
+
 TEST(Exchange, APlanOfAnotherModelIsRefused) {
   const std::string dir = golden_dir("qwen3-moe-top4-norm");
   const auto model = open_model(local_files(), dir);

@@ -36,6 +36,9 @@ class ThreadRanks final : public ExpertRanks {
   }
   void drop(RankId rank, const Status& why) override { dropped_.emplace(rank, why); }
   TimeNs answer_deadline() const override { return deadline_; }
+  std::shared_ptr<const PlacementPlan> next_plan() override { return std::exchange(next_, nullptr); }
+  // From the next step on; every rank needs a store.
+  void set_next(PlacementPlan plan) { next_ = std::make_shared<const PlacementPlan>(std::move(plan)); }
   void figures(RankId rank, const RankFigures& now) override { figures_[rank] = now; }
   void count(const Crossed& crossed) override {
     crossed_.rows += crossed.rows;
@@ -94,6 +97,7 @@ class ThreadRanks final : public ExpertRanks {
   std::map<RankId, Rank> ranks_;
   std::map<RankId, Status> dropped_;
   std::map<RankId, RankFigures> figures_;
+  std::shared_ptr<const PlacementPlan> next_;
   TimeNs deadline_ = kNoDeadline;
   Crossed crossed_;
 };
