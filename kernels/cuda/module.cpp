@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/cuda_table.h"
+#include "kernels/cuda/nccl_peers.h"
 
 namespace foregate {
 namespace {
@@ -23,7 +24,8 @@ void* shared_memory(std::size_t bytes) {
 }  // namespace foregate
 
 extern "C" __attribute__((visibility("default"))) const foregate::CudaModule* foregate_cuda_module() {
-  static const foregate::CudaModule module = {foregate::kCudaModuleBuild, FOREGATE_CUDA_ARCHITECTURES,
-                                              &foregate::cuda_table(), foregate::open_device, foregate::shared_memory};
+  static const foregate::CudaModule module = {
+      foregate::kCudaModuleBuild, FOREGATE_CUDA_ARCHITECTURES, &foregate::cuda_table(), foregate::open_device,
+      foregate::shared_memory,    foregate::join_nccl_peers,   foregate::make_nccl_id};
   return &module;
 }

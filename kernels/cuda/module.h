@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/api/op_table.h"
+#include "kernels/api/peers.h"
 
 namespace foregate {
 
@@ -18,10 +19,13 @@ struct CudaModule {
   std::unique_ptr<Device> (*open)(int ordinal, std::string* error);
   // Memory that host and kernels both read and write, for tests whose arrays are the host's. Never freed. Null: none.
   void* (*shared_memory)(std::size_t bytes);
+  // Other processes with a GPU each, by NCCL; null with *error. Its library is looked for when this is called.
+  std::unique_ptr<Peers> (*join_peers)(const PeersOptions& options, std::string* error);
+  bool (*make_peer_id)(const std::string& library, PeerId* id, std::string* error);
 };
 
 // Changes with anything that crosses the boundary.
-inline constexpr const char* kCudaModuleBuild = "foregate-cuda-3";
+inline constexpr const char* kCudaModuleBuild = "foregate-cuda-4";
 inline constexpr const char* kCudaModuleEntry = "foregate_cuda_module";
 using CudaModuleEntry = const CudaModule* (*)();
 

@@ -6,6 +6,7 @@ set(FOREGATE_CUDA_SOURCES
   kernels/cuda/cuda_stream.cpp
   kernels/cuda/cuda_table.cpp
   kernels/cuda/module.cpp
+  kernels/cuda/nccl_peers.cpp
   kernels/cuda/expert_ffn.cpp
   kernels/cuda/linear.cpp
   kernels/cuda/step_graph.cpp

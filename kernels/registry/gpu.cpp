@@ -75,4 +75,16 @@ void* gpu_shared_memory(const GpuChoice& choice, std::size_t bytes, std::string*
   return memory;
 }
 
+std::unique_ptr<Peers> join_gpu_peers(const GpuChoice& choice, const PeersOptions& options, std::string* error) {
+  std::string path;
+  const CudaModule* module = find_and_load(choice, &path, error);
+  return module == nullptr ? nullptr : module->join_peers(options, error);
+}
+
+bool make_gpu_peer_id(const GpuChoice& choice, const std::string& library, PeerId* id, std::string* error) {
+  std::string path;
+  const CudaModule* module = find_and_load(choice, &path, error);
+  return module != nullptr && module->make_peer_id(library, id, error);
+}
+
 }  // namespace foregate

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 
+#include "kernels/api/peers.h"
 #include "kernels/registry/registry.h"
 
 namespace foregate {
@@ -20,5 +22,9 @@ Backend make_gpu_backend(const GpuChoice& choice, std::string* error);
 
 // Memory of that module that host and GPU share, for tests; null with *error.
 void* gpu_shared_memory(const GpuChoice& choice, std::size_t bytes, std::string* error);
+
+// Other processes with a GPU each (kernels/api/peers.h); null with *error.
+std::unique_ptr<Peers> join_gpu_peers(const GpuChoice& choice, const PeersOptions& options, std::string* error);
+bool make_gpu_peer_id(const GpuChoice& choice, const std::string& library, PeerId* id, std::string* error);
 
 }  // namespace foregate

@@ -242,6 +242,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   run_all(stream_or_default(stream));
   return planted("synchronize");
 }
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return cudaStreamSynchronize(stream);
+}
 cudaError_t cudaDeviceSynchronize() {
   const Lock lock(world().mutex);
   run_every_stream();
