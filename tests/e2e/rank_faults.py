@@ -103,13 +103,14 @@ def one_round(served, load, sent, dice):
     time.sleep(dice.uniform(0.05, 0.8))
     victim = dice.choice(workers(served))
     with load.lock:
-        running = len(load.open)
-    when = time.monotonic()
+        running = dict(load.open)
+        when = time.monotonic()
     os.kill(victim, sent)
     again = wait_for(lambda: load.answered_since(when), HUNG_AFTER)
-    ended = wait_for(lambda: len(load.running_at(when)) >= running and load.running_at(when), HUNG_AFTER)
-    last = max(end for _, end, _ in ended) - when if ended else HUNG_AFTER
-    return [outcome for _, _, outcome in ended or []], last, again - when if again else HUNG_AFTER
+    over = wait_for(lambda: all(load.open.get(number) != start for number, start in list(running.items())), HUNG_AFTER)
+    ended = load.running_at(when)
+    last = max((end - when for _, end, _ in ended), default=0.0) if over else HUNG_AFTER
+    return [outcome for _, _, outcome in ended], last, again - when if again else HUNG_AFTER
 
 
 def summary(name, rounds):
