@@ -20,7 +20,7 @@ from rank_e2e import figure, workers
 
 BARS = {"SIGKILL": (1.0, 10.0), "SIGSTOP": (3.0, 15.0)}  # seconds until all have ended, and until one is answered
 HUNG_AFTER = 30.0
-BODY = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 400, "temperature": 0, "ignore_eos": True}
+BODY = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 100, "temperature": 0, "ignore_eos": True}
 
 
 class Load:
