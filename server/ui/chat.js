@@ -62,6 +62,19 @@ function busy(yes) {
   $("stop").hidden = !yes;
 }
 
+// Where an answer's reasoning goes: above it, open while it comes; made when there is some.
+function reasoning(turn) {
+  const fold = document.createElement("details");
+  fold.className = "reasoning";
+  fold.open = true;
+  const title = document.createElement("summary");
+  title.textContent = "Reasoning";
+  const text = document.createTextNode("");
+  fold.append(title, text);
+  turn.before(fold);
+  return { fold, text };
+}
+
 function note(turn, text) {
   const line = document.createElement("span");
   line.className = "note";
@@ -79,7 +92,7 @@ async function answer() {
   running = new AbortController();
   busy(true);
   const begun = performance.now();
-  let first = 0, tokens = 0, why = "";
+  let first = 0, tokens = 0, why = "", thought = null;
   try {
     const stream = await ask("v1/chat/completions", { messages, stream: true, stream_options: { include_usage: true }, ...settings() });
     for await (const event of events(stream)) {
@@ -88,10 +101,12 @@ async function answer() {
       const choice = event.choices && event.choices[0];
       if (!choice) continue;
       if (choice.finish_reason) why = choice.finish_reason;
-      if (!choice.delta || !choice.delta.content) continue;
+      const thinks = choice.delta && choice.delta.reasoning_content, says = choice.delta && choice.delta.content;
+      if (!thinks && !says) continue;
       if (!first) first = performance.now();
       const low = $("log").scrollHeight - $("log").scrollTop - $("log").clientHeight < 40;
-      piece.appendData(choice.delta.content);
+      if (thinks) { thought = thought || reasoning(turn); thought.text.appendData(thinks); }
+      if (says) { if (thought && !piece.data) thought.fold.open = false; piece.appendData(says); }
       if (low) $("log").scrollTop = $("log").scrollHeight;
     }
   } catch (error) {
@@ -130,7 +145,7 @@ $("stop").addEventListener("click", stop);
 $("clear").addEventListener("click", () => {
   stop();
   turns = [];
-  for (const turn of $("log").querySelectorAll(".turn")) turn.remove();
+  for (const turn of $("log").querySelectorAll(".turn, .reasoning")) turn.remove();
   $("empty").hidden = false;
   $("text").focus();
 });

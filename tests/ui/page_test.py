@@ -109,6 +109,33 @@ class Page(unittest.TestCase):
         self.assertEqual(page.locator("#log img, #log script, #log b").count(), 0)
         self.assertEqual([fault for fault in self.faults if "400" not in fault], [])
 
+    def test_reasoning_comes_apart_from_the_answer(self):
+        page = self.open()
+        sent = []
+        deltas = [{"role": "assistant", "content": ""}, {"reasoning_content": "Two and <b>two</b>", "reasoning": "Two and <b>two</b>"},
+                  {"reasoning_content": " make four.", "reasoning": " make four."}, {"content": "It is "}, {"content": "4."}]
+        events = [{"choices": [{"delta": delta}]} for delta in deltas]
+        events += [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": {"completion_tokens": 9}}]
+        stream = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+        page.route("**/v1/chat/completions", lambda route: (sent.append(route.request.post_data_json),
+                                                            route.fulfill(body=stream, content_type="text/event-stream")))
+        self.ask(page, "2 + 2?")
+        turn = page.locator(".turn.assistant")
+        expect(turn.locator(".note")).to_contain_text("9 tokens")
+        self.assertEqual(turn.evaluate("node => node.firstChild.data"), "It is 4.")
+        fold = page.locator(".reasoning")
+        self.assertEqual(fold.evaluate("node => node.lastChild.data"), "Two and <b>two</b> make four.")
+        self.assertFalse(fold.evaluate("node => node.open"), "it folds when the answer begins")
+        fold.locator("summary").press("Enter")
+        self.assertTrue(fold.evaluate("node => node.open"))
+        picture(page, "reasoning")
+        self.ask(page, "Sure?")
+        expect(page.locator(".turn.assistant .note")).to_have_count(2)
+        self.assertEqual([m["content"] for m in sent[1]["messages"]], ["2 + 2?", "It is 4.", "Sure?"], "reasoning is not sent back")
+        page.click("#clear")
+        expect(page.locator(".reasoning")).to_have_count(0)
+        self.assertEqual(self.faults, [])
+
     def test_stop_by_escape(self):
         page = self.open()
         # A route that never ends: what is tested is the button, not the speed of the model.
