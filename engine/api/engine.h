@@ -61,6 +61,8 @@ struct ExpertFigures {
   std::uint64_t ahead_useful = 0;         // that it used
   std::uint64_t ahead_late = 0;           // of them: on their way when it began
   std::uint64_t ahead_wasted = 0;         // that it did not use
+  std::uint64_t sweeps = 0;               // layers of decode steps that were read in order, ahead of one another
+  std::uint64_t repeated_loads = 0;       // loads beyond the first between two runs of a layer; 0: at most one a step
   std::uint64_t guesses = 0;              // experts that the lookahead guessed for rows
   std::uint64_t guesses_right = 0;        // that the rows were routed to
   std::uint64_t guesses_right_plain = 0;  // that they were, had the guesses not been corrected; shadow mode counts it

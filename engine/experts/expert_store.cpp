@@ -54,6 +54,9 @@ ExpertStore::ExpertStore(ExpertTable table, const StoreOptions& options)
       numbers_(table_.experts),
       places_(numbers_.size()),
       ahead_counts_(numbers_.size()),
+      sparse_layers_(static_cast<std::size_t>(std::count_if(table_.experts.begin(), table_.experts.end(),
+                                                            [](std::int32_t experts) { return experts > 0; }))),
+      loads_begun_(numbers_.size()),
       forecast_(table_.experts, table_.top_k, options_.counters) {}
 
 ExpertStore::~ExpertStore() {
@@ -117,6 +120,7 @@ Status ExpertStore::warm(const std::function<void(std::uint64_t, std::uint64_t)>
     if (progress) progress(stats_.slot_bytes * loaded / jobs_.size(), stats_.slot_bytes);
   }
   drop_layer();
+  std::fill(loads_begun_.begin(), loads_begun_.end(), 0);
   return std::exchange(fault_, Status());
 }
 
@@ -124,6 +128,8 @@ void ExpertStore::begin(const LayerUse& use) {
   if (BUG_IF(!ready_.empty() || !awaited_.empty() || !pending_.empty())) drop_layer();
   collect(false);
   note_times();
+  forget_loads();
+  last_layer_ = use.layer;
   const LayerUse counted = counted_.of(use);
   count(counted);
   settle_hints(use);
@@ -159,6 +165,13 @@ void ExpertStore::begin(const LayerUse& use) {
 void ExpertStore::count(const LayerUse& use) {
   policy_->used(use);
   for (SlotPool& pool : pools_) pool.values_changed();
+}
+
+// What is loaded from here on of the layer that ran is for its next run.
+void ExpertStore::forget_loads() {
+  if (last_layer_.value < 0) return;
+  const auto first = loads_begun_.begin() + static_cast<std::ptrdiff_t>(numbers_.first(last_layer_));
+  std::fill(first, first + numbers_.experts(last_layer_), 0);
 }
 
 // How fast loads came, and how long the link had nothing to do between two layers, hints apart.
@@ -233,6 +246,7 @@ bool ExpertStore::start_load(ExpertKey key, bool hint) {
     evict(place.pool, *victim);
     slot = pool.take_empty();
   }
+  stats_.repeated_loads += loads_begun_[number]++ > 0 ? 1 : 0;
   pool.begin(*slot, key, hint);
   place.slot = static_cast<std::int64_t>(*slot);
   jobs_.push_back({.extent = &table_.extents[number],
@@ -272,6 +286,8 @@ void ExpertStore::arrived(const LoadEnd& end) {
     if (in_order_ && !in_order(key)) order_.push_back(key);
     return;
   }
+  if (!end.status.ok() && loads_begun_[end.tag] > 0)
+    --loads_begun_[end.tag];  // nothing was read, or it counts as failed
   if (awaited) awaited_.erase(at);
   if (awaited && awaited_.empty() && pending_.empty()) last_end_ = std::chrono::steady_clock::now();
   pool.ready(number);

@@ -39,6 +39,7 @@ struct StoreOptions {
   std::string policy = "auto";     // as make_eviction_policy() takes it
   TransferOptions transfer = {};
   bool read_prompts_ahead = true;  // while a layer of a prompt runs, experts of the next one
+  bool sweep = true;               // layers of decode steps where is_sweep() says so: likewise
   bool evict_at_release = false;   // nothing stays, and is spoiled: finds every use after release
   UseCounters counters = {};       // of an earlier run
   // Of which experts loads begin before a layer asks for them, at warm() and for prompts; empty: of all. The others are
@@ -70,7 +71,10 @@ struct StoreStats {
   std::uint64_t ahead_useful = 0;  // that it used; they count as misses, whether they had arrived or not
   std::uint64_t ahead_late = 0;    // of them: on their way when it began
   std::uint64_t ahead_wasted = 0;  // it did not use them, or the load failed, or the step was given up
-  double stall_seconds = 0.0;      // the engine thread waited with nothing ready
+  std::uint64_t sweeps = 0;        // layers of decode steps that were swept
+  // Loads of an expert beyond the first since its layer ran last; 0: each is read at most once per layer and step.
+  std::uint64_t repeated_loads = 0;
+  double stall_seconds = 0.0;  // the engine thread waited with nothing ready
   std::uint64_t slots = 0;
   std::uint64_t slots_used = 0;  // not empty
   std::uint64_t slot_bytes = 0;  // of all slots
@@ -150,7 +154,10 @@ class ExpertStore {
   Lease hold(ExpertKey key);
   // Whether the running layer's begin() counted the expert as a hit, before the first lease is asked for.
   bool found(ExpertKey key) const;
-  bool reads_prompts_ahead() const { return options_.read_prompts_ahead; }
+  // While a layer of such a step runs, experts of the next one may be read; of a decode step if the layer is swept.
+  bool reads_ahead(UsePhase phase) const {
+    return phase == UsePhase::kPrefill ? options_.read_prompts_ahead : options_.sweep;
+  }
   bool held(ExpertKey key) const { return places_[numbers_.at(key)].slot >= 0; }  // resident or on its way
   // reuse_chance() of what a load of `key` would evict; 0 when a slot is empty, 1 when none may be evicted.
   double victim_value(ExpertKey key);
@@ -197,6 +204,8 @@ class ExpertStore {
   void start_certain();
   void settle_certain(const LayerUse& use);
   void forget_certain();
+  bool sweeps(const LayerUse& use) const;
+  void forget_loads();
   void begin_prompt(const LayerUse& use, const LayerUse& counted);
   void settle_ahead(const LayerUse& use);
   void read_ahead();
@@ -224,6 +233,9 @@ class ExpertStore {
   std::vector<SlotPool> pools_;
   std::vector<Place> places_;  // by expert number
   std::vector<AheadCount> ahead_counts_;
+  std::size_t sparse_layers_ = 0;
+  std::vector<std::uint32_t> loads_begun_;  // by expert number, since its layer ran last
+  LayerId last_layer_{-1};                  // that ran
   std::shared_ptr<Transfer> transfer_;
   std::size_t max_hints_ = 0;
   std::vector<Hint> hinted_;  // loaded or loading ahead, their layer has not run since
@@ -256,13 +268,14 @@ class ExpertStore {
   std::vector<ExpertKey> ready_;    // pinned, to be handed out
   std::vector<ExpertKey> awaited_;  // pinned, loading
   std::vector<ExpertKey> pending_;  // not begun yet; the last one is next
-  // Of a layer of a prompt: its loads in the order in which they began and are handed out, and those given back.
+  // Of a layer of a prompt or a sweep: its loads in the order in which they began and are handed out, and those given
+  // back.
   bool in_order_ = false;
   std::vector<ExpertKey> order_;
   std::size_t handed_out_ = 0;
   std::size_t given_back_ = 0;
   std::vector<ExpertKey> in_vain_;  // read ahead for it and not used: pinned until it ends
-  // Of the layer after it: what a prompt will use, ascending; those that are there are pinned, the others are loaded.
+  // Of the layer after it: what the step will use, ascending; those that are there are pinned, the others are loaded.
   std::size_t window_ = 0;  // prompt_window()
   PromptForecast forecast_;
   std::vector<ExpertKey> wanted_;

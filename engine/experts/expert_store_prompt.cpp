@@ -1,7 +1,7 @@
-// What a layer of a prompt does otherwise: its loads are few at a time and handed out in the order in which they began,
-// and when all of them have begun, those of the next layer follow, as far as it is likely to use them. Everything
-// happens when leases are given back and not when reads end, so equal prompts leave equal slots (replay.cpp does the
-// same). Part of ExpertStore.
+// What a layer of a prompt, or of a step that is swept, does otherwise: its loads are few at a time and handed out in
+// the order in which they began, and when all of them have begun, those of the next layer follow, as far as it is
+// likely to use them. Everything happens when leases are given back and not when reads end, so equal prompts leave
+// equal slots (replay.cpp does the same). Part of ExpertStore.
 #include <algorithm>
 
 #include "engine/experts/expert_store.h"
@@ -16,12 +16,22 @@ bool ExpertStore::found(ExpertKey key) const {
   return resident(key) && !in_order(key);
 }
 
+// One for which others were read ahead too, narrow as it may be: what they are counted as must not depend on whether
+// their reads have ended.
+bool ExpertStore::sweeps(const LayerUse& use) const {
+  if (!options_.sweep || use.phase != UsePhase::kDecode) return false;
+  const bool read_for = !ahead_.empty() && ahead_.front().layer == use.layer;
+  return read_for || is_sweep(use.experts.size(), sparse_layers_, stats_.slots);
+}
+
 void ExpertStore::begin_prompt(const LayerUse& use, const LayerUse& counted) {
-  in_order_ = use.phase == UsePhase::kPrefill;
+  const bool swept = sweeps(use);
+  stats_.sweeps += swept ? 1 : 0;
+  in_order_ = use.phase == UsePhase::kPrefill || swept;
   order_.clear();
   handed_out_ = given_back_ = 0;
   settle_ahead(use);
-  if (!in_order_ || !options_.read_prompts_ahead) return;
+  if (!in_order_ || !reads_ahead(use.phase)) return;
   forecast_.used(counted);
   LayerId next{use.layer.value + 1};
   while (next.value < numbers_.layers() && numbers_.experts(next) == 0) ++next.value;

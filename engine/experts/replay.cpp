@@ -76,6 +76,8 @@ Result<Replay> Replay::create(const TraceInfo& info, const ReplayOptions& option
     replay.pool_of_.push_back(static_cast<std::size_t>(pool - replay.pools_.begin()));
   }
   replay.window_ = prompt_window(replay.figures_.slots);
+  replay.sparse_layers_ = static_cast<std::size_t>(
+      std::count_if(info.experts.begin(), info.experts.end(), [](std::int32_t experts) { return experts > 0; }));
   replay.may_go_.resize(replay.pools_.size());
   replay.begin_with(info);
   return replay;

@@ -76,7 +76,7 @@ class Replay {
   void begin_layer(const LayerUse& use, const LayerUse& counted, bool reads_ahead);
   void settle_ahead(const LayerUse& use);
   void load(const LayerUse& use);
-  void fill(const LayerUse& use);
+  void fill(LayerId layer);
   void read_ahead();
   void note_held(LayerId layer);
   bool take(LayerId layer);
@@ -95,7 +95,9 @@ class Replay {
   std::vector<bool> resident_;        // by expert number
   std::vector<bool> pinned_;          // likewise
   DistinctExperts distinct_;
+  std::size_t sparse_layers_ = 0;
   // Of the layer that runs.
+  bool in_order_ = false;           // of a prompt, or swept
   std::vector<ExpertKey> found_;    // ascending
   std::vector<ExpertKey> missing_;  // likewise, without those read ahead
   std::vector<ExpertKey> order_;    // loaded for it, in the order in which they began and are used

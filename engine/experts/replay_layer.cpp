@@ -12,6 +12,9 @@ void Replay::begin_layer(const LayerUse& use, const LayerUse& counted, bool read
   order_.clear();
   in_vain_.clear();
   begun_ = given_back_ = 0;
+  const bool read_for = !ahead_.empty() && ahead_.front().layer == use.layer;
+  const bool swept = reads_ahead && (read_for || is_sweep(use.experts.size(), sparse_layers_, figures_.slots));
+  in_order_ = use.phase == UsePhase::kPrefill || swept;
   settle_ahead(use);
   for (const std::int32_t expert : use.experts) {
     const ExpertKey key{use.layer, ExpertId{expert}};
@@ -19,7 +22,7 @@ void Replay::begin_layer(const LayerUse& use, const LayerUse& counted, bool read
     pinned_[numbers_.at(key)] = true;
     (resident_[numbers_.at(key)] ? found_ : missing_).push_back(key);
   }
-  if (use.phase != UsePhase::kPrefill || !reads_ahead) return;
+  if (!in_order_ || !reads_ahead) return;
   forecast_.used(counted);
   LayerId next{use.layer.value + 1};
   while (next.value < numbers_.layers() && numbers_.experts(next) == 0) ++next.value;
@@ -33,7 +36,7 @@ void Replay::settle_ahead(const LayerUse& use) {
   for (const ExpertKey key : ahead_) {
     const bool used =
         key.layer == use.layer && std::binary_search(use.experts.begin(), use.experts.end(), key.expert.value);
-    if (used && use.phase != UsePhase::kPrefill) continue;
+    if (used && !in_order_) continue;
     (used ? order_ : in_vain_).push_back(key);
     pinned_[numbers_.at(key)] = true;
   }
@@ -46,15 +49,15 @@ void Replay::load(const LayerUse& use) {
   note_held(use.layer);
   if (!wanted_.empty() && pool_of(wanted_[0].layer) != pool_of(use.layer)) note_held(wanted_[0].layer);
   auto& may_go = may_go_[pool_of(use.layer)];
-  fill(use);
+  fill(use.layer);
   for (auto key = found_.rbegin(); key != found_.rend(); ++key) {
     may_go.insert({policy_->keep_value(*key), *key});
-    fill(use);
+    fill(use.layer);
   }
   for (; given_back_ < order_.size();) {
     const ExpertKey key = order_[given_back_++];
     may_go.insert({policy_->keep_value(key), key});
-    fill(use);
+    fill(use.layer);
   }
 }
 
@@ -65,12 +68,11 @@ void Replay::note_held(LayerId layer) {
   }
 }
 
-// Begins loads of the layer, of a prompt a window of them, and then those of the next one.
-void Replay::fill(const LayerUse& use) {
-  const bool prompt = use.phase == UsePhase::kPrefill;
+// Begins loads of the layer, in order a window of them, and then those of the next one.
+void Replay::fill(LayerId layer) {
   for (; begun_ < missing_.size(); ++begun_) {
-    if (prompt && order_.size() - given_back_ + ahead_.size() >= window_) return;
-    if (!take(use.layer)) return;
+    if (in_order_ && order_.size() - given_back_ + ahead_.size() >= window_) return;
+    if (!take(layer)) return;
     hold(missing_[begun_]);
     order_.push_back(missing_[begun_]);
   }

@@ -56,6 +56,10 @@ std::size_t prompt_window(std::size_t slots) {
   return std::clamp<std::size_t>(slots / 16, 8, 64);
 }
 
+bool is_sweep(std::size_t experts, std::size_t layers, std::size_t slots) {
+  return experts > prompt_window(slots) && experts * layers > slots;
+}
+
 std::vector<ExpertKey> warm_order(const ExpertNumbers& numbers, const UseCounters& counters) {
   const auto rate = [&counters](ExpertKey key) {
     if (counters.empty()) return 0.0f;

@@ -24,6 +24,11 @@ inline std::size_t most_ahead(std::size_t slots) {
   return slots / 4;
 }
 
+// Whether a layer of a decode step is swept, that is, read as one of a prompt: it uses `experts` of its own, and if all
+// `layers` that have experts do so, a step needs more than the `slots` hold. Then most of it is read in every step,
+// whatever stays, and it is more than the window.
+bool is_sweep(std::size_t experts, std::size_t layers, std::size_t slots);
+
 using ExpertSizes = std::map<std::uint64_t, std::size_t>;  // bytes of an expert -> experts of that size
 
 struct SlotGroup {

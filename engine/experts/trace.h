@@ -24,7 +24,7 @@
 //     (rows + 7) / 8 bytes, a bit per row: it is of a prompt; the phase is 1 when any is
 //     (rows + 7) / 8 bytes, a bit per row: it is of a draft, and of no prompt
 //     (rows + 7) / 8 bytes, a bit per row: it is of a draft, and stood; other rows of drafts were rejected
-//     per layer, ascending: u32 layer, u32 flags (bit 0: streamed, bit 1: read ahead), rows * top_k times u16 expert,
+//     per layer, ascending: u32 layer, u32 flags (bit 0: streamed, bit 1: reads ahead), rows * top_k times u16 expert,
 //       rows * top_k times f32 weight,
 //       (rows * top_k + 7) / 8 bytes with a bit per expert: it was in memory when the step asked for it
 //   payload of the end: u64 number of steps
@@ -68,7 +68,7 @@ struct LayerRoutes {
   std::span<const std::uint8_t> resident;      // [rows, top_k] 1: in memory when the step asked for it; empty: all were
   bool streamed = false;                       // its missing experts passed by the slots of the tier
   std::span<const std::uint8_t> prompt = {};   // [rows] 1: of a prompt; empty: all are what `phase` says
-  bool reads_ahead = false;                    // of a prompt: while it ran, experts of the next layer could be read
+  bool reads_ahead = false;                    // ExpertStore::reads_ahead() of its phase
   std::span<const std::uint8_t> drafted = {};  // [rows] 1: of a draft; empty: none
 };
 

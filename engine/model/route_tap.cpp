@@ -104,7 +104,7 @@ void RouteTap::tell(const Step& step, LayerId id, const ExpertStore* store) {
                    .weights = {step.scratch.route.host_weights, assignments},
                    .resident = resident_,
                    .prompt = prompt_,
-                   .reads_ahead = store != nullptr && store->reads_prompts_ahead(),
+                   .reads_ahead = store != nullptr && store->reads_ahead(phase_of(step)),
                    .drafted = drafted_});
 }
 

@@ -174,7 +174,9 @@ Status make_store(const ModelConfig& config, const TensorIndex& index, const std
   }
   StoreOptions options = loading.store;
   if (options.transfer.depth == 0) options.transfer.depth = kExpertReadDepth;
-  options.read_prompts_ahead &= config.arch->router_source == RouterSource::kFfnInput;  // else routes are announced
+  const bool announced = config.arch->router_source != RouterSource::kFfnInput;  // routes are known ahead
+  options.read_prompts_ahead &= !announced;
+  options.sweep &= !announced;
   if (loading.warm && !loading.counters_dir.empty() && table.weights_id != 0) {
     options.counters = load_counters(loading.counters_dir, table);
     if (!loading.tier) options.save = counters_saver(loading, table.weights_id);  // else it sees all uses

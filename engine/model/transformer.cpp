@@ -318,6 +318,8 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .ahead_useful = stats.ahead_useful,
                        .ahead_late = stats.ahead_late,
                        .ahead_wasted = stats.ahead_wasted,
+                       .sweeps = stats.sweeps,
+                       .repeated_loads = stats.repeated_loads,
                        .guesses = guesses.guesses,
                        .guesses_right = guesses.right,
                        .guesses_right_plain = guesses.right_plain,

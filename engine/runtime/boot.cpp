@@ -25,6 +25,7 @@
 #include "engine/runtime/model_text.h"
 #include "engine/runtime/rank_boot.h"
 #include "engine/runtime/route_trace.h"
+#include "engine/runtime/step_sizes.h"
 #include "engine/runtime/tier_report.h"
 #include "engine/spec/spec_config.h"
 #include "kernels/registry/gpu.h"
@@ -40,9 +41,9 @@ void tell(const BootOptions& options, std::string_view stage, double fraction) {
 Status check_boot_options(const BootOptions& o) {
   if (o.model.empty()) return invalid_argument("no model is given", "model");
   if (o.max_model_len < 0) return invalid_argument("max_model_len must not be negative", "max_model_len");
-  if (o.max_num_seqs < 1) return invalid_argument("max_num_seqs must be at least 1", "max_num_seqs");
-  if (o.max_num_batched_tokens < 1) {
-    return invalid_argument("max_num_batched_tokens must be at least 1", "max_num_batched_tokens");
+  if (o.max_num_seqs < 0) return invalid_argument("max_num_seqs must not be negative", "max_num_seqs");
+  if (o.max_num_batched_tokens < 0) {
+    return invalid_argument("max_num_batched_tokens must not be negative", "max_num_batched_tokens");
   }
   if (o.block_size < 1 || o.block_size > 1024) {
     return invalid_argument("block_size must be between 1 and 1024", "block_size");
@@ -319,6 +320,14 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   return loaded;
 }
 
+// With what the options leave open filled in.
+Result<BootOptions> settle(const BootOptions& options, const OpenModel& model) {
+  if (options.max_num_seqs > 0 && options.max_num_batched_tokens > 0) return options;
+  ASSIGN_OR_RETURN(const WeightPlanOptions plan, plan_options(options));
+  ASSIGN_OR_RETURN(const ModelSummary summary, summarize(model, plan));
+  return with_step_sizes(options, summary.config, available_memory());
+}
+
 class BootedModelImpl final : public BootedModel {
  public:
   explicit BootedModelImpl(LoadedModel loaded) : loaded_(std::move(loaded)) {}
@@ -339,7 +348,7 @@ class BootedEngineImpl final : public BootedEngine {
         board_(loaded_.model->expert_board()),
         text_(std::move(text)) {}
 
-  Status start(const BootOptions& options);
+  Status start(const BootOptions& options, bool fit_sequences);
   Engine& engine() override { return *engine_; }
   std::shared_ptr<const Tokenizer> tokenizer() const override { return text_.tokenizer; }
   std::shared_ptr<const ChatTemplate> chat_template() const override { return text_.chat_template; }
@@ -383,7 +392,7 @@ Result<EngineOptions> engine_options(const BootOptions& options, const BootRepor
   EngineOptions out;
   RETURN_IF_ERROR(set_scheduling(options, out));
   out.model_name = report.model_name;
-  out.max_num_seqs = options.max_num_seqs;
+  out.max_num_seqs = report.max_num_seqs;
   out.max_num_batched_tokens = options.max_num_batched_tokens;
   out.max_num_queued_reqs = options.max_num_queued_reqs;
   out.max_num_queued_tokens = options.max_num_queued_tokens;
@@ -404,7 +413,8 @@ std::int64_t empty_slot_bytes(const Transformer& model) {
   return static_cast<std::int64_t>(stats.slot_bytes - std::min(stats.slot_bytes, stats.transfer.bytes));
 }
 
-Status BootedEngineImpl::start(const BootOptions& options) {
+// `fit_sequences`: their number is what the KV cache takes, max_num_seqs at most.
+Status BootedEngineImpl::start(const BootOptions& options, bool fit_sequences) {
   tell(options, "kv cache", 0.0);
   const KvLayout layout = model_.kv_layout(loaded_.report.kv_type, options.block_size);
   BootReport& report = loaded_.report;
@@ -427,12 +437,22 @@ Status BootedEngineImpl::start(const BootOptions& options) {
   budget.kept_bytes = loaded_.kept_for_cache;
   budget.block_bytes = report.block_bytes = layout.block_bytes();
   budget.block_size = options.block_size;
-  budget.max_num_seqs = options.max_num_seqs;
+  budget.max_num_seqs =
+      fit_sequences ? full_length_sequences(options.max_num_seqs, loaded_.info.max_model_len) : options.max_num_seqs;
   budget.max_model_len = loaded_.info.max_model_len;
   ASSIGN_OR_RETURN(report.num_blocks, choose_num_blocks(budget));
   ASSIGN_OR_RETURN(KvCache cache, KvCache::create(*loaded_.backend.device, layout, report.num_blocks));
+  if (fit_sequences && device.host_visible()) take_memory(cache);
   report_cache(options, report);
   tell(options, "kv cache", 1.0);
+  report.max_num_batched_tokens = options.max_num_batched_tokens;
+  report.max_num_seqs = options.max_num_seqs;
+  if (fit_sequences) {
+    report.max_num_seqs =
+        sequences_within(options.max_num_seqs, report.num_blocks, options.block_size, loaded_.info.max_model_len);
+    log_info("batch: " + std::to_string(report.max_num_seqs) + " sequences and " +
+             std::to_string(report.max_num_batched_tokens) + " tokens in one step");
+  }
 
   parts.model = std::move(loaded_.model);
   parts.device = loaded_.backend.device.get();
@@ -449,17 +469,19 @@ Status BootedEngineImpl::start(const BootOptions& options) {
 
 }  // namespace
 
-Result<std::unique_ptr<BootedModel>> boot_model(const BootOptions& options) {
-  RETURN_IF_ERROR(check_boot_options(options));
-  ASSIGN_OR_RETURN(OpenModel opened, open_model(local_files(), options.model));
+Result<std::unique_ptr<BootedModel>> boot_model(const BootOptions& asked) {
+  RETURN_IF_ERROR(check_boot_options(asked));
+  ASSIGN_OR_RETURN(OpenModel opened, open_model(local_files(), asked.model));
   opened.gguf = {};
+  ASSIGN_OR_RETURN(const BootOptions options, settle(asked, opened));
   ASSIGN_OR_RETURN(LoadedModel loaded, load_model(options, opened));
   return std::unique_ptr<BootedModel>(new BootedModelImpl(std::move(loaded)));
 }
 
-Result<std::unique_ptr<BootedEngine>> boot_engine(const BootOptions& options) {
-  RETURN_IF_ERROR(check_boot_options(options));
-  ASSIGN_OR_RETURN(OpenModel opened, open_model(local_files(), options.model));
+Result<std::unique_ptr<BootedEngine>> boot_engine(const BootOptions& asked) {
+  RETURN_IF_ERROR(check_boot_options(asked));
+  ASSIGN_OR_RETURN(OpenModel opened, open_model(local_files(), asked.model));
+  ASSIGN_OR_RETURN(const BootOptions options, settle(asked, opened));
   // Text first: it is quick to read and most often what a model lacks.
   tell(options, "tokenizer", 0.0);
   ASSIGN_OR_RETURN(ModelText text, load_model_text(local_files(), opened));
@@ -472,7 +494,7 @@ Result<std::unique_ptr<BootedEngine>> boot_engine(const BootOptions& options) {
              ": prompts with ids beyond it are refused");
   }
   auto booted = std::make_unique<BootedEngineImpl>(std::move(loaded), std::move(text));
-  RETURN_IF_ERROR(booted->start(options));
+  RETURN_IF_ERROR(booted->start(options, asked.max_num_seqs == 0));
   tell(options, "ready", 1.0);
   return std::unique_ptr<BootedEngine>(std::move(booted));
 }

@@ -34,8 +34,8 @@ struct BootOptions {
   std::string isa = "auto";
   int threads = 0;                              // 0: one per physical core this process may use
   std::int32_t max_model_len = 0;               // tokens; 0: from config.json
-  std::int32_t max_num_seqs = 32;               // sequences in one step
-  std::int32_t max_num_batched_tokens = 512;    // rows of one step
+  std::int32_t max_num_seqs = 32;               // sequences in one step; 0: as memory allows (step_sizes.h)
+  std::int32_t max_num_batched_tokens = 512;    // rows of one step; 0: likewise
   std::int32_t max_num_queued_reqs = 256;       // sequences that may wait beyond max_num_seqs
   std::int64_t max_num_queued_tokens = 0;       // prompt tokens of sequences that have not run yet; 0: no bound
   std::int32_t max_client_share = 100;          // percent of all places that one client may hold
@@ -68,6 +68,7 @@ struct BootOptions {
   std::string lookahead = "auto";               // off, shadow, auto, always: loads of experts ahead of their layer
   std::int32_t lookahead_distance = 1;          // layers ahead, 1 to 3
   bool prompt_read_ahead = true;                // of prompts: experts of the next layer while one runs
+  bool expert_sweep = true;                     // the same of decode steps that use more than memory holds
   bool lookahead_correction = true;             // guess from the residual stream as it moves on average until then
   bool cost_calibration = true;                 // measure what loads and kernels of experts cost, once a model
   std::int32_t expert_parallel_size = 1;        // ranks that share the experts
@@ -94,11 +95,13 @@ struct BootReport {
   std::string model_name;  // as asked for, or the last part of the path
   std::string isa;
   int threads = 1;
-  std::string device;                  // Device::describe()
-  std::string device_reason;           // why this one
-  DType kv_type = DType::kF32;         // of the KV cache
-  std::string backend_reason;          // why this backend was chosen
-  std::vector<std::string> fallbacks;  // ops taken from kernels/ref
+  std::string device;                       // Device::describe()
+  std::string device_reason;                // why this one
+  DType kv_type = DType::kF32;              // of the KV cache
+  std::string backend_reason;               // why this backend was chosen
+  std::vector<std::string> fallbacks;       // ops taken from kernels/ref
+  std::int32_t max_num_seqs = 0;            // as asked for, or as memory allows
+  std::int32_t max_num_batched_tokens = 0;  // likewise
   std::int64_t num_blocks = 0;
   std::int64_t block_bytes = 0;
   std::int64_t available_bytes = 0;  // memory this process could still take before the KV cache

@@ -19,6 +19,7 @@ ExpertLoading expert_loading(const BootOptions& options, std::uint64_t budget_by
   loading.store.policy = options.expert_policy;
   loading.store.transfer.verify = options.verify_weights;
   loading.store.read_prompts_ahead = options.prompt_read_ahead;
+  loading.store.sweep = options.expert_sweep;
   loading.store.evict_at_release = kEvictAtRelease;
   loading.warm = options.expert_warm;
   loading.counters_dir = options.model;

@@ -57,6 +57,9 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   ahead_useful_.counter = &m.counter("moe_prompt_reads_ahead_useful", "Of them: used by the layer.", labels);
   ahead_late_.counter = &m.counter("moe_prompt_reads_ahead_late", "Of the used: on their way then.", labels);
   ahead_wasted_.counter = &m.counter("moe_prompt_reads_ahead_wasted", "Of them: not used by it.", labels);
+  sweeps_.counter = &m.counter("moe_expert_sweeps", "Layers of decode steps that were swept in order.", labels);
+  repeated_.counter = &m.counter("moe_expert_repeated_loads",
+                                 "Loads of an expert beyond the first between two runs of its layer.", labels);
   shadow_uses_.counter =
       &m.counter("moe_expert_shadow_uses", "Experts needed by the layers on which policies are compared.", labels);
   policy_switches_.counter = &m.counter("moe_expert_policy_switches", "Changes of the policy that decides.", labels);
@@ -125,6 +128,8 @@ void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   ahead_useful_.follow(real(now.ahead_useful));
   ahead_late_.follow(real(now.ahead_late));
   ahead_wasted_.follow(real(now.ahead_wasted));
+  sweeps_.follow(real(now.sweeps));
+  repeated_.follow(real(now.repeated_loads));
   guesses_.follow(real(now.guesses));
   guesses_right_.follow(real(now.guesses_right));
   guesses_right_plain_.follow(real(now.guesses_right_plain));

@@ -43,7 +43,7 @@ class ExpertReport {
     Gauge* ratio = nullptr;
     Gauge* decides = nullptr;
   };
-  CounterFollower shadow_uses_, policy_switches_;
+  CounterFollower sweeps_, repeated_, shadow_uses_, policy_switches_;
   std::array<PolicySeries, kShadowPolicies.size()> policies_;  // as kShadowPolicies has them
   std::string_view policy_now_;
   Gauge* slots_;

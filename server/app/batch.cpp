@@ -15,6 +15,7 @@
 #include "server/app/load_bar.h"
 #include "server/batch/batch_output.h"
 #include "server/batch/batch_runner.h"
+#include "server/batch/batch_summary.h"
 #include "server/batch/dry_run.h"
 #include "server/batch/line_source.h"
 #include "server/batch/speed_probe.h"
@@ -26,6 +27,7 @@ namespace {
 
 constexpr double kProgressSeconds = 0.25;
 constexpr std::size_t kWindowPerSlot = 16;  // lines read ahead for each sequence of a step
+constexpr std::int64_t kQueue = 1024;       // sequences that wait beyond those of a step
 
 int code_of(const Status& status) {
   const Code code = status.code();
@@ -43,11 +45,12 @@ std::int64_t time_of(const std::vector<std::string>& inputs) {
   return ::stat(inputs[0].c_str(), &facts) == 0 ? static_cast<std::int64_t>(facts.st_mtime) : 0;
 }
 
-BatchOptions batch_options(const ServeOptions& options, const BatchArguments& arguments) {
+// `seqs`: sequences of a step. What is read from standard input is not read far ahead: its writer may be waiting.
+BatchOptions batch_options(const ServeOptions& options, const BatchArguments& arguments, std::size_t seqs) {
   BatchOptions batch;
-  const auto seqs = static_cast<std::size_t>(options.max_num_seqs);
-  batch.in_flight =
-      std::max<std::size_t>(1, std::min<std::size_t>(2 * seqs, static_cast<std::size_t>(options.max_num_queued_reqs)));
+  batch.in_flight = std::min(2 * seqs, seqs + static_cast<std::size_t>(options.max_num_queued_reqs));
+  batch.by_beginning = arguments.throughput &&
+                       std::find(arguments.inputs.begin(), arguments.inputs.end(), "-") == arguments.inputs.end();
   batch.window = std::max<std::size_t>(256, kWindowPerSlot * seqs);
   batch.seed = static_cast<std::uint64_t>(options.seed);
   batch.created = time_of(arguments.inputs);
@@ -58,29 +61,37 @@ BatchOptions batch_options(const ServeOptions& options, const BatchArguments& ar
 class Batch {
  public:
   Batch(const ServeOptions& options, const BatchArguments& arguments, LineSource& source, BatchOutput& output)
-      : source_(source),
+      : options_(options),
+        arguments_(arguments),
+        source_(source),
         output_(output),
         loop_(make_tcp_loop()),
         frontend_(*loop_, {static_cast<std::size_t>(options.worker_threads),
                            static_cast<std::size_t>(options.max_num_queued_reqs)}),
         service_(*loop_, frontend_, {}, metrics_),
-        progress_timer_(loop_->make_timer()),
-        runner_(*loop_, service_.callbacks(), source, output, batch_options(options, arguments),
-                [this](const Status& status) { ended(status); }) {}
+        progress_timer_(loop_->make_timer()) {}
 
   Metrics& metrics() { return metrics_; }
 
   int run(std::shared_ptr<const ServedModel> served) {
     served_ = std::move(served);
+    before_ = served_->engine->stats();
+    runner_ = std::make_unique<BatchRunner>(
+        *loop_, service_.callbacks(), source_, output_,
+        batch_options(options_, arguments_, static_cast<std::size_t>(served_->max_num_seqs)),
+        [this](const Status& status) { ended(status); });
     frontend_.set_backend(served_);
     loop_->watch_signals({SIGTERM, SIGINT}, [this](int) { on_signal(); });
     began_ = loop_->clock().now();
-    loop_->post([this] { runner_.start(); });
+    loop_->post([this] { runner_->start(); });
     show_progress();
     loop_->run();
     bar_.clear();
+    const EngineStats after = served_->engine->stats();
+    std::fputs(batch_summary(runner_->counts(), before_, after, seconds()).c_str(), stderr);
     end_engine();
-    return summary();
+    if (!status_.ok()) return complain(status_);
+    return runner_->stopped() ? 130 : 0;
   }
 
  private:
@@ -90,19 +101,21 @@ class Batch {
   }
 
   void on_signal() {
-    if (runner_.stopped()) std::_Exit(130);
+    if (runner_->stopped()) std::_Exit(130);
     bar_.clear();
-    log_warn("signal: waiting for " + std::to_string(runner_.in_flight()) +
+    log_warn("signal: waiting for " + std::to_string(runner_->in_flight()) +
              " requests that are under way; the same command goes on later; a second signal leaves at once");
-    runner_.stop();
+    runner_->stop();
   }
 
   double seconds() const { return std::max(1e-9, seconds_between(began_, loop_->clock().now())); }
 
   void show_progress() {
-    const BatchCounts& now = runner_.counts();
+    const BatchCounts& now = runner_->counts();
     const std::uint64_t total = source_.total_bytes();
-    const double part = total == 0 ? 0.0 : static_cast<double>(source_.consumed_bytes()) / static_cast<double>(total);
+    const auto done = static_cast<double>(now.answered + now.resumed + now.duplicates);
+    const double read = total == 0 ? 0.0 : static_cast<double>(source_.consumed_bytes()) / static_cast<double>(total);
+    const double part = now.lines == 0 ? 0.0 : read * done / static_cast<double>(now.lines);
     char text[160];
     std::snprintf(text, sizeof text, "%llu answers, %llu failed, %.0f tokens/s",
                   static_cast<unsigned long long>(now.answered), static_cast<unsigned long long>(now.faults),
@@ -127,20 +140,8 @@ class Batch {
     loop_->run_ready();
   }
 
-  int summary() const {
-    const BatchCounts& end = runner_.counts();
-    std::fprintf(stderr,
-                 "%llu lines: %llu answered, of them %llu failed; %llu answered by an earlier run; %llu left out as "
-                 "duplicates\n%llu prompt and %llu completion tokens in %.1f s, %.1f tokens/s\n",
-                 static_cast<unsigned long long>(end.lines), static_cast<unsigned long long>(end.answered),
-                 static_cast<unsigned long long>(end.faults), static_cast<unsigned long long>(end.resumed),
-                 static_cast<unsigned long long>(end.duplicates), static_cast<unsigned long long>(end.prompt_tokens),
-                 static_cast<unsigned long long>(end.completion_tokens), seconds(),
-                 static_cast<double>(end.prompt_tokens + end.completion_tokens) / seconds());
-    if (!status_.ok()) return complain(status_);
-    return runner_.stopped() ? 130 : 0;
-  }
-
+  const ServeOptions& options_;
+  const BatchArguments& arguments_;
   LineSource& source_;
   BatchOutput& output_;
   Metrics metrics_;
@@ -152,14 +153,15 @@ class Batch {
   std::shared_ptr<const ServedModel> served_;
   TimeNs began_ = 0;
   Status status_;
-  BatchRunner runner_;
+  EngineStats before_;
+  std::unique_ptr<BatchRunner> runner_;  // from the start of the run on
 };
 
 int show_dry_run(const ServeOptions& options, const ServedModel& served, LineSource& source) {
   const auto counted = dry_run(source, served.context, static_cast<std::uint64_t>(options.seed));
   if (!counted.ok()) return complain(counted.status());
   std::fputs(dry_run_text(counted.value()).c_str(), stdout);
-  const auto speed = probe_speed(*served.engine, counted.value(), options.max_num_seqs);
+  const auto speed = probe_speed(*served.engine, counted.value(), served.max_num_seqs);
   std::fputs(speed.ok() ? estimate_text(counted.value(), speed.value()).c_str()
                         : ("no estimate of the time: " + speed.status().message() + "\n").c_str(),
              stdout);
@@ -167,6 +169,13 @@ int show_dry_run(const ServeOptions& options, const ServedModel& served, LineSou
 }
 
 }  // namespace
+
+ServeOptions throughput_options() {
+  ServeOptions options;
+  options.max_num_seqs = options.max_num_batched_tokens = 0;
+  options.max_num_queued_reqs = kQueue;
+  return options;
+}
 
 int run_batch(const ServeOptions& options, const BatchArguments& arguments, const BackendLoader& loader) {
   LogLevel level = LogLevel::kInfo;

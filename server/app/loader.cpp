@@ -33,6 +33,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.lookahead_correction = options.lookahead_correction;
   boot.lookahead_distance = static_cast<std::int32_t>(options.lookahead_distance);
   boot.prompt_read_ahead = options.prompt_read_ahead;
+  boot.expert_sweep = options.expert_sweep;
   boot.speculative_config = options.speculative_config;
   boot.expert_parallel_size = static_cast<std::int32_t>(options.expert_parallel_size);
   boot.placement = options.placement;
@@ -143,6 +144,8 @@ void add_facts(const ServeOptions& options, const BootReport& report, Engine& en
                   {"isa", report.isa},
                   {"isa_reason", report.backend_reason},
                   {"threads", std::to_string(report.threads)},
+                  {"max_num_seqs", std::to_string(report.max_num_seqs)},
+                  {"max_num_batched_tokens", std::to_string(report.max_num_batched_tokens)},
                   {"kv_cache_dtype", dtype_name(report.kv_type)},
                   {"kv_blocks", std::to_string(report.num_blocks)},
                   {"kv_block_bytes", std::to_string(report.block_bytes)},
@@ -169,6 +172,7 @@ Result<std::shared_ptr<const ServedModel>> load(const std::shared_ptr<MpiJob>& j
     ASSIGN_OR_RETURN(served->chat_template, own_template(options.chat_template));
   }
   served->model_root = options.model;
+  served->max_num_seqs = booted->report().max_num_seqs;
   served->created = system_clock().wall_seconds();
   ApiContext& context = served->context;
   context.tokenizer = served->tokenizer.get();

@@ -35,7 +35,19 @@ Status check_url(const std::string& url) {
       "url is not one that batches take: /v1/chat/completions, /v1/completions, /tokenize, /detokenize", "url");
 }
 
-Status read_body(const Json& line, const std::string& custom_id, std::uint64_t seed, std::string& body) {
+// The text that the prompt begins with, as far as the body shows it.
+std::string beginning_of(const Json& body) {
+  for (const char* name : {"prompt", "messages"}) {
+    const auto found = body.find(name);
+    if (found == body.end()) continue;
+    std::string text = found->is_string() ? found->get<std::string>() : dump(*found);
+    if (text.size() > kBeginning) text.resize(kBeginning);
+    return text;
+  }
+  return {};
+}
+
+Status read_body(const Json& line, std::uint64_t seed, BatchLine& parsed) {
   const auto found = line.find("body");
   if (found == line.end() || !found->is_object()) return invalid_argument("body must be an object", "body");
   Json copy = *found;
@@ -43,8 +55,9 @@ Status read_body(const Json& line, const std::string& custom_id, std::uint64_t s
   if (stream != copy.end() && *stream == true)
     return invalid_argument("body.stream has no place in a batch", "body.stream");
   const auto given = copy.find("seed");
-  if (given == copy.end() || given->is_null()) copy["seed"] = (checksum(custom_id) ^ seed) & kPositive;
-  body = dump(copy);
+  if (given == copy.end() || given->is_null()) copy["seed"] = (checksum(parsed.custom_id) ^ seed) & kPositive;
+  parsed.body = dump(copy);
+  parsed.beginning = beginning_of(copy);
   return {};
 }
 
@@ -64,7 +77,7 @@ Result<BatchLine> parse_batch_line(std::string_view text, std::uint64_t seed, st
   fields.text("url", 256, parsed.url);
   RETURN_IF_ERROR(fields.status());
   RETURN_IF_ERROR(check_url(parsed.url));
-  RETURN_IF_ERROR(read_body(line, parsed.custom_id, seed, parsed.body));
+  RETURN_IF_ERROR(read_body(line, seed, parsed));
   return parsed;
 }
 
@@ -77,6 +90,8 @@ std::string batch_answer(std::uint64_t position, const std::string& custom_id, i
     if (answer.contains("id")) answer["id"] = id_of(position);
     if (answer.contains("created")) answer["created"] = created;
     answer.erase("timings");
+    const auto usage = answer.find("usage");  // what others had computed before says nothing about the line
+    if (usage != answer.end() && usage->is_object()) usage->erase("prompt_tokens_details");
   }
   line["response"] = Json::object();
   line["response"]["status_code"] = http_status;

@@ -13,8 +13,11 @@ namespace foregate {
 struct BatchLine {
   std::string custom_id;
   std::string url;
-  std::string body;  // JSON text
+  std::string body;       // JSON text
+  std::string beginning;  // of its prompt, kBeginning bytes at most: lines that share it share a prefix
 };
+
+inline constexpr std::size_t kBeginning = 4096;
 
 // kInvalidArgument names the member. A body without a seed gets one from `seed` and the custom_id. Of a line with a
 // fault after its custom_id, `custom_id` is set all the same.

@@ -57,7 +57,7 @@ void BatchRunner::fill() {
 }
 
 Status BatchRunner::read_lines() {
-  while (!ended_input_ && !stopping_ && in_flight_ < options_.in_flight && slots_.size() < options_.window) {
+  while (!ended_input_ && !stopping_ && wants_line()) {
     auto line = source_.next();
     if (!line.ok() && line.status().code() != Code::kInvalidArgument) return line.status();
     ended_input_ = line.ok() && !line->has_value();
@@ -65,7 +65,39 @@ Status BatchRunner::read_lines() {
     ++position_;
     line.ok() ? take(**line) : take_fault("", line.status());
   }
+  while (!stopping_ && in_flight_ < options_.in_flight && !unasked_.empty()) {
+    const std::shared_ptr<Slot> slot = next_to_ask();
+    slot->asked = true;
+    ++in_flight_;
+    ask(slot);
+  }
   return {};
+}
+
+bool BatchRunner::wants_line() const {
+  if (slots_.size() >= options_.window || held_bytes_ >= options_.window_bytes) return false;
+  return options_.by_beginning || in_flight_ + unasked_.size() < options_.in_flight;
+}
+
+BatchRunner::Place BatchRunner::place_of(const Slot& slot) const {
+  return {options_.by_beginning ? slot.line.beginning : std::string(), slot.position};
+}
+
+std::shared_ptr<BatchRunner::Slot> BatchRunner::next_to_ask() {
+  auto next = unasked_.upper_bound(last_asked_);
+  if (next == unasked_.end()) next = unasked_.begin();
+  const Slot& first = *slots_.front();
+  if (2 * held_back_ >= options_.window && !first.asked && first.answer.empty()) next = unasked_.find(place_of(first));
+  auto slot = std::move(next->second);
+  last_asked_ = next->first;
+  unasked_.erase(next);
+  return slot;
+}
+
+void BatchRunner::keep_answer(Slot& slot, std::string answer) {
+  held_bytes_ += answer.size();
+  ++held_back_;
+  slot.answer = std::move(answer);
 }
 
 void BatchRunner::take(const std::string& text) {
@@ -75,14 +107,14 @@ void BatchRunner::take(const std::string& text) {
   if (!line.ok()) return take_fault(custom_id, line.status());
   if (const auto slot = new_slot(custom_id)) {
     slot->line = std::move(line).value();
-    ++in_flight_;
-    ask(slot);
+    held_bytes_ += slot->bytes();
+    unasked_.emplace(place_of(*slot), slot);
   }
 }
 
 void BatchRunner::take_fault(const std::string& custom_id, const Status& status) {
   if (const auto slot = new_slot(custom_id)) {
-    slot->answer = batch_fault(position_, custom_id, status);
+    keep_answer(*slot, batch_fault(position_, custom_id, status));
     ++counts_.faults;
   }
 }
@@ -127,7 +159,8 @@ void BatchRunner::answered(const std::shared_ptr<Slot>& slot, const HttpResponse
   } else {
     ++counts_.faults;
   }
-  slot->answer = batch_answer(slot->position, slot->line.custom_id, response.status, response.body, options_.created);
+  keep_answer(*slot,
+              batch_answer(slot->position, slot->line.custom_id, response.status, response.body, options_.created));
   fill();
 }
 
@@ -144,6 +177,8 @@ Status BatchRunner::flush() {
     const auto slot = std::move(slots_.front());
     slots_.pop_front();
     open_.erase(slot->key);
+    held_bytes_ -= slot->bytes();
+    --held_back_;
     RETURN_IF_ERROR(output_.append(slot->key, slot->answer));
     ++counts_.answered;
     unsynced_ = true;

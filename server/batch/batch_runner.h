@@ -1,13 +1,19 @@
 // Runs the lines of a batch through the server's own handlers, as many at once as the engine takes, and writes the
 // answers in the order of the input. A line gives an answer whatever happens to others. Loop thread only.
+//
+// Lines are asked in their order, or by what their prompts begin with: round and round through those that were read
+// ahead, so that lines with a shared prefix come one after another. Answers that wait for an earlier line are kept, so
+// when they fill half of the window the earliest line is asked first.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_set>
+#include <utility>
 
 #include "server/batch/batch_line.h"
 #include "server/batch/batch_output.h"
@@ -18,10 +24,12 @@
 namespace foregate {
 
 struct BatchOptions {
-  std::size_t in_flight = 64;  // requests under way
-  std::size_t window = 1024;   // lines read ahead of the first one that has no answer yet
-  std::uint64_t seed = 0;      // of requests without one, with their custom_id
-  std::int64_t created = 0;    // what answers say of their time
+  std::size_t in_flight = 64;                        // requests under way
+  std::size_t window = 1024;                         // lines read ahead of the first one that has no answer yet
+  std::size_t window_bytes = std::size_t{64} << 20;  // of these lines
+  bool by_beginning = false;                         // asked by what they begin with; false: in their order
+  std::uint64_t seed = 0;                            // of requests without one, with their custom_id
+  std::int64_t created = 0;                          // what answers say of their time
   double sync_seconds = 1.0;
   double retry_seconds = 0.2;  // before a line that was refused for want of room is asked again
 };
@@ -55,10 +63,17 @@ class BatchRunner {
     BatchLine line;
     std::string key;
     std::string answer;  // empty: not yet
+    bool asked = false;
+    std::size_t bytes() const { return line.body.size() + line.beginning.size() + answer.size(); }
   };
+  using Place = std::pair<std::string, std::uint64_t>;  // what it begins with, its position
 
   void fill();
   Status read_lines();
+  bool wants_line() const;
+  Place place_of(const Slot& slot) const;
+  std::shared_ptr<Slot> next_to_ask();
+  void keep_answer(Slot& slot, std::string answer);
   void take(const std::string& text);  // a line of the input
   void take_fault(const std::string& custom_id, const Status& status);
   std::shared_ptr<Slot> new_slot(const std::string& custom_id);
@@ -77,6 +92,10 @@ class BatchRunner {
   std::function<void(const Status&)> done_;
   std::deque<std::shared_ptr<Slot>> slots_;  // in the order of the input
   std::unordered_set<std::string> open_;     // keys of slots
+  std::map<Place, std::shared_ptr<Slot>> unasked_;
+  Place last_asked_;
+  std::size_t held_bytes_ = 0;  // of slots
+  std::size_t held_back_ = 0;   // answers in slots
   std::uint64_t position_ = 0;
   std::size_t in_flight_ = 0;
   BatchCounts counts_;

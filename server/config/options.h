@@ -60,8 +60,9 @@ struct ParsedOptions {
   bool help = false;  // --help was asked for: print serve_help() and leave
 };
 
-// Command line over environment over --config file over defaults. argv[0] is skipped.
-Result<ParsedOptions> parse_serve_options(int argc, const char* const* argv, const EnvLookup& environment);
+// Command line over environment over --config file over `defaults`. argv[0] is skipped.
+Result<ParsedOptions> parse_serve_options(int argc, const char* const* argv, const EnvLookup& environment,
+                                          const ServeOptions& defaults = {});
 
 // Applies a flat YAML mapping of option names; unknown keys are errors.
 Status apply_yaml(ServeOptions& options, std::string_view yaml, const std::string& origin);

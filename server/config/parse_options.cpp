@@ -108,7 +108,8 @@ void forget_lists(ServeOptions& options, const ServeOptions& higher) {
 
 }  // namespace
 
-Result<ParsedOptions> parse_serve_options(int argc, const char* const* argv, const EnvLookup& environment) {
+Result<ParsedOptions> parse_serve_options(int argc, const char* const* argv, const EnvLookup& environment,
+                                          const ServeOptions& defaults) {
   CLI::App app;
   app.set_help_flag("");
   bool help = false;
@@ -128,8 +129,7 @@ Result<ParsedOptions> parse_serve_options(int argc, const char* const* argv, con
   } catch (const CLI::ParseError& error) {
     return invalid_argument(error.what());
   }
-  ParsedOptions parsed;
-  parsed.help = help;
+  ParsedOptions parsed{defaults, help};
   ServeOptions probe;  // the command line and environment alone, to find --config and given lists
   RETURN_IF_ERROR(apply_environment(probe, environment));
   ServeOptions from_flags;

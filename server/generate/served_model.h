@@ -24,9 +24,10 @@ struct ServedModel {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;
   std::shared_ptr<GrammarCompiler> grammars;
-  ApiContext context;        // points into the above
-  std::string model_root;    // path the model was loaded from
-  std::int64_t created = 0;  // Unix time of the boot
+  ApiContext context;             // points into the above
+  std::string model_root;         // path the model was loaded from
+  std::int64_t created = 0;       // Unix time of the boot
+  std::int32_t max_num_seqs = 1;  // sequences in one step
   // Shown by /version, in order.
   std::vector<std::pair<std::string, std::string>> facts;
 };

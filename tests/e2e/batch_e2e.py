@@ -121,6 +121,46 @@ class Batch(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(created.sub(b"", done.stdout.encode()), created.sub(b"", self.whole.read_bytes()))
 
+    def test_any_batch_and_order_with_experts_on_disk(self):
+        packed = OPTIONS.work / "packed"
+        done = subprocess.run([str(OPTIONS.binary), "pack", str(OPTIONS.model), str(packed), "-q", "q8_0"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = [json.loads(line) for line in make_lines(REQUESTS) if line.startswith("{")]
+        for number, line in enumerate(lines):  # three beginnings, in turn
+            if "prompt" in line["body"]:
+                line["body"]["prompt"] = "Long ago, in the " + "land of hills and rivers and trees, " * 4 + "AHZ"[number % 3] * 9 + line["body"]["prompt"]
+        given, shuffled = OPTIONS.work / "offload.jsonl", OPTIONS.work / "shuffled.jsonl"
+        given.write_text("\n".join(map(json.dumps, lines)))
+        shuffled.write_text("\n".join(map(json.dumps, random.Random(3).sample(lines, len(lines)))))
+
+        def answers(name, source, *flags):
+            out = OPTIONS.work / f"{name}.jsonl"
+            words = [str(OPTIONS.binary), "batch", str(packed), "-i", str(source), "-o", str(out), "--log-level", "warn", *flags]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return out.read_bytes(), done.stderr
+
+        share = ("--expert-memory", "30%")
+        want, said = answers("resident", given)
+        self.assertNotIn("experts:", said)
+        self.assertNotIn(b"cached_tokens", want)
+        swept, said = answers("swept", given, *share)
+        self.assertEqual(swept, want)
+        found = re.search(r"experts: ([\d.]+) GB read, ([\d.]+) MB for each token .* (\d+) layers swept, 0 loads repeated", said)
+        self.assertTrue(found and float(found[1]) > 0 and int(found[3]) > 0, said)
+        self.assertGreater(float(re.search(r"([\d.]+) % of the prompt tokens found", said)[1]), 10, said)
+        plain, said = answers("plain", given, *share, "--no-expert-sweep")
+        self.assertEqual(plain, want)
+        self.assertIn(" 0 layers swept", said)
+        online, said = answers("online", given, *share, "--no-throughput", "--max-num-seqs", "1")
+        self.assertEqual(online, want)
+        self.assertIn(" 0 layers swept", said)
+        self.assertGreater(float(re.search(r"([\d.]+) MB for each token", said)[1]), 2 * float(found[2]), "alone each token reads its own")
+        other, _ = answers("other", shuffled, *share)
+        told = [{line["custom_id"]: line["response"]["body"].get("choices") for line in map(json.loads, text.splitlines())}
+                for text in (want, other)]
+        self.assertEqual(told[0], told[1])
+
     def test_answers_are_those_of_the_server(self):
         server = subprocess.Popen([str(OPTIONS.binary), "serve", str(OPTIONS.model), "--port", "0", "--no-grpc"],
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -71,7 +71,7 @@ def test_health_is_503_while_loading(start, tmp_path):
 
 
 @pytest.mark.parametrize("flags, word", [(["--port", "x"], "--port"), (["--nonsense"], "nonsense"),
-                                         (["--isa", "mmx"], "--isa"), (["--max-num-seqs", "0"], "--max-num-seqs"),
+                                         (["--isa", "mmx"], "--isa"), (["--max-num-seqs", "-1"], "--max-num-seqs"),
                                          (["--host", "no.such.host.invalid"], "--host"),
                                          (["--config", "/nonexistent"], "--config"), (["-m", "/nonexistent"], "nonexistent"),
                                          (["--chat-template", "/nonexistent"], "nonexistent")])

@@ -4,8 +4,10 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -14,6 +16,7 @@
 
 #include "engine/api/limits.h"
 #include "server/batch/batch_runner.h"
+#include "server/batch/batch_summary.h"
 #include "server/batch/dry_run.h"
 #include "server/batch/speed_probe.h"
 #include "server/http/service.h"
@@ -174,15 +177,24 @@ struct BatchRunTest : BatchTest {
   test::FakeParts parts;
   BatchCounts counts;
   int turns = 0;
+  std::map<std::uint64_t, char> asked;  // by number of the request: what its prompt begins with
+
+  int changes_of_beginning() const {
+    int changes = 0;
+    char last = 0;
+    for (const auto& [id, first] : asked) changes += first != std::exchange(last, first) ? 1 : 0;
+    return changes - 1;
+  }
 
   Status run(const std::string& in, const std::string& out, std::size_t stop_after = 0, BatchOptions options = {}) {
     MemoryLoop loop;
     Metrics metrics;
-    Frontend frontend(loop, FrontendOptions{});
+    Frontend frontend(loop, FrontendOptions{1, 256});  // one worker: requests reach the engine as they were asked
     frontend.set_backend(parts.backend);
     Service service(loop, frontend, ServiceOptions{}, metrics);
     LineSource source({in});
     RETURN_IF_ERROR(source.check());
+    asked.clear();
     ASSIGN_OR_RETURN(BatchOutput output, BatchOutput::open(out));
     std::optional<Status> end;
     {
@@ -214,6 +226,7 @@ struct BatchRunTest : BatchTest {
       if (live.empty()) return;
       const auto& chosen = ++turns % 2 == 0 ? *live.begin() : *live.rbegin();
       id = chosen.first;
+      asked[id] = static_cast<char>(chosen.second.request.prompt.front());
       const Request& request = chosen.second.request;
       text = "<" + parts.tokenizer->decode(request.prompt, false) + std::to_string(*request.sampling.seed % 1000) + ">";
     }
@@ -277,6 +290,99 @@ TEST_F(BatchRunTest, BrokenOffAnywhereItEndsAsAnUnbrokenRun) {
     ASSERT_TRUE(run(in, out).ok());
     ASSERT_EQ(get(out), wanted) << cut;
   }
+}
+
+// The answers are those of any order, in the order of the input; lines that begin the same are asked together.
+TEST_F(BatchRunTest, AskedByBeginningsTheAnswersAreTheSame) {
+  std::string input;
+  for (int i = 0; i < 60; ++i) {
+    input +=
+        i % 11 == 3
+            ? "fault\n"
+            : line_of("id" + std::to_string(i), std::string(1, "cab"[i % 3]) + " tale " + std::to_string(i)) + "\n";
+  }
+  const auto in = put("in", input);
+  ASSERT_TRUE(run(in, folder / "plain").ok());
+  EXPECT_GT(changes_of_beginning(), 35);
+  const std::string wanted = get(folder / "plain");
+  for (const std::size_t window : {200, 20, 7}) {
+    BatchOptions options;
+    options.in_flight = 4;
+    options.window = window;
+    options.by_beginning = true;
+    const std::string out = folder / ("sorted" + std::to_string(window));
+    ASSERT_TRUE(run(in, out, 0, options).ok());
+    EXPECT_EQ(get(out), wanted) << window;
+    EXPECT_EQ(counts.answered, 60u);
+    if (window == 200) {
+      EXPECT_EQ(changes_of_beginning(), 2) << "all of one letter, then all of the next";
+    }
+    const std::string again = folder / ("again" + std::to_string(window));
+    ASSERT_TRUE(run(in, again, 17, options).ok());
+    ASSERT_TRUE(run(in, again, 0, options).ok());
+    EXPECT_EQ(get(again), wanted) << window;
+  }
+}
+
+// However many lines begin with what is being asked, an early one with another beginning is not kept waiting.
+TEST_F(BatchRunTest, AnEarlyLineIsNotPassedOverForLong) {
+  std::string input = line_of("first", "zzz") + "\n";
+  for (int i = 0; i < 100; ++i) input += line_of("id" + std::to_string(i), "a" + std::to_string(i)) + "\n";
+  const auto in = put("in", input);
+  BatchOptions options;
+  options.in_flight = 2;
+  options.window = 10;
+  options.by_beginning = true;
+  ASSERT_TRUE(run(in, folder / "out", 0, options).ok());
+  ASSERT_EQ(asked.size(), 101u);
+  const auto is_first = [](const auto& one) { return one.second == 'z'; };
+  const auto first = std::distance(asked.begin(), std::find_if(asked.begin(), asked.end(), is_first));
+  EXPECT_GE(first, 5) << "it was passed over until half of the window was held back";
+  EXPECT_LE(first, 10);
+}
+
+TEST_F(BatchTest, AnAnswerDoesNotTellWhatWasInTheCache) {
+  const char* body = R"({"id": "x", "usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 8}}})";
+  const auto answer = Json::parse(batch_answer(1, "a", 200, body, 0));
+  EXPECT_EQ(answer["response"]["body"]["usage"], (Json{{"prompt_tokens", 9}}));
+}
+
+TEST_F(BatchTest, ALineKnowsWhatItsPromptBeginsWith) {
+  std::string id;
+  EXPECT_EQ(parse_batch_line(line_of("a", "once upon"), 0, &id)->beginning, "once upon");
+  EXPECT_EQ(parse_batch_line(line_of("a", std::string(9000, 'x')), 0, &id)->beginning.size(), kBeginning);
+  const auto chat = parse_batch_line(
+      R"({"custom_id": "c", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "hi"}]}})",
+      0, &id);
+  EXPECT_EQ(chat->beginning, R"([{"role":"user","content":"hi"}])");
+}
+
+TEST_F(BatchTest, TheSummaryCountsTheRunAlone) {
+  EngineStats before, after;
+  before.steps = 10, after.steps = 14;
+  before.generated_tokens = 5, after.generated_tokens = 25;
+  before.prefix_queries = 100, after.prefix_queries = 300;
+  before.prefix_hits = 0, after.prefix_hits = 50;
+  BatchCounts counts;
+  counts.lines = counts.answered = 2;
+  counts.prompt_tokens = 80;
+  counts.completion_tokens = 20;
+  const std::string plain = batch_summary(counts, before, after, 2.0);
+  EXPECT_NE(plain.find("2 lines: 2 answered"), std::string::npos) << plain;
+  EXPECT_NE(plain.find("50.0 tokens/s"), std::string::npos) << plain;
+  EXPECT_NE(plain.find("4 steps, 5.0 completion tokens each; 25.0 % of"), std::string::npos) << plain;
+  EXPECT_EQ(plain.find("experts"), std::string::npos) << plain;
+  before.experts.emplace();
+  after.experts.emplace();
+  before.experts->loaded_bytes = 1'000'000, after.experts->loaded_bytes = 11'000'000;
+  before.experts->hits = 5, after.experts->hits = 8, after.experts->misses = 9;
+  before.experts->sweeps = 1, after.experts->sweeps = 9;
+  after.experts->repeated_loads = 2;
+  const std::string text = batch_summary(counts, before, after, 2.0);
+  EXPECT_NE(text.find("0.010 GB read, 0.100 MB for each token and 0.500 MB for each completion token; 25.0 % found in "
+                      "memory, 8 layers swept, 2 loads repeated"),
+            std::string::npos)
+      << text;
 }
 
 TEST_F(BatchRunTest, NoMoreThanAllowedAreUnderWay) {

@@ -110,6 +110,19 @@ TEST(Options, UnderscoresAndEqualsSignsAreTaken) {
   EXPECT_EQ(good({"-np", "7"}).max_num_seqs, 7);
 }
 
+TEST(Options, OtherDefaultsGiveWayToAllThatIsAsked) {
+  ServeOptions defaults;
+  defaults.max_num_seqs = 0;
+  defaults.block_size = 8;
+  const char* words[] = {"foregate", "m", "--block-size", "4"};
+  const auto parsed = parse_serve_options(
+      4, words, [](const std::string&) { return std::nullopt; }, defaults);
+  ASSERT_TRUE(parsed.ok()) << parsed.status().to_string();
+  EXPECT_EQ(parsed->options.max_num_seqs, 0);
+  EXPECT_EQ(parsed->options.block_size, 4);
+  EXPECT_EQ(parsed->options.port, ServeOptions().port);
+}
+
 TEST(Options, PositionalModel) {
   EXPECT_EQ(good({"models/demo"}).model, "models/demo");
   EXPECT_EQ(good({"models/demo", "--port", "9"}).model, "models/demo");
@@ -225,7 +238,7 @@ TEST(Options, YamlFileIsTheLowestSource) {
 
 TEST(Options, BadYamlIsRefused) {
   for (const char* bad : {"nonsense: 1", "port: x", "port: [1]", "api_key: k", "- 1", "port: {a: 1}", "port: 1: 2",
-                          "config: a", "max_num_seqs: 0", "api_key: [[a]]"}) {
+                          "config: a", "max_num_seqs: -1", "api_key: [[a]]"}) {
     ServeOptions options;
     EXPECT_FALSE(apply_yaml(options, bad, "file").ok()) << bad;
   }

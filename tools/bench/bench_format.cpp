@@ -94,6 +94,8 @@ Json expert_figures(const BenchModelFacts& model, const BenchLine& line) {
           {"expert_hint_wasted_bytes", hints.wasted},
           {"expert_reads_ahead", experts.ahead},
           {"expert_reads_ahead_useful", experts.ahead_useful},
+          {"expert_sweeps", experts.sweeps},
+          {"expert_repeated_loads", experts.repeated_loads},
           {"expert_slots", experts.slots},
           {"expert_slot_bytes", experts.slot_bytes},
           {"resident_size", model.resident_size},

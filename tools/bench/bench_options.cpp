@@ -40,6 +40,9 @@ void add_model_options(CLI::App& app, BenchOptions& options) {
   app.add_flag("--prompt-read-ahead,!--no-prompt-read-ahead", options.prompt_read_ahead,
                "while a layer of a prompt runs, read experts of the next one")
       ->needs(memory);
+  app.add_flag("--expert-sweep,!--no-expert-sweep", options.expert_sweep,
+               "read the experts of decode steps that use more than memory holds in order, a layer ahead")
+      ->needs(memory);
   app.add_flag("--expert-warm", options.expert_warm,
                "begin with the experts used most in earlier runs, as `foregate serve` does, and remember this run")
       ->needs(memory);

@@ -17,6 +17,7 @@ struct BenchOptions : ShapeChoice {  // its seed is that of the tokens too
   std::string isa = "auto";
   std::string dense_memory = "all";    // as choose_dense_memory() takes it
   bool prompt_read_ahead = true;       // as BootOptions has it
+  bool expert_sweep = true;            // likewise
   std::string expert_memory = "all";   // as choose_expert_memory() takes it
   std::string expert_policy = "auto";  // as make_eviction_policy() takes it
   std::string lookahead = "auto";      // as BootOptions has it

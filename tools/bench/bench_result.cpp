@@ -64,6 +64,8 @@ ExpertFigures figures_between(const ExpertFigures& earlier, const ExpertFigures&
   between.ahead_useful -= earlier.ahead_useful;
   between.ahead_late -= earlier.ahead_late;
   between.ahead_wasted -= earlier.ahead_wasted;
+  between.sweeps -= earlier.sweeps;
+  between.repeated_loads -= earlier.repeated_loads;
   between.certain_right -= earlier.certain_right;
   between.certain_hints -= earlier.certain_hints;
   between.certain_useful -= earlier.certain_useful;

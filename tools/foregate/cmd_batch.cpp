@@ -16,7 +16,9 @@ constexpr const char* kHelp =
     "error. A run that was broken off goes on where it stopped when it is started again with the same files.\n\n"
     "  -i, --input-file FILE    may be given again; plain, gzip or zstd; - is standard input\n"
     "  -o, --output-file FILE   - is standard output\n"
-    "  --dry-run                check every line, count tokens, ask nothing\n\n"
+    "  --dry-run                check every line, count tokens, ask nothing\n"
+    "  --no-throughput          batches and order as `foregate serve` has them; otherwise --max-num-seqs and\n"
+    "                           --max-num-batched-tokens are 0 and lines that begin the same are asked together\n\n"
     "and every option of `foregate serve` that is not about sockets:\n\n";
 
 // Takes the words that are of this command; the others stay. False when a value is missing.
@@ -29,6 +31,8 @@ bool split(int argc, char** argv, BatchArguments& arguments, std::vector<char*>&
     const bool input = name == "-i" || name == "--input-file", output = name == "-o" || name == "--output-file";
     if (word == "--dry-run") {
       arguments.dry_run = true;
+    } else if (word == "--throughput" || word == "--no-throughput") {
+      arguments.throughput = word == "--throughput";
     } else if (input || output) {
       if (equals == std::string::npos && i + 1 == argc) return false;
       const std::string value = equals == std::string::npos ? argv[++i] : word.substr(equals + 1);
@@ -52,7 +56,9 @@ int batch_command(int argc, char** argv) {
   BatchArguments arguments;
   std::vector<char*> others;
   if (!split(argc, argv, arguments, others)) return wrong("the last option needs a value");
-  const auto parsed = parse_serve_options(static_cast<int>(others.size()), others.data(), process_environment());
+  const ServeOptions defaults = arguments.throughput ? throughput_options() : ServeOptions{};
+  const auto parsed =
+      parse_serve_options(static_cast<int>(others.size()), others.data(), process_environment(), defaults);
   if (!parsed.ok()) return wrong(parsed.status().message().c_str());
   if (parsed->help) return std::fputs((kHelp + serve_help()).c_str(), stdout), 0;
   if (parsed->options.model.empty()) return wrong("no model given; usage: foregate batch MODEL -i IN -o OUT");

@@ -59,6 +59,7 @@ Result<std::unique_ptr<BootedModel>> boot(const BenchOptions& options, int threa
   boot.dense_memory = options.dense_memory;
   boot.lookahead = options.lookahead;
   boot.prompt_read_ahead = options.prompt_read_ahead;
+  boot.expert_sweep = options.expert_sweep;
   if (options.expert_memory == "auto") {
     ASSIGN_OR_RETURN(const ModelSummary summary, summarize(local_files(), options.model, {}));
     boot.kv_cache_bytes = most_positions(options) * summary.kv_bytes_per_position;

@@ -145,7 +145,7 @@ TEST_F(Boot, BadOptionsAreNamed) {
   };
   EXPECT_EQ(field([](BootOptions& o) { o.max_model_len = 513; }), "max_model_len");
   EXPECT_EQ(field([](BootOptions& o) { o.max_model_len = -1; }), "max_model_len");
-  EXPECT_EQ(field([](BootOptions& o) { o.max_num_seqs = 0; }), "max_num_seqs");
+  EXPECT_EQ(field([](BootOptions& o) { o.max_num_seqs = -1; }), "max_num_seqs");
   EXPECT_EQ(field([](BootOptions& o) { o.block_size = 0; }), "block_size");
   EXPECT_EQ(field([](BootOptions& o) { o.isa = "sse9"; }), "isa");
   EXPECT_EQ(field([](BootOptions& o) { o.kv_type = DType::kI64; }), "kv_cache_dtype");
