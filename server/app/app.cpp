@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "engine/base/log.h"
 #include "server/app/load_bar.h"
@@ -15,6 +16,7 @@
 #include "server/http/http_server.h"
 #include "server/http/service.h"
 #include "server/net/tcp.h"
+#include "server/net/tls_store.h"
 
 namespace foregate {
 namespace {
@@ -61,14 +63,23 @@ GrpcOptions grpc_options(const ServeOptions& options) {
   grpc.stall_timeout = options.stall_timeout;
   grpc.version = FOREGATE_VERSION;
   grpc.request_timeout = options.request_timeout;
+  grpc.handshake_timeout = options.ssl_handshake_timeout;
   return grpc;
+}
+
+TlsOptions tls_options(const ServeOptions& options) {
+  TlsOptions tls;
+  tls.files = {options.ssl_certfile, options.ssl_keyfile, options.ssl_ca_certs};
+  tls.handshake_seconds = options.ssl_handshake_timeout;
+  if (!options.enable_ssl_refresh) tls.look_seconds = 0;
+  return tls;
 }
 
 std::string url(const ServeOptions& options, int port) {
   const bool v6 = options.host.find(':') != std::string::npos;
   std::string host = v6 ? "[" + options.host + "]" : options.host;
   if (host == "0.0.0.0" || host == "[::]") host = "localhost";
-  return "http://" + host + ":" + std::to_string(port);
+  return (options.ssl_certfile.empty() ? "http://" : "https://") + host + ":" + std::to_string(port);
 }
 
 // One run of the server. Members are destroyed from the last to the first: workers and the engine
@@ -89,9 +100,15 @@ class App {
   }
 
   int run() {
+    if (const Status tls = open_tls(); !tls.ok()) {
+      std::fprintf(stderr, "foregate: %s\n", tls.message().c_str());
+      return 2;
+    }
     const TcpOptions tcp{options_.host, static_cast<std::uint16_t>(options_.port),
                          static_cast<int>(options_.socket_send_buffer_bytes)};
-    auto listener = loop_->listen(tcp, [this](std::shared_ptr<Connection> c) { http_.accept(std::move(c)); });
+    auto listener = loop_->listen(tcp, [this](std::shared_ptr<Connection> connection) {
+      http_.accept(tls_ ? tls_->secure(std::move(connection)) : std::move(connection));
+    });
     if (!listener.ok()) {
       std::fprintf(stderr, "foregate: %s\n", listener.status().message().c_str());
       return listener.status().code() == Code::kInvalidArgument ? 2 : 1;
@@ -102,7 +119,9 @@ class App {
       return 1;
     }
     std::signal(SIGPIPE, SIG_IGN);  // a closed stdout or stderr must not end the server
-    loop_->watch_signals({SIGTERM, SIGINT}, [this](int signal) { on_signal(signal); });
+    std::vector<int> signals = {SIGTERM, SIGINT};
+    if (tls_) signals.push_back(SIGHUP);
+    loop_->watch_signals(signals, [this](int signal) { signal == SIGHUP ? tls_->reload() : on_signal(signal); });
     log_info("listening on " + url(options_, listener_->port()) + ", loading " + foregate::quoted(options_.model));
     loading_ = std::thread([this] { load(); });
     loop_->run();
@@ -113,10 +132,23 @@ class App {
   }
 
  private:
+  Status open_tls() {
+    if (options_.ssl_certfile.empty() && options_.ssl_keyfile.empty() && options_.ssl_ca_certs.empty()) return {};
+    for (const auto& [flag, path] : {std::pair{"--ssl-certfile", options_.ssl_certfile},
+                                     std::pair{"--ssl-keyfile", options_.ssl_keyfile}}) {
+      if (path.empty()) return invalid_argument(std::string(flag) + " is missing: TLS needs a certificate and a key");
+    }
+    ASSIGN_OR_RETURN(tls_, TlsStore::open(*loop_, tls_options(options_), metrics_));
+    return {};
+  }
+
   // Who asked for no port of gRPC gets the server without it when another program has the usual one.
   Status listen_grpc() {
     if (!options_.grpc) return {};
-    auto server = GrpcServer::start(*loop_, frontend_, grpc_options(options_), metrics_);
+    GrpcOptions grpc = grpc_options(options_);
+    if (tls_) grpc.key_and_chain_path = tls_->key_and_chain_path();
+    if (tls_) grpc.client_ca_path = tls_->client_ca_path();
+    auto server = GrpcServer::start(*loop_, frontend_, std::move(grpc), metrics_);
     if (!server.ok()) {
       if (options_.grpc_port != ServeOptions().grpc_port) return server.status();
       log_warn(server.status().message() + ": no gRPC; choose another --grpc-port");
@@ -224,6 +256,7 @@ class App {
   const BackendLoader& loader_;
   Metrics metrics_;
   std::unique_ptr<TcpLoop> loop_;
+  std::unique_ptr<TlsStore> tls_;  // none: plain
   Frontend frontend_;
   Service service_;
   HttpServer http_;

@@ -3,7 +3,10 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -19,10 +22,25 @@ namespace {
 constexpr double kHealthSeconds = 0.5;  // how often the standard health service is told
 constexpr int kMinPingMs = 10'000;      // pings more often than this are a flood
 constexpr int kMaxPingStrikes = 4;
+constexpr unsigned kCertificateSeconds = 1;  // between looks at the certificate
 
 std::string address(const GrpcOptions& options) {
   const bool v6 = options.host.find(':') != std::string::npos;
   return (v6 ? "[" + options.host + "]" : options.host) + ":" + std::to_string(options.port);
+}
+
+std::shared_ptr<grpc::ServerCredentials> credentials(const GrpcOptions& options) {
+  if (options.key_and_chain_path.empty()) return grpc::InsecureServerCredentials();
+  namespace tls = grpc::experimental;
+  const std::string& pair = options.key_and_chain_path;
+  tls::TlsServerCredentialsOptions chosen(
+      std::make_shared<tls::FileWatcherCertificateProvider>(pair, pair, options.client_ca_path, kCertificateSeconds));
+  chosen.watch_identity_key_cert_pairs();
+  if (!options.client_ca_path.empty()) {
+    chosen.watch_root_certs();
+    chosen.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  }
+  return tls::TlsServerCredentials(chosen);
 }
 
 class RunningServer final : public GrpcServer {
@@ -58,13 +76,15 @@ class RunningServer final : public GrpcServer {
     });
     grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort(address(options_), grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(address(options_), credentials(options_), &port);
     builder.RegisterService(&service_);
     builder.SetMaxReceiveMessageSize(static_cast<int>(std::min<std::size_t>(options_.max_message_bytes, 1u << 30)));
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port belongs to one server
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, int{kMaxGrpcStreams});
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingMs);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMaxPingStrikes);
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                               std::max(1, static_cast<int>(options_.handshake_timeout * 1000)));
     builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, int{kMaxGrpcMetadataBytes});
     server_ = builder.BuildAndStart();
     if (!server_ || port == 0) return unavailable("cannot listen for gRPC on " + address(options_));

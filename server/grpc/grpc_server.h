@@ -24,6 +24,10 @@ struct GrpcOptions {
   std::size_t stream_buffer_bytes = 131072;
   double stall_timeout = 30;
   std::string version;
+  // PEM, the key first; read again every second: it must never hold a pair that does not belong together. Empty: plain.
+  std::string key_and_chain_path;
+  std::string client_ca_path;  // PEM; only clients with a certificate of one of these are served; empty: any client
+  double handshake_timeout = 10;  // seconds, of HTTP/2 and TLS
   double request_timeout = 0;  // seconds a call may take; 0: as long as its caller lets it
 };
 

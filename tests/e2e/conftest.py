@@ -38,7 +38,7 @@ class Server:
             lines.append(line)
 
     def _find_port(self):
-        found = re.search(r"listening on http://[^ ]*:(\d+)", "".join(self.log))
+        found = re.search(r"listening on https?://[^ ]*:(\d+)", "".join(self.log))
         self.port = int(found.group(1)) if found else None
         return self.port
 

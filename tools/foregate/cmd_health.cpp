@@ -19,6 +19,7 @@ Result<HttpPlace> place_of_environment() {
   if (place.host == "0.0.0.0") place.host = "127.0.0.1";
   if (place.host == "::") place.host = "::1";
   place.port = std::to_string(parsed.options.port);
+  place.tls = !parsed.options.ssl_certfile.empty();
   return place;
 }
 
@@ -41,7 +42,7 @@ int health_command(int argc, char** argv) {
   double seconds = 3;
   CLI::App app("Asks a running server how it is: exit code 0 when it takes requests", "foregate health");
   app.add_option("--url", url,
-                 "http://HOST[:PORT][/PATH]; default: where `foregate serve` listens in this environment");
+                 "http[s]://HOST[:PORT][/PATH]; default: where `foregate serve` listens in this environment");
   app.add_flag("--live", live, "only whether it works, loading and draining included: what a restart would mend");
   app.add_option("--timeout", seconds, "seconds to wait for the answer")->check(CLI::Range(0.05, 600.0));
   try {

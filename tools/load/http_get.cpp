@@ -4,6 +4,7 @@
 
 #include "tools/load/http_body.h"
 #include "tools/load/tcp_client.h"
+#include "tools/load/tls_client.h"
 
 namespace foregate {
 namespace {
@@ -13,9 +14,10 @@ constexpr std::size_t kMostBytes = 64 << 10;
 }  // namespace
 
 Result<HttpPlace> parse_http_url(const std::string& url) {
-  const std::string scheme = "http://";
-  if (url.rfind(scheme, 0) != 0) return invalid_argument("must begin with http://", "url");
   HttpPlace place;
+  place.tls = url.rfind("https://", 0) == 0;
+  const std::string scheme = place.tls ? "https://" : "http://";
+  if (url.rfind(scheme, 0) != 0) return invalid_argument("must begin with http:// or https://", "url");
   const std::size_t slash = std::min(url.find('/', scheme.size()), url.size());
   std::string host = url.substr(scheme.size(), slash - scheme.size());
   if (slash < url.size()) place.path = url.substr(slash);
@@ -24,7 +26,7 @@ Result<HttpPlace> parse_http_url(const std::string& url) {
     place.port = host.substr(colon + 1);
     host.resize(colon);
   } else {
-    place.port = "80";
+    place.port = place.tls ? "443" : "80";
   }
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   const bool digits = std::all_of(place.port.begin(), place.port.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -36,9 +38,11 @@ Result<HttpPlace> parse_http_url(const std::string& url) {
   return place;
 }
 
-Result<HttpReply> http_get(const HttpPlace& place, double seconds) {
-  const auto until = ClientClock::now() + std::chrono::milliseconds(static_cast<long>(seconds * 1000));
-  ASSIGN_OR_RETURN(TcpClient client, TcpClient::connect(place.host, place.port, until));
+namespace {
+
+template <class Client>
+Result<HttpReply> get_by(const HttpPlace& place, ClientClock::time_point until) {
+  ASSIGN_OR_RETURN(Client client, Client::connect(place.host, place.port, until));
   const std::string request =
       "GET " + place.path + " HTTP/1.1\r\nHost: " + place.host + "\r\nConnection: close\r\n\r\n";
   RETURN_IF_ERROR(client.send(request, until));
@@ -51,6 +55,13 @@ Result<HttpReply> http_get(const HttpPlace& place, double seconds) {
   }
   if (answer.status() == 0) return unavailable("the reply is not HTTP");
   return HttpReply{answer.status(), answer.body()};
+}
+
+}  // namespace
+
+Result<HttpReply> http_get(const HttpPlace& place, double seconds) {
+  const auto until = ClientClock::now() + std::chrono::milliseconds(static_cast<long>(seconds * 1000));
+  return place.tls ? get_by<TlsClient>(place, until) : get_by<TcpClient>(place, until);
 }
 
 }  // namespace foregate

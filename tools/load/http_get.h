@@ -1,4 +1,4 @@
-// One GET over plain HTTP within a time: no redirects, no TLS, no keep-alive. Blocks its thread.
+// One GET over HTTP or HTTPS within a time: no redirects, no keep-alive, no look at the certificate. Blocks its thread.
 #pragma once
 
 #include <string>
@@ -11,6 +11,7 @@ struct HttpPlace {
   std::string host = "127.0.0.1";
   std::string port = "8000";
   std::string path = "/";
+  bool tls = false;
 };
 
 struct HttpReply {
@@ -18,7 +19,7 @@ struct HttpReply {
   std::string body;
 };
 
-// "http://host[:port][/path]", with [v6] addresses. kInvalidArgument names what is wrong.
+// "http://host[:port][/path]" or the same of https, with [v6] addresses. kInvalidArgument names what is wrong.
 Result<HttpPlace> parse_http_url(const std::string& url);
 
 // `seconds` bounds the whole exchange; a reply of more than 64 KiB is refused.

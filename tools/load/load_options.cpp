@@ -150,6 +150,7 @@ Status make_target(const Words& words, BenchServeOptions& o) {
   HttpPlace place{words.host, std::to_string(words.port), "/"};
   if (!words.url.empty()) {
     ASSIGN_OR_RETURN(place, parse_http_url(words.url));
+    if (place.tls) return invalid_argument("must begin with http://: loads are sent without TLS", "url");
   }
   const bool chat =
       words.endpoint.empty() ? o.backend == "openai-chat" : words.endpoint.find("chat") != std::string::npos;
