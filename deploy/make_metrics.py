@@ -23,7 +23,8 @@ Made by `deploy/make_metrics.py` from what a running server says of itself. Name
 there; `moe_*` are about experts, `dense_window_*` appear where dense weights pass through memory, `moe_calibrated_*` where costs
 were measured, `moe_exchange_*` and those of ranks where there is more than one, `vllm:spec_decode_*` where something drafts. A GPU
 that does not hold all experts adds `moe_device_*` (hits, misses, fetches, evictions, slots, copies ahead, speed of the link),
-`moe_host_computed_total` and a pair of tiers to `moe_expert_loaded_bytes_total`. Histograms have `_bucket`, `_sum` and `_count`.
+`moe_host_computed_total` and a pair of tiers to `moe_expert_loaded_bytes_total`. A certificate adds `foregate_tls_*` (handshakes and
+reloads by result, the certificate's end), `--files-dir` `foregate_batches_*`, `--span-file` `foregate_spans_*`. Histograms have `_bucket`, `_sum` and `_count`.
 What to watch and what to do is in `deploy/README.md`.
 
 | Series | Kind | Labels | Meaning |

@@ -5,5 +5,7 @@ namespace foregate {
 
 // Field of the kResourceExhausted of a client that has its share already, while others are served.
 inline constexpr const char* kClientShareField = "client_share";
+// The same of a client that asks more, or more often, than it may.
+inline constexpr const char* kClientRateField = "client_rate";
 
 }  // namespace foregate

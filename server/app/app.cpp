@@ -1,5 +1,6 @@
 #include "server/app/app.h"
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -10,24 +11,35 @@
 #include <utility>
 #include <vector>
 
-#include "engine/base/log.h"
+#include "engine/base/log_fields.h"
+#include "server/app/access.h"
 #include "server/app/load_bar.h"
+#include "server/files/file_service.h"
+#include "server/generate/request_report.h"
 #include "server/grpc/grpc_server.h"
 #include "server/http/http_server.h"
 #include "server/http/service.h"
 #include "server/net/tcp.h"
 #include "server/net/tls_store.h"
+#include "server/ops/span_file.h"
 
 namespace foregate {
 namespace {
 
 constexpr double kDrainPollSeconds = 0.02;
-constexpr double kFlushGraceSeconds = 2.0;  // for the error events of requests that a drain cut off
+constexpr std::uint64_t kFormBytes = 65536;  // of an upload beside the file
+constexpr double kFlushGraceSeconds = 2.0;   // for the error events of requests that a drain cut off
+
+std::uint64_t upload_bytes(const ServeOptions& options) {
+  return static_cast<std::uint64_t>(options.max_file_bytes) + kFormBytes;
+}
 
 HttpOptions http_options(const ServeOptions& options) {
   HttpOptions http;
   http.reader.header_bytes = static_cast<std::size_t>(options.max_header_bytes);
   http.reader.body_bytes = static_cast<std::uint64_t>(options.max_body_bytes);
+  if (!options.files_dir.empty()) http.reader.body_bytes = std::max(http.reader.body_bytes, upload_bytes(options));
+  http.max_body_bytes = static_cast<std::uint64_t>(options.max_body_bytes);
   http.total_body_bytes = static_cast<std::uint64_t>(options.max_total_body_bytes);
   http.max_connections = static_cast<std::size_t>(options.max_connections);
   http.header_timeout = options.header_timeout;
@@ -38,9 +50,17 @@ HttpOptions http_options(const ServeOptions& options) {
   return http;
 }
 
-ServiceOptions service_options(const ServeOptions& options) {
+ClientLimits client_limits(const ServeOptions& options) {
+  return {options.client_requests_per_minute, options.client_concurrent_requests};
+}
+
+ServiceOptions service_options(const ServeOptions& options, ClientGate& clients) {
   ServiceOptions service;
   service.api_keys = options.api_key;
+  service.admin_key = options.admin_api_key;
+  service.allowed_origins = options.allowed_origins;
+  service.clients = &clients;
+  service.max_file_bytes = upload_bytes(options);
   service.log_requests = options.enable_log_requests;
   service.page = options.ui;
   service.version = FOREGATE_VERSION;
@@ -57,6 +77,7 @@ GrpcOptions grpc_options(const ServeOptions& options) {
   grpc.host = options.host;
   grpc.port = static_cast<std::uint16_t>(options.grpc_port);
   grpc.api_keys = options.api_key;
+  grpc.admin_key = options.admin_api_key;
   grpc.max_message_bytes = static_cast<std::size_t>(options.max_body_bytes);
   grpc.max_calls = static_cast<std::size_t>(options.max_connections);
   grpc.stream_buffer_bytes = static_cast<std::size_t>(options.stream_buffer_bytes);
@@ -65,6 +86,20 @@ GrpcOptions grpc_options(const ServeOptions& options) {
   grpc.request_timeout = options.request_timeout;
   grpc.handshake_timeout = options.ssl_handshake_timeout;
   return grpc;
+}
+
+FileOptions file_options(const ServeOptions& options) {
+  FileOptions files;
+  files.folder = options.files_dir;
+  files.store.file_bytes = static_cast<std::uint64_t>(options.max_file_bytes);
+  files.store.total_bytes = static_cast<std::uint64_t>(options.max_files_bytes);
+  files.store.files = static_cast<std::size_t>(options.max_files);
+  files.batches.input.lines = static_cast<std::uint64_t>(options.max_batch_lines);
+  files.batches.input.line_bytes = static_cast<std::uint64_t>(options.max_body_bytes);
+  files.batches.in_flight = static_cast<std::size_t>(options.batch_concurrency);
+  files.batches.open = static_cast<std::size_t>(options.max_open_batches);
+  files.piece_bytes = static_cast<std::size_t>(std::min<std::int64_t>(65536, options.stream_buffer_bytes));
+  return files;
 }
 
 TlsOptions tls_options(const ServeOptions& options) {
@@ -90,8 +125,9 @@ class App {
       : options_(options),
         loader_(loader),
         loop_(make_tcp_loop()),
+        clients_(loop_->clock(), client_limits(options), metrics_),
         frontend_(*loop_, frontend_options(options)),
-        service_(*loop_, frontend_, service_options(options), metrics_),
+        service_(*loop_, frontend_, service_options(options, clients_), metrics_),
         http_(*loop_, http_options(options), service_.callbacks(), metrics_),
         drain_timer_(loop_->make_timer()) {}
 
@@ -102,6 +138,14 @@ class App {
   int run() {
     if (const Status tls = open_tls(); !tls.ok()) {
       std::fprintf(stderr, "foregate: %s\n", tls.message().c_str());
+      return 2;
+    }
+    if (const Status spans = open_report(); !spans.ok()) {
+      std::fprintf(stderr, "foregate: %s\n", spans.message().c_str());
+      return 2;
+    }
+    if (const Status files = open_files(); !files.ok()) {
+      std::fprintf(stderr, "foregate: %s\n", files.message().c_str());
       return 2;
     }
     const TcpOptions tcp{options_.host, static_cast<std::uint16_t>(options_.port),
@@ -122,6 +166,9 @@ class App {
     std::vector<int> signals = {SIGTERM, SIGINT};
     if (tls_) signals.push_back(SIGHUP);
     loop_->watch_signals(signals, [this](int signal) { signal == SIGHUP ? tls_->reload() : on_signal(signal); });
+    if (!is_loopback(options_.host) && options_.api_key.empty()) {
+      log_warn("--host " + options_.host + " without --api-key: whoever reaches this machine may use the model");
+    }
     log_info("listening on " + url(options_, listener_->port()) + ", loading " + foregate::quoted(options_.model));
     loading_ = std::thread([this] { load(); });
     loop_->run();
@@ -134,11 +181,32 @@ class App {
  private:
   Status open_tls() {
     if (options_.ssl_certfile.empty() && options_.ssl_keyfile.empty() && options_.ssl_ca_certs.empty()) return {};
-    for (const auto& [flag, path] : {std::pair{"--ssl-certfile", options_.ssl_certfile},
-                                     std::pair{"--ssl-keyfile", options_.ssl_keyfile}}) {
+    for (const auto& [flag, path] :
+         {std::pair{"--ssl-certfile", options_.ssl_certfile}, std::pair{"--ssl-keyfile", options_.ssl_keyfile}}) {
       if (path.empty()) return invalid_argument(std::string(flag) + " is missing: TLS needs a certificate and a key");
     }
     ASSIGN_OR_RETURN(tls_, TlsStore::open(*loop_, tls_options(options_), metrics_));
+    return {};
+  }
+
+  Status open_report() {
+    if (!options_.span_file.empty()) {
+      ASSIGN_OR_RETURN(spans_, SpanFile::open(options_.span_file, FOREGATE_VERSION, metrics_));
+    }
+    if (!spans_ && !options_.enable_log_requests) return {};
+    frontend_.set_report([report = RequestReport(options_.enable_log_requests, spans_.get())](
+                             const GenerationEnd& end) { report.tell(end); });
+    return {};
+  }
+
+  Status open_files() {
+    if (options_.files_dir.empty()) return {};
+    const auto client_of = [auth = Auth(options_.api_key, options_.admin_api_key)](const std::string& owner) {
+      return static_cast<std::uint64_t>(auth.number_of(owner));
+    };
+    ASSIGN_OR_RETURN(files_, FileService::open(*loop_, frontend_, service_.callbacks(), client_of,
+                                               file_options(options_), metrics_));
+    service_.set_files(files_.get());
     return {};
   }
 
@@ -146,6 +214,7 @@ class App {
   Status listen_grpc() {
     if (!options_.grpc) return {};
     GrpcOptions grpc = grpc_options(options_);
+    grpc.clients = &clients_;
     if (tls_) grpc.key_and_chain_path = tls_->key_and_chain_path();
     if (tls_) grpc.client_ca_path = tls_->client_ca_path();
     auto server = GrpcServer::start(*loop_, frontend_, std::move(grpc), metrics_);
@@ -232,6 +301,7 @@ class App {
     drain_deadline_ = loop_->clock().now() + static_cast<TimeNs>(options_.shutdown_timeout * 1e9);
     log_info("draining, " + std::to_string(frontend_.open_answers()) + " requests are open");
     frontend_.begin_drain();
+    if (files_) files_->begin_drain();
     http_.begin_drain();
     poll_drain();
   }
@@ -256,11 +326,14 @@ class App {
   const BackendLoader& loader_;
   Metrics metrics_;
   std::unique_ptr<TcpLoop> loop_;
-  std::unique_ptr<TlsStore> tls_;  // none: plain
+  std::unique_ptr<TlsStore> tls_;    // none: plain
+  std::unique_ptr<SpanFile> spans_;  // none: no --span-file
+  ClientGate clients_;
   Frontend frontend_;
   Service service_;
   HttpServer http_;
-  std::unique_ptr<GrpcServer> grpc_;  // none: turned off, or its usual port was taken
+  std::unique_ptr<FileService> files_;  // none: no --files-dir
+  std::unique_ptr<GrpcServer> grpc_;    // none: turned off, or its usual port was taken
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<Timer> drain_timer_;
   std::shared_ptr<const ServedModel> backend_;
@@ -289,6 +362,7 @@ int run_server(const ServeOptions& options, const BackendLoader& loader) {
   LogLevel level = LogLevel::kInfo;
   parse_log_level(options.log_level, &level);
   set_log_level(level);
+  set_log_format(options.log_format == "json" ? LogFormat::kJson : LogFormat::kText);
   if (options.model.empty()) {
     std::fprintf(stderr, "foregate: no model given; usage: foregate serve MODEL\n");
     return 2;
@@ -298,7 +372,12 @@ int run_server(const ServeOptions& options, const BackendLoader& loader) {
     std::fprintf(stderr, "foregate: --model: %s does not exist\n", options.model.c_str());
     return 2;
   }
-  App app(options, loader);
+  ServeOptions settled = options;
+  if (const Status access = settle_access(settled); !access.ok()) {
+    std::fprintf(stderr, "foregate: %s\n", access.message().c_str());
+    return 2;
+  }
+  App app(settled, loader);
   return app.run();
 }
 

@@ -144,7 +144,7 @@ void BatchRunner::ask(const std::shared_ptr<Slot>& slot) {
 
 void BatchRunner::answered(const std::shared_ptr<Slot>& slot, const HttpResponse& response) {
   if (!done_) return;
-  if (response.status == 503 && !stopping_) {
+  if ((response.status == 503 || response.status == 429) && !stopping_) {
     ++counts_.retries;
     again_.push_back(slot);
     retry_timer_->arm(options_.retry_seconds, [this] {
@@ -153,7 +153,8 @@ void BatchRunner::answered(const std::shared_ptr<Slot>& slot, const HttpResponse
     return;
   }
   --in_flight_;
-  if (response.status == 503) return fill();  // the run stops: this line and those behind it are the next one's
+  if (response.status == 503 || response.status == 429)
+    return fill();  // the run stops: this line and those behind it are the next one's
   if (response.status == 200) {
     count_usage(response.body);
   } else {

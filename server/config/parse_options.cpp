@@ -104,6 +104,7 @@ Status apply_file(ServeOptions& options, const std::string& path) {
 // Lists of a higher source replace those of a lower one, so each source starts from empty lists.
 void forget_lists(ServeOptions& options, const ServeOptions& higher) {
   if (!higher.api_key.empty()) options.api_key.clear();
+  if (!higher.allowed_origins.empty()) options.allowed_origins.clear();
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ struct FrontendOptions {
 struct Caller {
   std::uint64_t client = 0;  // number of its key; 0: no key is needed, and its salt says who it is
   TimeNs deadline = 0;       // by the loop's clock; 0 = none
+  TraceParent trace;         // that it belongs to
 };
 
 class Frontend {
@@ -40,7 +41,8 @@ class Frontend {
 
   Frontend(IoLoop& loop, const FrontendOptions& options);
   ~Frontend();
-  void set_backend(std::shared_ptr<const ServedModel> served);  // from loading to ready
+  void set_backend(std::shared_ptr<const ServedModel> served);        // from loading to ready
+  void set_report(ReportEnd report) { report_ = std::move(report); }  // hears of the end of every generation
   void set_failed(const std::string& reason) { health_.set_failed(reason); }
   void release_backend() { backend_ = nullptr; }   // at the very end, when nothing is open
   void begin_leaving() { health_.set_leaving(); }  // not ready any more; who still asks is served
@@ -72,6 +74,7 @@ class Frontend {
   std::shared_ptr<const ServedModel> backend_;
   std::unordered_map<Generation*, std::weak_ptr<Generation>> generations_;
   std::size_t parsing_ = 0;
+  ReportEnd report_;
   std::uint64_t next_request_id_ = 1;
   std::shared_ptr<bool> alive_;  // false once this is gone; tasks that come back look first
   WorkerPool workers_;           // last: its threads end before the rest goes

@@ -43,7 +43,7 @@ Generation::Generation(GenerationStart start, std::function<void(Generation*)> o
 }
 
 void Generation::start() {
-  if (!start_.answer->open()) return end();
+  if (!start_.answer->open()) return end(Status(Code::kCancelled, "the client left"));
   submitted_at_ = start_.loop.clock().now();
   if (submit()) start_.answer->begin(shared_from_this());
 }
@@ -93,23 +93,24 @@ void Generation::on_event(std::size_t prompt, const TokenEvent& event) {
   if (was_open && text.stopped_early()) start_.served->engine->cancel(request_id(prompt), event.index);
   if (delta.end && !delta.end->error.ok()) return fail(delta.end->error);
   if (delta.end) --open_samples_;
+  if (delta.end && start_.report) ++finishes_[finish_reason_name(delta.end->reason)];
   if (!delta.empty()) start_.answer->delta(choice, std::move(delta));
   if (open_samples_ > 0 || ended_) return;
   start_.answer->complete();
-  end();
+  end(Status());
 }
 
 void Generation::fail(const Status& status) {
   if (ended_) return;
   cancel_all();
   start_.answer->fail(status);
-  end();
+  end(status);
 }
 
 void Generation::client_gone() {
   if (ended_) return;
   cancel_all();
-  end();
+  end(Status(Code::kCancelled, "the client left"));
 }
 
 void Generation::set_paused(bool paused) {
@@ -120,10 +121,30 @@ void Generation::cancel_all() {
   for (std::size_t i = 0; i < submitted_; ++i) start_.served->engine->cancel(request_id(i));
 }
 
-void Generation::end() {
+void Generation::end(const Status& status) {
   if (ended_) return;
   ended_ = true;
+  if (start_.report) report(status);
   if (on_end_) std::exchange(on_end_, nullptr)(this);
+}
+
+void Generation::report(const Status& status) {
+  GenerationEnd told{start_.answer->id(),
+                     *start_.request,
+                     start_.trace,
+                     start_.client,
+                     status,
+                     {},
+                     usage(),
+                     start_.arrival,
+                     first_token_at_,
+                     last_token_at_,
+                     start_.loop.clock().now()};
+  for (const auto& [reason, count] : finishes_) {
+    told.finishes += (told.finishes.empty() ? "" : ",") + reason;
+    if (samples_.size() > 1) told.finishes += ":" + std::to_string(count);
+  }
+  start_.report(told);
 }
 
 Usage Generation::usage() const {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,18 +15,36 @@
 #include "server/generate/served_model.h"
 #include "server/net/io.h"
 #include "server/openai/api_response.h"
+#include "server/ops/trace_parent.h"
 #include "server/stream/sample_text.h"
 
 namespace foregate {
 
 class Generation;
 
+// What became of one generation, told once, at its end. Valid during the call.
+struct GenerationEnd {
+  std::string id;  // as its client knows it; empty: it was told none
+  const ApiRequest& request;
+  const TraceParent& trace;
+  std::uint64_t client = 0;
+  Status status;         // kCancelled when the client left
+  std::string finishes;  // of its samples: "stop", or "stop:2,length:1"
+  Usage usage;
+  TimeNs arrival = 0;
+  TimeNs first_token = 0;  // 0: there was none
+  TimeNs last_token = 0;
+  TimeNs ended = 0;
+};
+using ReportEnd = std::function<void(const GenerationEnd&)>;
+
 // How one request is answered. After complete() or fail(), of which exactly one is called unless the client left first,
 // nothing more is called.
 class Answer {
  public:
   virtual ~Answer() = default;
-  virtual bool open() const = 0;  // false once the client has gone
+  virtual bool open() const = 0;                 // false once the client has gone
+  virtual std::string id() const { return {}; }  // as the client knows it
   // The engine has taken all prompts. `generation` may be kept until the terminal, to tell it that the client is gone
   // or slow.
   virtual void begin(const std::shared_ptr<Generation>& generation) = 0;
@@ -45,6 +64,8 @@ struct GenerationStart {
   TimeNs arrival = 0;
   TimeNs deadline = 0;       // by the loop's clock; 0 = none
   std::uint64_t client = 0;  // whose request it is: Request::client
+  TraceParent trace;
+  ReportEnd report;  // may be empty
 };
 
 class Generation : public std::enable_shared_from_this<Generation> {
@@ -68,7 +89,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void on_event(std::size_t prompt, const TokenEvent& event);
   void note_step(std::size_t prompt, const TokenEvent& event);
   void cancel_all();
-  void end();
+  void end(const Status& status);
+  void report(const Status& status);
   RequestId request_id(std::size_t prompt) const { return RequestId{start_.first_request_id + prompt}; }
 
   GenerationStart start_;
@@ -80,6 +102,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   TimeNs submitted_at_ = 0;
   TimeNs first_token_at_ = 0;
   TimeNs last_token_at_ = 0;
+  std::map<std::string, int> finishes_;  // samples by how they ended
   bool ended_ = false;
 };
 

@@ -15,6 +15,7 @@ class GrpcAnswer final : public Answer {
  public:
   GrpcAnswer(std::shared_ptr<GenerateCall> call, std::shared_ptr<const ApiRequest> request, std::string request_id);
   bool open() const override { return call_->open(); }
+  std::string id() const override { return request_id_; }
   void begin(const std::shared_ptr<Generation>& generation) override;
   void prompt_logprobs(std::size_t, const std::vector<PositionLogprobs>&) override {}
   void delta(std::size_t choice, SampleDelta delta) override;

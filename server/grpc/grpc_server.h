@@ -12,6 +12,7 @@
 #include "engine/base/status.h"
 #include "server/generate/frontend.h"
 #include "server/net/io.h"
+#include "server/ops/client_gate.h"
 
 namespace foregate {
 
@@ -19,6 +20,8 @@ struct GrpcOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 0;  // 0: any free one
   std::vector<std::string> api_keys;
+  std::string admin_key;          // opens what the others do
+  ClientGate* clients = nullptr;  // how much each client may ask; null: as it likes
   std::size_t max_message_bytes = 4u << 20;
   std::size_t max_calls = 1024;  // open at once
   std::size_t stream_buffer_bytes = 131072;
@@ -26,9 +29,9 @@ struct GrpcOptions {
   std::string version;
   // PEM, the key first; read again every second: it must never hold a pair that does not belong together. Empty: plain.
   std::string key_and_chain_path;
-  std::string client_ca_path;  // PEM; only clients with a certificate of one of these are served; empty: any client
+  std::string client_ca_path;     // PEM; only clients with a certificate of one of these are served; empty: any client
   double handshake_timeout = 10;  // seconds, of HTTP/2 and TLS
-  double request_timeout = 0;  // seconds a call may take; 0: as long as its caller lets it
+  double request_timeout = 0;     // seconds a call may take; 0: as long as its caller lets it
 };
 
 class GrpcServer {

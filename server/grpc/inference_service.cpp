@@ -10,6 +10,7 @@
 #include "server/grpc/wire_text.h"
 #include "server/ops/deadline.h"
 #include "server/ops/retry_after.h"
+#include "server/ops/trace_parent.h"
 
 namespace foregate {
 namespace {
@@ -21,10 +22,14 @@ grpc::Status no_key() {
   return {grpc::StatusCode::UNAUTHENTICATED, "a valid API key is needed: authorization: Bearer KEY"};
 }
 
-std::string_view authorization(const grpc::CallbackServerContext& context) {
+std::string_view metadata_of(const grpc::CallbackServerContext& context, const char* name) {
   const auto& metadata = context.client_metadata();
-  const auto found = metadata.find("authorization");
+  const auto found = metadata.find(name);
   return found == metadata.end() ? std::string_view() : std::string_view(found->second.data(), found->second.size());
+}
+
+std::string_view authorization(const grpc::CallbackServerContext& context) {
+  return metadata_of(context, "authorization");
 }
 
 // The call's deadline by the loop's clock; 0: none.
@@ -44,7 +49,7 @@ InferenceService::InferenceService(IoLoop& loop, Frontend& frontend, const GrpcO
       frontend_(frontend),
       options_(options),
       metrics_(metrics),
-      auth_(options.api_keys),
+      auth_(options.api_keys, options.admin_key),
       started_(loop.clock().now()),
       alive_(std::make_shared<bool>(true)) {}
 
@@ -59,7 +64,8 @@ bool InferenceService::allowed(const grpc::CallbackServerContext& context) const
 Caller InferenceService::caller_of(const grpc::CallbackServerContext& context) const {
   const TimeNs now = loop_.clock().now();
   const TimeNs deadline = earlier_deadline(now, deadline_of(context, now), options_.request_timeout);
-  return {auth_.needed() ? auth_.which(authorization(context)) : 0, deadline};
+  return {auth_.needed() || auth_.has_admin() ? auth_.which(authorization(context)) : 0, deadline,
+          parse_traceparent(metadata_of(context, "traceparent"))};
 }
 
 bool InferenceService::enter() {
@@ -81,8 +87,10 @@ void InferenceService::count(const char* method, grpc::StatusCode code) {
 grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(grpc::CallbackServerContext* context,
                                                                            const v1::GenerateRequest* request) {
   const bool entered = enter();
-  const auto on_end = [this, alive = alive_, entered, id = request->request_id()](GenerateCall* ended,
-                                                                                  grpc::StatusCode code) {
+  const auto held = std::make_shared<std::shared_ptr<void>>();  // what the client's gate gives, as long as the call
+  const auto on_end = [this, alive = alive_, entered, id = request->request_id(), held](GenerateCall* ended,
+                                                                                        grpc::StatusCode code) {
+    *held = nullptr;
     if (!*alive) return;
     calls_.erase(ended);
     forget(id);
@@ -95,8 +103,8 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(grpc:
     context->AddTrailingMetadata(kPushbackMetadata, retry_pushback_ms());
     loop_.post([call] { call->finish(too_many_calls()); });
   } else {
-    loop_.post([this, alive = alive_, call, copy = std::make_shared<const v1::GenerateRequest>(*request)] {
-      if (*alive) begin(call, copy);
+    loop_.post([this, alive = alive_, call, held, copy = std::make_shared<const v1::GenerateRequest>(*request)] {
+      if (*alive) begin(call, copy, *held);
     });
   }
   return call.get();
@@ -129,7 +137,7 @@ void InferenceService::end_all() {
 }
 
 void InferenceService::begin(const std::shared_ptr<GenerateCall>& call,
-                             std::shared_ptr<const v1::GenerateRequest> request) {
+                             std::shared_ptr<const v1::GenerateRequest> request, std::shared_ptr<void>& held) {
   if (!call->open()) return call->finish(grpc::Status::CANCELLED);
   calls_.emplace(call.get(), call);
   const auto refuse = [call](const Status& status) {
@@ -140,6 +148,11 @@ void InferenceService::begin(const std::shared_ptr<GenerateCall>& call,
   }
   const Caller caller = caller_of(call->context());
   if (const Status room = frontend_.check_room(caller.client); !room.ok()) return refuse(room);
+  if (options_.clients != nullptr && !auth_.is_admin(authorization(call->context()))) {
+    ClientGate::Entry entry = options_.clients->enter(caller.client);
+    if (!entry.refused.ok()) return refuse(entry.refused);
+    held = std::move(entry.held);
+  }
   const grpc::Status taken = take_id(request->request_id(), call);
   if (!taken.ok()) return call->finish(taken);
   const auto parse = [request](const ApiContext& context) { return read_generate(*request, context); };

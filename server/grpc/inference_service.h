@@ -50,7 +50,8 @@ class InferenceService final : public v1::Inference::CallbackService {
   bool enter();  // false when too many calls are open; true needs a leave()
   void leave(const char* method, grpc::StatusCode code);
   void count(const char* method, grpc::StatusCode code);
-  void begin(const std::shared_ptr<GenerateCall>& call, std::shared_ptr<const v1::GenerateRequest> request);
+  void begin(const std::shared_ptr<GenerateCall>& call, std::shared_ptr<const v1::GenerateRequest> request,
+             std::shared_ptr<void>& held);
   grpc::Status take_id(const std::string& id, const std::shared_ptr<GenerateCall>& call);
   void forget(const std::string& id);  // unless it is that of an open call
 

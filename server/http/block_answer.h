@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "server/generate/generation.h"
 #include "server/http/message.h"
@@ -16,6 +17,7 @@ class BlockAnswer final : public Answer {
   BlockAnswer(std::shared_ptr<Exchange> exchange, std::shared_ptr<const ApiRequest> request,
               std::unique_ptr<BlockWriter> writer, ReplyReport& report);
   bool open() const override { return exchange_->open(); }
+  std::string id() const override { return writer_->id(); }
   void begin(const std::shared_ptr<Generation>& generation) override;
   void prompt_logprobs(std::size_t, const std::vector<PositionLogprobs>&) override {}
   void delta(std::size_t choice, SampleDelta delta) override;

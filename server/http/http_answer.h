@@ -18,6 +18,7 @@ class HttpAnswer final : public Answer {
              std::shared_ptr<const ApiRequest> request, std::string response_id, std::int64_t created,
              ReplyReport* report);  // outlives this; may be null
   bool open() const override { return exchange_->open(); }
+  std::string id() const override { return response_.id(); }
   void begin(const std::shared_ptr<Generation>& generation) override;
   void prompt_logprobs(std::size_t prompt, const std::vector<PositionLogprobs>& logprobs) override;
   void delta(std::size_t choice, SampleDelta delta) override;

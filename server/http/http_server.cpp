@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kMaxRefusals = 64;
 
 std::string method_label(const std::string& method) {
-  for (const char* known : {"GET", "POST", "HEAD", "OPTIONS"}) {
+  for (const char* known : {"GET", "POST", "HEAD", "OPTIONS", "DELETE"}) {
     if (method == known) return method;
   }
   return "other";

@@ -16,6 +16,7 @@ namespace foregate {
 
 struct HttpOptions {
   ReaderLimits reader;
+  std::uint64_t max_body_bytes = 4u << 20;      // of a request whose gate sets no other; at most the reader's
   std::uint64_t total_body_bytes = 128u << 20;  // held by all connections
   std::size_t max_connections = 1024;
   double header_timeout = 10;
@@ -30,6 +31,8 @@ struct HttpCallbacks {
   // ends the request.
   std::function<std::unique_ptr<HttpResponse>(HttpRequest& head)> gate;
   std::function<void(std::shared_ptr<Exchange>)> handle;
+  // Headers of every answer to a request; may be empty.
+  std::function<Headers(const HttpRequest& request)> headers;
   // Body of an error that the HTTP layer itself gives.
   std::function<std::string(int status, const std::string& message)> error_body;
 };

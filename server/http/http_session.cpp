@@ -63,6 +63,7 @@ void HttpSession::close() {
   connection_->close();
   shared_->body_bytes -= body_charge_;
   body_charge_ = 0;
+  held_ = nullptr;
   if (auto exchange = std::exchange(current_, nullptr)) exchange->notify_gone("closed");
   shared_->loop.post([shared = shared_, self = shared_from_this()] {
     shared->sessions.erase(self.get());
@@ -113,6 +114,8 @@ bool HttpSession::admit_head() {
   HttpRequest head = reader_->head();
   auto response = shared_->callbacks.gate(head);
   route_ = head.route;
+  held_ = std::move(head.held);
+  body_limit_ = head.body_limit != 0 ? head.body_limit : shared_->options.max_body_bytes;
   if (response) {
     keep_alive_ = reader_->state() == RequestReader::State::kDone && head.keep_alive && !shared_->draining;
     phase_ = Phase::kAnswer;
@@ -126,6 +129,9 @@ bool HttpSession::admit_head() {
 
 bool HttpSession::charge_body() {
   const std::uint64_t now = reader_->body_charge();
+  if (now > body_limit_) {
+    return fail(413, "the body is larger than " + std::to_string(body_limit_) + " bytes"), false;
+  }
   shared_->body_bytes += now - std::min(now, body_charge_);
   body_charge_ = std::max(now, body_charge_);
   if (shared_->body_bytes <= shared_->options.total_body_bytes) return true;
@@ -157,9 +163,17 @@ void HttpSession::fail(int status, const std::string& message) {
   respond(reader_->head(), std::move(response));
 }
 
+Headers HttpSession::all_headers(const HttpRequest& request, const Headers& own) const {
+  Headers headers = own;
+  if (!shared_->callbacks.headers) return headers;
+  for (auto& header : shared_->callbacks.headers(request)) headers.push_back(std::move(header));
+  return headers;
+}
+
 void HttpSession::respond(const HttpRequest& request, HttpResponse response) {
   shared_->count_response(request, response.status);
-  std::string text = head_text(response.status, response.content_type, response.headers, keep_alive_);
+  std::string text =
+      head_text(response.status, response.content_type, all_headers(request, response.headers), keep_alive_);
   if (response.status != 204) text += "content-length: " + std::to_string(response.body.size()) + "\r\n";
   text += "\r\n";
   if (request.method != "HEAD") text += response.body;
@@ -171,7 +185,7 @@ void HttpSession::begin_stream(const HttpRequest& request, const std::string& co
   shared_->count_response(request, 200);
   chunked_ = request.http_1_1;
   if (!chunked_) keep_alive_ = false;
-  std::string text = head_text(200, content_type, headers, keep_alive_);
+  std::string text = head_text(200, content_type, all_headers(request, headers), keep_alive_);
   text += "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
   if (chunked_) text += "transfer-encoding: chunked\r\n";
   queue(text + "\r\n");
@@ -249,6 +263,7 @@ void HttpSession::next_request() {
   if (auto exchange = std::exchange(current_, nullptr)) exchange->finish();
   shared_->body_bytes -= body_charge_;
   body_charge_ = 0;
+  held_ = nullptr;
   reader_ = std::make_unique<RequestReader>(shared_->options.reader);
   phase_ = Phase::kHead;
   head_admitted_ = answered_ = pressed_ = chunked_ = false;
@@ -267,6 +282,7 @@ void HttpSession::next_request() {
 void HttpSession::linger() {
   if (auto exchange = std::exchange(current_, nullptr)) exchange->finish();
   phase_ = Phase::kLinger;
+  held_ = nullptr;
   connection_->shutdown_send();
   read_timer_->arm(kLingerSeconds, [self = shared_from_this()] { self->close(); });
   in_.clear();
@@ -310,6 +326,10 @@ void SessionExchange::send(std::string_view piece) {
 
 void SessionExchange::end_stream() {
   if (session_) session_->end_stream();
+}
+
+void SessionExchange::break_off() {
+  if (session_) session_->close();
 }
 
 void SessionExchange::notify_gone(const char* cause) {

@@ -63,6 +63,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   bool admit_head();
   bool charge_body();
   void start_exchange();
+  Headers all_headers(const HttpRequest& request, const Headers& own) const;
   void fail(int status, const std::string& message);
   void queue(std::string_view bytes);
   void pump();
@@ -81,6 +82,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   std::unique_ptr<RequestReader> reader_;
   std::shared_ptr<SessionExchange> current_;
   std::string route_;
+  std::shared_ptr<void> held_;  // what the gate gave the request
+  std::uint64_t body_limit_ = 0;
   std::string in_;
   std::string out_;
   std::string writing_;
@@ -107,6 +110,7 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
   void begin_stream(const std::string& content_type, const Headers& headers) override;
   void send(std::string_view piece) override;
   void end_stream() override;
+  void break_off() override;
   bool open() const override { return session_ != nullptr; }
   void on_gone(std::function<void(const char*)> handler) override { gone_ = std::move(handler); }
   void on_pressure(std::function<void(bool)> handler) override { pressure_ = std::move(handler); }

@@ -1,8 +1,10 @@
 // One HTTP request and the ways to answer it, free of any HTTP library. Loop thread only.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,6 +22,10 @@ struct HttpRequest {
   Headers headers;
   std::string body;
   std::string peer;
+  // Whose it is, of a request that the server makes itself: no key is asked for.
+  std::optional<std::uint64_t> client;
+  std::uint64_t body_limit = 0;  // set by the gate; 0: that of the reader
+  std::shared_ptr<void> held;    // set by the gate; kept until the request is answered
   bool http_1_1 = true;
   bool keep_alive = true;
   std::string_view header(std::string_view lower_case_name) const;  // first of that name, or empty
@@ -42,6 +48,7 @@ class Exchange {
   virtual void begin_stream(const std::string& content_type, const Headers& headers) = 0;
   virtual void send(std::string_view piece) = 0;
   virtual void end_stream() = 0;
+  virtual void break_off() {}     // of a stream that cannot be made whole: its connection is closed without an end
   virtual bool open() const = 0;  // false once the client has gone or the answer is complete
   // The client went away (or read nothing for too long) before the answer was complete.
   virtual void on_gone(std::function<void(const char* cause)> handler) = 0;

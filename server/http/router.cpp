@@ -5,26 +5,49 @@
 namespace foregate {
 namespace {
 
+using A = Access;
+using B = Body;
+using E = Endpoint;
+
 constexpr Route kRoutes[] = {
-    {"GET", "/health", Access::kPublic, Endpoint::kHealth, false},
-    {"GET", "/health/ready", Access::kPublic, Endpoint::kReady, false},
-    {"GET", "/health/live", Access::kPublic, Endpoint::kLive, false},
-    {"GET", "/metrics", Access::kKeyed, Endpoint::kMetrics, false},
-    {"GET", "/version", Access::kKeyed, Endpoint::kVersion, false},
-    {"GET", "/v1/models", Access::kKeyed, Endpoint::kModels, true},
-    {"GET", "/v1/models/{id}", Access::kKeyed, Endpoint::kModel, true},
-    {"GET", "/v1/stats", Access::kKeyed, Endpoint::kStats, true},
-    {"GET", "/v1/experts", Access::kKeyed, Endpoint::kExperts, true},
-    {"GET", "/", Access::kPublic, Endpoint::kPage, false},
-    {"GET", "/ui/{id}", Access::kPublic, Endpoint::kPage, false},
-    {"POST", "/v1/chat/completions", Access::kKeyed, Endpoint::kChat, true},
-    {"POST", "/v1/completions", Access::kKeyed, Endpoint::kCompletion, true},
-    {"POST", "/v1/responses", Access::kKeyed, Endpoint::kResponses, true},
-    {"POST", "/v1/messages", Access::kKeyed, Endpoint::kMessages, true},
-    {"POST", "/v1/messages/count_tokens", Access::kKeyed, Endpoint::kCountTokens, true},
-    {"POST", "/apply-template", Access::kKeyed, Endpoint::kApplyTemplate, true},
-    {"POST", "/tokenize", Access::kKeyed, Endpoint::kTokenize, true},
-    {"POST", "/detokenize", Access::kKeyed, Endpoint::kDetokenize, true},
+    {"GET", "/health", A::kPublic, E::kHealth, false, B::kNone, "Whether requests are taken", "", "Health", ""},
+    {"GET", "/health/ready", A::kPublic, E::kReady, false, B::kNone, "The same", "", "Health", ""},
+    {"GET", "/health/live", A::kPublic, E::kLive, false, B::kNone, "Whether a restart is needed", "", "Health", ""},
+    {"GET", "/metrics", A::kKeyed, E::kMetrics, false, B::kNone, "Metrics for Prometheus", "", "text/plain", ""},
+    {"GET", "/version", A::kKeyed, E::kVersion, false, B::kNone, "What runs here", "", "Version", ""},
+    {"GET", "/openapi.json", A::kKeyed, E::kOpenapi, false, B::kNone, "This description", "", "Anything", ""},
+    {"GET", "/v1/models", A::kKeyed, E::kModels, true, B::kNone, "The models", "", "ModelList", ""},
+    {"GET", "/v1/models/{id}", A::kKeyed, E::kModel, true, B::kNone, "One model", "", "Model", ""},
+    {"GET", "/v1/stats", A::kAdmin, E::kStats, true, B::kNone, "What the engine does now", "", "Stats", ""},
+    {"GET", "/v1/experts", A::kAdmin, E::kExperts, true, B::kNone, "Where each expert is", "", "Experts", ""},
+    {"GET", "/", A::kPublic, E::kPage, false, B::kNone, "The page", "", "text/html", ""},
+    {"GET", "/ui/{id}", A::kPublic, E::kPage, false, B::kNone, "A file of the page", "", "*/*", ""},
+    {"POST", "/v1/chat/completions", A::kKeyed, E::kChat, true, B::kJson, "Answers a chat", "ChatRequest",
+     "ChatCompletion", "ChatChunk"},
+    {"POST", "/v1/completions", A::kKeyed, E::kCompletion, true, B::kJson, "Continues texts", "CompletionRequest",
+     "Completion", "CompletionChunk"},
+    {"POST", "/v1/responses", A::kKeyed, E::kResponses, true, B::kJson, "Answers, as the Responses API has it",
+     "ResponsesRequest", "Response", "Event"},
+    {"POST", "/v1/messages", A::kKeyed, E::kMessages, true, B::kJson, "Answers, as the Messages API has it",
+     "MessagesRequest", "Message", "Event"},
+    {"POST", "/v1/messages/count_tokens", A::kKeyed, E::kCountTokens, true, B::kJson, "Counts tokens of messages",
+     "CountTokensRequest", "TokenCount", ""},
+    {"POST", "/apply-template", A::kKeyed, E::kApplyTemplate, true, B::kJson, "Renders a chat as the model reads it",
+     "TemplateRequest", "RenderedPrompt", ""},
+    {"POST", "/tokenize", A::kKeyed, E::kTokenize, true, B::kJson, "Text or messages to token ids", "TokenizeRequest",
+     "Tokens", ""},
+    {"POST", "/detokenize", A::kKeyed, E::kDetokenize, true, B::kJson, "Token ids to text", "DetokenizeRequest",
+     "RenderedPrompt", ""},
+    {"GET", "/v1/files", A::kKeyed, E::kFiles, true, B::kNone, "The files of this key", "", "FileList", ""},
+    {"POST", "/v1/files", A::kKeyed, E::kFileUpload, true, B::kForm, "Uploads a file", "FileUpload", "File", ""},
+    {"GET", "/v1/files/{id}/content", A::kKeyed, E::kFileContent, true, B::kNone, "What a file holds", "",
+     "application/octet-stream", ""},
+    {"GET", "/v1/files/{id}", A::kKeyed, E::kFile, true, B::kNone, "One file", "", "File", ""},
+    {"DELETE", "/v1/files/{id}", A::kKeyed, E::kFileDelete, true, B::kNone, "Deletes a file", "", "Deleted", ""},
+    {"GET", "/v1/batches", A::kKeyed, E::kBatches, true, B::kNone, "The batches of this key", "", "BatchList", ""},
+    {"POST", "/v1/batches", A::kKeyed, E::kBatchCreate, true, B::kJson, "Begins a batch", "BatchRequest", "Batch", ""},
+    {"POST", "/v1/batches/{id}/cancel", A::kKeyed, E::kBatchCancel, true, B::kNone, "Cancels a batch", "", "Batch", ""},
+    {"GET", "/v1/batches/{id}", A::kKeyed, E::kBatch, true, B::kNone, "One batch", "", "Batch", ""},
 };
 
 constexpr std::string_view kIdPart = "{id}";
@@ -49,12 +72,13 @@ std::string percent_decoded(std::string_view text) {
 }
 
 bool path_matches(std::string_view pattern, std::string_view path, std::string* id) {
-  if (pattern.size() < kIdPart.size() || pattern.substr(pattern.size() - kIdPart.size()) != kIdPart) {
-    return path == pattern;
-  }
-  const std::string_view prefix = pattern.substr(0, pattern.size() - kIdPart.size());
-  if (path.size() <= prefix.size() || path.substr(0, prefix.size()) != prefix) return false;
-  *id = percent_decoded(path.substr(prefix.size()));
+  const std::size_t at = pattern.find(kIdPart);
+  if (at == std::string_view::npos) return path == pattern;
+  const std::string_view before = pattern.substr(0, at), after = pattern.substr(at + kIdPart.size());
+  if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after)) return false;
+  const std::string_view taken = path.substr(at, path.size() - before.size() - after.size());
+  if (!after.empty() && taken.find('/') != std::string_view::npos) return false;
+  *id = percent_decoded(taken);
   return true;
 }
 
@@ -64,18 +88,26 @@ std::span<const Route> routes() {
   return kRoutes;
 }
 
+bool is_file_route(Endpoint endpoint) {
+  return endpoint >= Endpoint::kFiles;
+}
+
 RouteMatch match_route(std::string_view method, std::string_view path) {
   RouteMatch match;
+  std::string_view first;  // pattern that the path belongs to
   for (const Route& route : kRoutes) {
     std::string id;
-    if (!path_matches(route.path, path, &id)) continue;
+    if ((!first.empty() && route.path != first) || !path_matches(route.path, path, &id)) continue;
+    first = route.path;
     if (method == route.method || (method == "HEAD" && route.method == "GET")) {
       match.route = &route;
       match.id = std::move(id);
+      match.allow.clear();
       return match;
     }
-    match.allow = route.method == "GET" ? "GET, HEAD, OPTIONS" : std::string(route.method) + ", OPTIONS";
+    match.allow += route.method == "GET" ? "GET, HEAD, " : std::string(route.method) + ", ";
   }
+  if (!match.allow.empty()) match.allow += "OPTIONS";
   return match;
 }
 

@@ -9,12 +9,14 @@
 #include "server/anthropic/messages_reply.h"
 #include "server/anthropic/messages_request.h"
 #include "server/http/block_answer.h"
+#include "server/http/errors.h"
 #include "server/http/http_answer.h"
+#include "server/http/openapi.h"
 #include "server/http/stats_json.h"
 #include "server/openai/api_error.h"
 #include "server/openai/responses_reply.h"
 #include "server/ops/deadline.h"
-#include "server/ops/retry_after.h"
+#include "server/ops/trace_parent.h"
 #include "server/ui/page.h"
 
 namespace foregate {
@@ -26,44 +28,6 @@ std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-HttpResponse error_response(int status, const std::string& message, const std::string& param = {}) {
-  HttpResponse response;
-  response.status = status;
-  response.body = error_body(status, message, param);
-  if (status == 503) response.headers.emplace_back("retry-after", retry_after_seconds());
-  if (status == 401) response.headers.emplace_back("www-authenticate", "Bearer");
-  return response;
-}
-
-HttpResponse api_error_response(const Status& status) {
-  const ApiError error = api_error(status);
-  HttpResponse response;
-  response.status = error.status;
-  response.body = error.body;
-  if (error.retry_later) response.headers.emplace_back("retry-after", retry_after_seconds());
-  return response;
-}
-
-// The same as the API of the endpoint shows errors.
-HttpResponse error_of(Endpoint endpoint, const Status& status) {
-  HttpResponse response = api_error_response(status);
-  const bool messages = endpoint == Endpoint::kMessages || endpoint == Endpoint::kCountTokens;
-  if (messages) response.body = messages_error(status);
-  return response;
-}
-
-// The key that a request brings, as `authorization` has it; clients of the Messages API send it in a header of its own.
-std::string credentials(const HttpRequest& request) {
-  const std::string given(request.header("authorization"));
-  const std::string_view key = request.header("x-api-key");
-  return given.empty() && !key.empty() ? "Bearer " + std::string(key) : given;
-}
-
-bool generates(Endpoint endpoint) {
-  return endpoint == Endpoint::kChat || endpoint == Endpoint::kCompletion || endpoint == Endpoint::kResponses ||
-         endpoint == Endpoint::kMessages;
-}
-
 Result<ApiRequest> parse(Endpoint endpoint, const std::string& body, const ApiContext& context, ResponsesEcho& echo) {
   switch (endpoint) {
     case Endpoint::kCompletion: return parse_completion_request(body, context);
@@ -71,14 +35,6 @@ Result<ApiRequest> parse(Endpoint endpoint, const std::string& body, const ApiCo
     case Endpoint::kMessages: return parse_messages_request(body, context);
     default: return parse_chat_request(body, context);
   }
-}
-
-// A body must be announced as JSON, or not announced at all.
-bool is_json_type(std::string_view content_type) {
-  std::string type(content_type.substr(0, content_type.find(';')));
-  while (!type.empty() && type.back() == ' ') type.pop_back();
-  for (char& c : type) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return type.empty() || type == "application/json" || (type.size() > 5 && type.substr(type.size() - 5) == "+json");
 }
 
 std::string hex64(std::uint64_t value) {
@@ -101,7 +57,7 @@ Service::Service(IoLoop& loop, Frontend& frontend, ServiceOptions options, Metri
       frontend_(frontend),
       options_(std::move(options)),
       metrics_(metrics),
-      auth_(options_.api_keys),
+      gate_(frontend, options_),
       grammars_(metrics),
       replies_(metrics),
       id_prefix_(random_prefix()),
@@ -109,46 +65,13 @@ Service::Service(IoLoop& loop, Frontend& frontend, ServiceOptions options, Metri
 
 HttpCallbacks Service::callbacks() {
   HttpCallbacks callbacks;
-  callbacks.gate = [this](HttpRequest& head) { return gate(head); };
+  callbacks.gate = [this](HttpRequest& head) { return gate_.check(head); };
   callbacks.handle = [this](std::shared_ptr<Exchange> exchange) { handle(std::move(exchange)); };
+  if (!options_.allowed_origins.empty()) {
+    callbacks.headers = [this](const HttpRequest& request) { return gate_.headers_of(request); };
+  }
   callbacks.error_body = [](int status, const std::string& message) { return error_body(status, message); };
   return callbacks;
-}
-
-std::unique_ptr<HttpResponse> Service::gate(HttpRequest& head) {
-  const auto refuse = [](HttpResponse response) { return std::make_unique<HttpResponse>(std::move(response)); };
-  const RouteMatch match = match_route(head.method, head.path);
-  if (match.route == nullptr) {
-    if (match.allow.empty()) return refuse(error_response(404, "there is no such path"));
-    HttpResponse response;
-    response.status = 204;
-    response.content_type.clear();
-    if (head.method != "OPTIONS") response = error_response(405, "this path does not take this method");
-    response.headers.emplace_back("allow", match.allow);
-    return refuse(std::move(response));
-  }
-  head.route = std::string(match.route->path);
-  if (match.route->access == Access::kKeyed && !auth_.allows(credentials(head))) {
-    return refuse(error_response(401, "a valid API key is needed: Authorization: Bearer KEY"));
-  }
-  if (match.route->method == "POST") {
-    const bool sized = !head.header("content-length").empty() || !head.header("transfer-encoding").empty();
-    if (!sized) return refuse(error_response(411, "the request has no body and no Content-Length"));
-    if (!is_json_type(head.header("content-type"))) {
-      return refuse(error_response(415, "the body must be application/json"));
-    }
-  }
-  if (match.route->needs_model && !frontend_.accepts()) {
-    return refuse(error_response(503, std::string("the server is not ready: ") + frontend_.health_word()));
-  }
-  if (!generates(match.route->endpoint)) return nullptr;
-  const Status room = frontend_.check_room(client_of(head));
-  return room.ok() ? nullptr : refuse(error_of(match.route->endpoint, room));
-}
-
-// The number of its key; 0: no key is needed.
-std::uint64_t Service::client_of(const HttpRequest& request) const {
-  return auth_.needed() ? auth_.which(credentials(request)) : 0;
 }
 
 void Service::handle(std::shared_ptr<Exchange> exchange) {
@@ -173,6 +96,7 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
       response.body = metrics_.prometheus_text();
       return exchange->respond(std::move(response));
     }
+    case Endpoint::kOpenapi: return exchange->respond(openapi_response());
     case Endpoint::kVersion: return exchange->respond(version_response());
     case Endpoint::kModels: return exchange->respond(models_response());
     case Endpoint::kModel: return exchange->respond(model_response(match.id));
@@ -187,6 +111,7 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
     case Endpoint::kApplyTemplate:
     case Endpoint::kTokenize:
     case Endpoint::kDetokenize: return simple(std::move(exchange), match.route->endpoint);
+    default: return files(std::move(exchange), match);
   }
 }
 
@@ -214,14 +139,17 @@ void Service::generate(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
     }
     return std::make_unique<HttpAnswer>(exchange, std::move(served), std::move(request), std::move(id), now, &replies_);
   };
-  const auto refuse = [exchange, endpoint](const Status& status) { exchange->respond(error_of(endpoint, status)); };
+  const auto refuse = [exchange, endpoint](const Status& status) {
+    exchange->respond(error_response(endpoint, status));
+  };
   const auto timeout = parse_timeout_ms(exchange->request().header(kTimeoutHeader));
   if (!timeout.ok()) return refuse(timeout.status());
   Caller caller;
   const TimeNs now = loop_.clock().now();
   caller.deadline =
       earlier_deadline(now, timeout.value() == 0 ? 0 : now + timeout.value() * 1'000'000, options_.request_timeout);
-  caller.client = client_of(exchange->request());
+  caller.client = gate_.client_of(exchange->request());
+  caller.trace = parse_traceparent(exchange->request().header("traceparent"));
   frontend_.generate(parsed, answer, refuse, caller);
 }
 
@@ -237,8 +165,14 @@ void Service::simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
     return made.status();
   };
   frontend_.run(work, [exchange, endpoint, response](const Status& status) {
-    exchange->respond(status.ok() ? std::move(*response) : error_of(endpoint, status));
+    exchange->respond(status.ok() ? std::move(*response) : error_response(endpoint, status));
   });
+}
+
+void Service::files(std::shared_ptr<Exchange> exchange, const RouteMatch& match) {
+  if (files_ == nullptr) return exchange->respond(error_response(404, "this server keeps no files (--files-dir)"));
+  const std::uint64_t client = gate_.client_of(exchange->request());
+  files_->handle(std::move(exchange), match, {client, gate_.auth().owner(client)});
 }
 
 // The engine thread draws the map, a worker makes it JSON: it has a number for every expert of a large model.
@@ -253,7 +187,7 @@ void Service::experts(std::shared_ptr<Exchange> exchange) {
       return {};
     };
     frontend_.run(work, [exchange, response](const Status& status) {
-      exchange->respond(status.ok() ? std::move(*response) : api_error_response(status));
+      exchange->respond(status.ok() ? std::move(*response) : error_response(status));
     });
   };
   // Moved on, so that the exchange ends on the loop.
@@ -284,6 +218,19 @@ HttpResponse Service::live_response() {
   return response;
 }
 
+HttpResponse Service::openapi_response() const {
+  OpenapiFacts facts;
+  facts.version = options_.version;
+  facts.keys = gate_.auth().needed();
+  facts.admin_key = gate_.auth().has_admin();
+  facts.files = files_ != nullptr;
+  facts.page = options_.page;
+  if (frontend_.backend()) facts.context = &frontend_.backend()->context;
+  HttpResponse response;
+  response.body = openapi_text(facts);
+  return response;
+}
+
 HttpResponse Service::models_response() const {
   Json list = Json::object();
   list["object"] = "list";
@@ -296,7 +243,7 @@ HttpResponse Service::models_response() const {
 HttpResponse Service::model_response(const std::string& id) const {
   const auto& names = frontend_.backend()->context.model_names;
   if (std::find(names.begin(), names.end(), id) == names.end()) {
-    return api_error_response(Status(Code::kNotFound, "this server does not serve that model", "model"));
+    return error_response(Status(Code::kNotFound, "this server does not serve that model", "model"));
   }
   Json model = Json::object();
   model["id"] = names[0];

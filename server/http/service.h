@@ -8,37 +8,48 @@
 
 #include "engine/base/metrics.h"
 #include "server/generate/frontend.h"
+#include "server/http/gate.h"
 #include "server/http/http_server.h"
 #include "server/http/router.h"
 #include "server/net/io.h"
-#include "server/ops/auth.h"
 #include "server/ops/grammar_report.h"
 #include "server/ops/reply_report.h"
 
 namespace foregate {
 
-struct ServiceOptions {
-  std::vector<std::string> api_keys;
+struct ServiceOptions : GateOptions {
   bool log_requests = false;
   bool page = true;  // at /
   std::string version;
   double request_timeout = 0;  // seconds a request may take; 0: as long as its caller lets it
 };
 
+// Answers /v1/files and /v1/batches. Loop thread only.
+class FileHandler {
+ public:
+  struct Owner {
+    std::uint64_t client = 0;  // the number of its key
+    std::string name;          // that of the key in every run; empty: no key is needed
+  };
+  virtual ~FileHandler() = default;
+  virtual void handle(std::shared_ptr<Exchange> exchange, const RouteMatch& match, const Owner& owner) = 0;
+};
+
 class Service {
  public:
   Service(IoLoop& loop, Frontend& frontend, ServiceOptions options, Metrics& metrics);
   HttpCallbacks callbacks();
+  void set_files(FileHandler* files) { files_ = files; }  // null: none are kept; outlives the last request
 
  private:
-  std::unique_ptr<HttpResponse> gate(HttpRequest& head);
-  std::uint64_t client_of(const HttpRequest& request) const;
   void handle(std::shared_ptr<Exchange> exchange);
   void generate(std::shared_ptr<Exchange> exchange, Endpoint endpoint);
   void simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint);
+  void files(std::shared_ptr<Exchange> exchange, const RouteMatch& match);
   void experts(std::shared_ptr<Exchange> exchange);
   HttpResponse health_response();
   HttpResponse live_response();
+  HttpResponse openapi_response() const;
   HttpResponse models_response() const;
   HttpResponse page_response(const std::string& path) const;
   HttpResponse model_response(const std::string& id) const;
@@ -50,7 +61,8 @@ class Service {
   Frontend& frontend_;
   ServiceOptions options_;
   Metrics& metrics_;
-  Auth auth_;
+  Gate gate_;
+  FileHandler* files_ = nullptr;
   GrammarReport grammars_;
   ReplyReport replies_;
   std::uint64_t next_response_ = 0;

@@ -15,14 +15,23 @@ struct Kind {
 };
 
 constexpr Kind kKinds[] = {
-    {400, "invalid_request_error", "invalid_value"},      {401, "invalid_request_error", "invalid_api_key"},
-    {404, "invalid_request_error", "not_found"},          {405, "invalid_request_error", "method_not_allowed"},
-    {408, "invalid_request_error", "request_timeout"},    {411, "invalid_request_error", "length_required"},
-    {413, "invalid_request_error", "body_too_large"},     {415, "invalid_request_error", "unsupported_media_type"},
-    {417, "invalid_request_error", "expectation_failed"}, {429, "rate_limit_error", "rate_limit_exceeded"},
-    {431, "invalid_request_error", "headers_too_large"},  {499, "request_cancelled", "cancelled"},
-    {501, "invalid_request_error", "not_implemented"},    {503, "service_unavailable_error", "unavailable"},
-    {504, "timeout_error", "deadline_exceeded"},          {505, "invalid_request_error", "http_version_not_supported"},
+    {400, "invalid_request_error", "invalid_value"},
+    {401, "invalid_request_error", "invalid_api_key"},
+    {404, "invalid_request_error", "not_found"},
+    {405, "invalid_request_error", "method_not_allowed"},
+    {408, "invalid_request_error", "request_timeout"},
+    {411, "invalid_request_error", "length_required"},
+    {413, "invalid_request_error", "body_too_large"},
+    {415, "invalid_request_error", "unsupported_media_type"},
+    {409, "invalid_request_error", "conflict"},
+    {417, "invalid_request_error", "expectation_failed"},
+    {429, "rate_limit_error", "rate_limit_exceeded"},
+    {431, "invalid_request_error", "headers_too_large"},
+    {499, "request_cancelled", "cancelled"},
+    {501, "invalid_request_error", "not_implemented"},
+    {503, "service_unavailable_error", "unavailable"},
+    {504, "timeout_error", "deadline_exceeded"},
+    {505, "invalid_request_error", "http_version_not_supported"},
 };
 
 std::string render(int status, const std::string& message, const std::string& param, const char* code) {
@@ -57,14 +66,16 @@ int http_status(Code code) {
 
 ApiError api_error(const Status& status) {
   ApiError error;
-  const bool over_share = status.code() == Code::kResourceExhausted && status.field() == kClientShareField;
-  error.status = over_share ? 429 : http_status(status.code());
+  const bool exhausted = status.code() == Code::kResourceExhausted;
+  const bool over_share = exhausted && status.field() == kClientShareField;
+  const bool over_rate = exhausted && status.field() == kClientRateField;
+  error.status = over_share || over_rate ? 429 : http_status(status.code());
   error.retry_later = error.status == 503 || error.status == 429;
   const char* code = nullptr;
   if (status.code() == Code::kUnimplemented) code = "unsupported_value";
   if (status.code() == Code::kNotFound && status.field() == "model") code = "model_not_found";
-  if (status.code() == Code::kResourceExhausted) code = over_share ? "client_over_share" : "server_full";
-  error.body = render(error.status, status.message(), over_share ? "" : status.field(), code);
+  if (exhausted && !over_rate) code = over_share ? "client_over_share" : "server_full";
+  error.body = render(error.status, status.message(), over_share || over_rate ? "" : status.field(), code);
   return error;
 }
 

@@ -134,9 +134,10 @@ Result<ApiRequest> read_chat_request(const Json& json, const ApiContext& context
   RETURN_IF_ERROR(fields.status());
   ASSIGN_OR_RETURN(const ToolUse tools, read_tool_use(json, context));
   read_chat_logprobs(fields, context.limits, request);
-  const bool newer = fields.find("max_completion_tokens") != nullptr;
+  const auto older = read_max_tokens(fields, "max_tokens");
+  const auto newer = read_max_tokens(fields, "max_completion_tokens");
+  const auto max_tokens = newer ? newer : older;
   const char* max_field = newer ? "max_completion_tokens" : "max_tokens";
-  const auto max_tokens = read_max_tokens(fields, max_field);
   fields.boolean("echo", request.echo);
   if (fields.ok() && request.echo) fields.fail("echo", "is for /v1/completions only");
   RETURN_IF_ERROR(fields.status());

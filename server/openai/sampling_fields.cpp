@@ -12,13 +12,7 @@ namespace {
 
 constexpr std::int64_t kMaxInt = std::numeric_limits<std::int32_t>::max();
 
-// A member that is refused unless its value is one of `neutral` (a JSON list).
-struct Unsupported {
-  const char* name;
-  const char* neutral;
-};
-
-constexpr Unsupported kUnsupported[] = {
+constexpr UnsupportedField kUnsupported[] = {
     {"suffix", R"([null, ""])"},
     {"guided_whitespace_pattern", "[null]"},
     {"use_beam_search", "[null, false]"},
@@ -163,8 +157,12 @@ void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& r
   fields.text("cache_salt", static_cast<std::size_t>(context.limits.max_salt_bytes), request.cache_salt);
 }
 
+std::span<const UnsupportedField> unsupported_fields() {
+  return kUnsupported;
+}
+
 Status refuse_unsupported(const Json& body) {
-  for (const Unsupported& row : kUnsupported) {
+  for (const UnsupportedField& row : kUnsupported) {
     const auto found = body.find(row.name);
     if (found == body.end()) continue;
     const Json neutral = Json::parse(row.neutral);

@@ -1,6 +1,8 @@
 // The members that chat and completions have in common. Inner part of server/openai.
 #pragma once
 
+#include <span>
+
 #include "server/openai/api_request.h"
 #include "server/openai/fields.h"
 
@@ -8,6 +10,13 @@ namespace foregate {
 
 // Fills everything but prompts, logprobs and max_tokens. Faults stay in `fields`.
 void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& request);
+
+// A member that is refused unless its value is one of `neutral` (a JSON list).
+struct UnsupportedField {
+  const char* name;
+  const char* neutral;
+};
+std::span<const UnsupportedField> unsupported_fields();
 
 // kUnimplemented for a member that would change the output and that this server does not support.
 Status refuse_unsupported(const Json& body);

@@ -17,10 +17,20 @@ WorkerPool::~WorkerPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
+void WorkerPool::finish() {
+  {
+    std::lock_guard lock(mutex_);
+    finishing_ = true;
+  }
+  ready_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
 bool WorkerPool::submit(std::function<void()> task) {
   {
     std::lock_guard lock(mutex_);
-    if (stopping_ || tasks_.size() >= capacity_) return false;
+    if (stopping_ || finishing_ || tasks_.size() >= capacity_) return false;
     tasks_.push_back(std::move(task));
   }
   ready_.notify_one();
@@ -32,8 +42,8 @@ void WorkerPool::work() {
     std::function<void()> task;
     {
       std::unique_lock lock(mutex_);
-      ready_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
-      if (stopping_) return;
+      ready_.wait(lock, [this] { return stopping_ || finishing_ || !tasks_.empty(); });
+      if (stopping_ || tasks_.empty()) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();
     }

@@ -16,6 +16,7 @@ class WorkerPool {
   WorkerPool(std::size_t threads, std::size_t queue_capacity);
   ~WorkerPool();                            // drops what has not begun, waits for what has
   bool submit(std::function<void()> task);  // false when the queue is full
+  void finish();                            // waits for all that was submitted; nothing more is taken
 
  private:
   void work();
@@ -24,6 +25,7 @@ class WorkerPool {
   std::deque<std::function<void()>> tasks_;
   std::size_t capacity_;
   bool stopping_ = false;
+  bool finishing_ = false;
   std::vector<std::thread> threads_;
 };
 

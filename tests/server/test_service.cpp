@@ -4,7 +4,6 @@
 
 #include "engine/api/client_share.h"
 #include "server/http/router.h"
-#include "server/ops/auth.h"
 #include "tests/server/service_fixture.h"
 
 namespace foregate {
@@ -315,33 +314,6 @@ TEST_F(ServiceTest, DrainFailsWhatIsOpen) {
   EXPECT_EQ(frontend->open_answers(), 0u);
 }
 
-TEST_F(ServiceTest, EveryRouteIsPublicOrKeyed) {
-  service_options.api_keys = {"secret"};
-  start();
-  int open_routes = 0;
-  for (const Route& route : routes()) {
-    std::string path(route.path);
-    if (const auto at = path.find("{id}"); at != std::string::npos)
-      path.replace(at, 4, route.endpoint == Endpoint::kPage ? "chat.js" : "demo");
-    const std::string request = route.method == "GET" ? get(path) : post(path, "{}");
-    const std::string status = ask(request)->received.substr(9, 3);
-    if (route.access == Access::kPublic) {
-      ++open_routes;
-      EXPECT_EQ(status, "200") << path;
-    } else {
-      EXPECT_EQ(status, "401") << path;
-      const std::string key = "Authorization: Bearer secret\r\n";
-      EXPECT_EQ(ask(route.method == "GET" ? get(path, "Authorization: Bearer secreT\r\n") : post(path, "{}"))
-                    ->received.substr(9, 3),
-                "401");
-      auto allowed = ask(route.method == "GET" ? get(path, key) : post(path, "{}", key));
-      ASSERT_TRUE(loop.turn_until([&] { return !allowed->received.empty(); }));
-      EXPECT_NE(allowed->received.substr(9, 3), "401") << path;
-    }
-  }
-  EXPECT_EQ(open_routes, 5) << "only the health probes and the page are open";
-}
-
 TEST_F(ServiceTest, UnknownPathsAndMethods) {
   start();
   EXPECT_EQ(ask(get("/nowhere"))->received.substr(9, 3), "404");
@@ -409,26 +381,20 @@ TEST_F(ServiceTest, DrainClosesIdleConnections) {
   EXPECT_NE(late->received.find("connection: close"), std::string::npos);
 }
 
-TEST(Auth, ComparesWholeKeys) {
-  const Auth auth({"alpha", "beta"});
-  EXPECT_TRUE(auth.allows("Bearer alpha"));
-  EXPECT_TRUE(auth.allows("bearer beta"));
-  for (const char* bad : {"", "alpha", "Bearer", "Bearer ", "Bearer alph", "Bearer alphaa", "Bearer alphaalpha",
-                          "Basic alpha", "Bearer  alpha", "Bearer Alpha"}) {
-    EXPECT_FALSE(auth.allows(bad)) << bad;
-  }
-  EXPECT_TRUE(Auth({}).allows(""));
-  EXPECT_EQ(auth.which("Bearer beta"), 2u);
-  EXPECT_EQ(auth.which("Bearer gamma"), 0u);
-  EXPECT_EQ(Auth({}).which("Bearer alpha"), 0u);
-}
-
 TEST(Router, DecodesIds) {
   EXPECT_EQ(match_route("GET", "/v1/models/a%2Fb").id, "a/b");
   EXPECT_EQ(match_route("GET", "/v1/models/a/b").id, "a/b");
   EXPECT_EQ(match_route("HEAD", "/health").route->endpoint, Endpoint::kHealth);
   EXPECT_EQ(match_route("PUT", "/health").route, nullptr);
   EXPECT_FALSE(match_route("PUT", "/health").allow.empty());
+  EXPECT_EQ(match_route("GET", "/v1/files/f%201/content").id, "f 1");
+  EXPECT_EQ(match_route("GET", "/v1/files/f/content").route->endpoint, Endpoint::kFileContent);
+  EXPECT_EQ(match_route("GET", "/v1/files/f").route->endpoint, Endpoint::kFile);
+  EXPECT_EQ(match_route("DELETE", "/v1/files/f").route->endpoint, Endpoint::kFileDelete);
+  EXPECT_EQ(match_route("PUT", "/v1/files/f").allow, "GET, HEAD, DELETE, OPTIONS");
+  EXPECT_EQ(match_route("DELETE", "/v1/files/f/content").allow, "GET, HEAD, OPTIONS");
+  EXPECT_TRUE(match_route("POST", "/v1/batches/a/b/cancel").allow.empty());
+  EXPECT_TRUE(match_route("POST", "/v1/batches//cancel").route == nullptr);
 }
 
 }  // namespace
