@@ -445,14 +445,7 @@ Status BootedEngineImpl::start(const BootOptions& options, bool fit_sequences) {
   if (fit_sequences && device.host_visible()) take_memory(cache);
   report_cache(options, report);
   tell(options, "kv cache", 1.0);
-  report.max_num_batched_tokens = options.max_num_batched_tokens;
-  report.max_num_seqs = options.max_num_seqs;
-  if (fit_sequences) {
-    report.max_num_seqs =
-        sequences_within(options.max_num_seqs, report.num_blocks, options.block_size, loaded_.info.max_model_len);
-    log_info("batch: " + std::to_string(report.max_num_seqs) + " sequences and " +
-             std::to_string(report.max_num_batched_tokens) + " tokens in one step");
-  }
+  report_step_sizes(options, loaded_.info.max_model_len, fit_sequences, report);
 
   parts.model = std::move(loaded_.model);
   parts.device = loaded_.backend.device.get();

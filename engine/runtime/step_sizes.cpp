@@ -1,7 +1,9 @@
 #include "engine/runtime/step_sizes.h"
 
 #include <algorithm>
+#include <string>
 
+#include "engine/base/log.h"
 #include "engine/kv/block_pool.h"
 #include "engine/model/step_scratch.h"
 
@@ -36,6 +38,15 @@ std::int32_t sequences_within(std::int32_t most, std::int64_t blocks, std::int32
                               std::int32_t max_model_len) {
   const std::int64_t each = blocks_for(std::min(kRoom, max_model_len), block_size);
   return static_cast<std::int32_t>(std::clamp<std::int64_t>(blocks / std::max<std::int64_t>(each, 1), 1, most));
+}
+
+void report_step_sizes(const BootOptions& options, std::int32_t max_model_len, bool fit, BootReport& report) {
+  report.max_num_batched_tokens = options.max_num_batched_tokens;
+  report.max_num_seqs = options.max_num_seqs;
+  if (!fit) return;
+  report.max_num_seqs = sequences_within(options.max_num_seqs, report.num_blocks, options.block_size, max_model_len);
+  log_info("batch: " + std::to_string(report.max_num_seqs) + " sequences and " +
+           std::to_string(report.max_num_batched_tokens) + " tokens in one step");
 }
 
 void take_memory(KvCache& cache) {

@@ -29,6 +29,10 @@ std::int32_t full_length_sequences(std::int32_t most, std::int32_t max_model_len
 std::int32_t sequences_within(std::int32_t most, std::int64_t blocks, std::int32_t block_size,
                               std::int32_t max_model_len);
 
+// Puts both numbers into the report: the options', or with `fit` the sequences that report.num_blocks hold, which the
+// log then says.
+void report_step_sizes(const BootOptions& options, std::int32_t max_model_len, bool fit, BootReport& report);
+
 // Writes to all of a cache that the host sees, so that its memory is taken at once: a run of hours should not find out
 // in its middle that it is not there.
 void take_memory(KvCache& cache);
