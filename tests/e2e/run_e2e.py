@@ -14,7 +14,7 @@ SKIPPED = 77
 
 
 def has_packages(python):
-    probe = "import anthropic, grpc_health, grpc_reflection, grpc_tools, openai, pytest"
+    probe = "import anthropic, grpc_health, grpc_reflection, grpc_tools, httpx, openai, pytest"
     return python.exists() and subprocess.run([python, "-c", probe], capture_output=True).returncode == 0
 
 
