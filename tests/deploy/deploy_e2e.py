@@ -81,7 +81,7 @@ class Probes(unittest.TestCase):
             self.assertEqual(health("--url", f"http://localhost:{port}")[0], 0)
             self.assertEqual(health("--url", f"http://127.0.0.1:{port}/nowhere")[0], 1)
         self.assertEqual(health(FOREGATE_PORT=port)[0], 1)  # nobody listens any more
-        for wrong in ("https://127.0.0.1", "http://", "http://x:y", "http://a b"):
+        for wrong in ("ftp://127.0.0.1", "https://", "http://", "http://x:y", "http://a b"):
             self.assertEqual(health("--url", wrong)[0], 2, wrong)
 
     def test_a_server_that_says_nothing_is_not_well(self):
