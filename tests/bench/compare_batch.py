@@ -114,12 +114,14 @@ def memory(args, work):
         raise SystemExit(said)
 
     def at(share):
-        return next(mib for count, mib in points if count >= share * args.memory)
+        return next((mib for count, mib in points if count >= share * args.memory), None)
 
-    most = max(mib for count, mib in points if count >= 0.1 * args.memory)
-    print(json.dumps({"lines": args.memory, "looks": len(points), "rss_mib_at_10_percent": round(at(0.1), 1),
-                      "rss_mib_at_50_percent": round(at(0.5), 1), "rss_mib_most_later": round(most, 1),
-                      "growth_from_10_percent": round(most / at(0.1) - 1, 4), "said": said.splitlines()[:3]}), flush=True)
+    first, half = at(0.1), at(0.5)  # none: the run was over before its answers were there to see
+    most = max((mib for count, mib in points if count >= 0.1 * args.memory), default=None)
+    print(json.dumps({"lines": args.memory, "looks": len(points), "rss_mib_at_10_percent": first and round(first, 1),
+                      "rss_mib_at_50_percent": half and round(half, 1), "rss_mib_most_later": most and round(most, 1),
+                      "growth_from_10_percent": first and round(most / first - 1, 4), "said": said.splitlines()[:3]}),
+          flush=True)
 
 
 def main():
