@@ -113,7 +113,7 @@ struct QuantUpJob {
                      std::int64_t b, int count) const {
     const int height = tiles.height(tile);
     const QuantRow* x = place.x + tile * kQuantRows * plan.x_groups();
-    const std::int64_t ahead = tiles.count() == 1 ? kQuantAhead : 0;
+    const std::int64_t ahead = tile == 0 ? kQuantAhead : 0;
     alignas(64) float gate[kRun][kBlockOut];
     alignas(64) float up[2][kBlockOut];
     float h[kQuantRows][2 * kLanes];
@@ -150,7 +150,7 @@ struct QuantDownJob {
       const std::int32_t* rows = group.out_rows + tile * kQuantRows;
       for (std::int64_t b = first; b < end; b += 2) {
         const std::int64_t count = smaller(2, end - b);
-        multiply_blocks(down, b, count, h, tiles.height(tile), out, tiles.count() == 1 ? kQuantAhead : 0);
+        multiply_blocks(down, b, count, h, tiles.height(tile), out, tile == 0 ? kQuantAhead : 0);
         for (std::int64_t i = 0; i < count; ++i) {
           for (std::int64_t r = 0; r < tiles.used(tile); ++r) {
             float* y = plan.args.y.data + rows[r] * plan.args.y.stride + (b + i) * kLanes;

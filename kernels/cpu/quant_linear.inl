@@ -44,7 +44,7 @@ struct QuantLinearJob {
       for (std::int64_t b = number * chunk; b < end; b += 2) {
         const std::int64_t count = smaller(2, end - b);
         multiply_blocks(args.weight, b, count, packed + tile * kQuantRows * groups, tiles.height(tile), out,
-                        tiles.count() == 1 ? kQuantAhead : 0);
+                        tile == 0 ? kQuantAhead : 0);
         for (std::int64_t i = 0; i < count; ++i) {
           finish(out[i], first_row + tile * kQuantRows, tiles.used(tile), (b + i) * kLanes);
         }
