@@ -18,6 +18,10 @@ Result<std::vector<SlotGroup>> slot_groups(const ExpertTable& table, std::uint64
   return plan_slots(sizes, table.top_k, budget_bytes);
 }
 
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 }  // namespace
 
 Lease& Lease::operator=(Lease&& other) noexcept {
@@ -127,7 +131,7 @@ Status ExpertStore::warm(const std::function<void(std::uint64_t, std::uint64_t)>
 void ExpertStore::begin(const LayerUse& use) {
   if (BUG_IF(!ready_.empty() || !awaited_.empty() || !pending_.empty())) drop_layer();
   collect(false);
-  note_times();
+  note_times(use);
   forget_loads();
   last_layer_ = use.layer;
   const LayerUse counted = counted_.of(use);
@@ -158,7 +162,7 @@ void ExpertStore::begin(const LayerUse& use) {
       transfer_->promote(numbers_.at(key));
     }
   }
-  loaded_ = !pending_.empty() || !awaited_.empty();
+  if (!pending_.empty() || !awaited_.empty()) clock_.loads();
   start_pending();
 }
 
@@ -175,7 +179,7 @@ void ExpertStore::forget_loads() {
 }
 
 // How fast loads came, and how long the link had nothing to do between two layers, hints apart.
-void ExpertStore::note_times() {
+void ExpertStore::note_times(const LayerUse& use) {
   constexpr double kNew = 0.05;
   const TransferStats moved = transfer_->stats();
   if (moved.bytes > seen_.bytes) {
@@ -183,15 +187,7 @@ void ExpertStore::note_times() {
     recent_seconds_ += moved.busy_seconds - seen_.busy_seconds - kNew * recent_seconds_;
     seen_ = moved;
   }
-  const auto now = std::chrono::steady_clock::now();
-  const auto seconds = [](auto from, auto to) { return std::chrono::duration<double>(to - from).count(); };
-  if (loaded_ && last_end_ > last_begin_) {
-    const double idle = seconds(last_end_, now);
-    const double layer = seconds(last_begin_, now);
-    idle_seconds_ += (idle_seconds_ == 0 ? 1.0 : kNew) * (idle - idle_seconds_);
-    layer_seconds_ += (layer_seconds_ == 0 ? 1.0 : kNew) * (layer - layer_seconds_);
-  }
-  last_begin_ = now;
+  clock_.begin(use.layer, use.phase == UsePhase::kDecode, seconds_now());
 }
 
 LinkTimes ExpertStore::link_times() const {
@@ -199,10 +195,10 @@ LinkTimes ExpertStore::link_times() const {
   const double bandwidth = recent_bytes_ / recent_seconds_;
   const double bytes =
       static_cast<double>(stats_.slot_bytes) / static_cast<double>(std::max<std::uint64_t>(stats_.slots, 1));
-  const bool timed = layer_seconds_ > 0;
   return {.load = bytes / bandwidth,
-          .idle = timed ? idle_seconds_ : options_.expected.idle,
-          .layer = timed ? layer_seconds_ : options_.expected.layer};
+          .idle = clock_.timed() ? clock_.idle() : options_.expected.idle,
+          .layer = clock_.timed() ? clock_.layer() : options_.expected.layer,
+          .start = options_.expected.start};
 }
 
 double ExpertStore::victim_value(ExpertKey key) {
@@ -289,7 +285,7 @@ void ExpertStore::arrived(const LoadEnd& end) {
   if (!end.status.ok() && loads_begun_[end.tag] > 0)
     --loads_begun_[end.tag];  // nothing was read, or it counts as failed
   if (awaited) awaited_.erase(at);
-  if (awaited && awaited_.empty() && pending_.empty()) last_end_ = std::chrono::steady_clock::now();
+  if (awaited && awaited_.empty() && pending_.empty()) clock_.arrived(seconds_now());
   pool.ready(number);
   if (end.status.ok()) {
     if (awaited && !in_order(key)) ready_.push_back(key);

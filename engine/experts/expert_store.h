@@ -18,6 +18,7 @@
 #include "engine/base/status.h"
 #include "engine/experts/eviction.h"
 #include "engine/experts/expert_table.h"
+#include "engine/experts/link_clock.h"
 #include "engine/experts/lookahead_gate.h"
 #include "engine/experts/prompt_forecast.h"
 #include "engine/experts/slot_plan.h"
@@ -161,7 +162,8 @@ class ExpertStore {
   bool held(ExpertKey key) const { return places_[numbers_.at(key)].slot >= 0; }  // resident or on its way
   // reuse_chance() of what a load of `key` would evict; 0 when a slot is empty, 1 when none may be evicted.
   double victim_value(ExpertKey key);
-  LinkTimes link_times() const;  // of late; StoreOptions::expected before the first loads
+  // Of late, `idle` of the layer that runs; StoreOptions::expected before the first loads.
+  LinkTimes link_times() const;
 
   StoreStats stats() const;
   const EvictionPolicy& policy() const { return *policy_; }
@@ -252,17 +254,13 @@ class ExpertStore {
   std::vector<Certain> certain_;  // announced, their layer has not begun
   std::size_t certain_next_ = 0;  // from here on they wait for a slot
 
-  void note_times();
+  void note_times(const LayerUse& use);
 
-  // Times of the link, averaged over the last layers that loaded anything.
+  // What the link did of late.
   TransferStats seen_;           // until the last of them
   double recent_bytes_ = 0.0;    // read, decayed,
   double recent_seconds_ = 0.0;  // in so long
-  std::chrono::steady_clock::time_point last_begin_{};
-  std::chrono::steady_clock::time_point last_end_{};  // the last load of the layer before had arrived
-  bool loaded_ = false;                               // the layer before loaded anything
-  double idle_seconds_ = 0.0;
-  double layer_seconds_ = 0.0;
+  LinkClock clock_;
 
   // The layer that runs.
   std::vector<ExpertKey> ready_;    // pinned, to be handed out

@@ -1,8 +1,10 @@
 // Which guesses about a later layer's experts are worth loading ahead. Pure and deterministic: how often guesses of
 // each rank came true is learned as it goes, the rest is what the caller measured. One thread.
 //
-// A guess that comes true saves at most the time that the link would have been idle before the layer; a wrong one
-// delays the loads that are needed by what it takes beyond that time, and costs what it evicted. Prediction is accurate
+// A guess that comes true saves at most the time that the link would have been idle before the layer; on a busy link,
+// where it waits in the queue, what lies between the end of one load and the request of the next: the latency of a
+// read, and the layer's way from waking to asking. A wrong one delays the loads that are needed by what it takes beyond
+// the idle time, and costs what it evicted, which one that comes true would have evicted anyway. Prediction is accurate
 // and still often loses, because a busy link has no such time: then nothing is issued (Speculating experts, arXiv
 // 2603.19289; PreScope, arXiv 2509.23638).
 #pragma once
@@ -26,6 +28,7 @@ struct LinkTimes {
   double load = 0.0;   // one expert
   double idle = 0.0;   // between the last load of a layer and the first of the next
   double layer = 0.0;  // from one MoE layer to the next
+  double start = 0.0;  // of a load: what it takes because no other is under way, the latency of a read
 };
 
 struct Guess {
@@ -45,8 +48,11 @@ class LookaheadGate {
 
   // The guesses for `layer`, [rows, top_k] ids by falling score, as candidates: each expert once, likeliest first.
   void guess(LayerId layer, std::span<const std::int32_t> ids, std::vector<Guess>& out) const;
-  // What the rows were routed to in the end: learns from the guesses of the same rows.
-  void observe(LayerId layer, std::span<const std::int32_t> guessed, std::span<const std::int32_t> routed);
+  // What the rows were routed to in the end: learns from the guesses of the same rows. `held`, [rows, top_k] or empty:
+  // which of the guessed experts were in memory. Only of the others it matters how likely they are, and they need not
+  // be as likely as all: experts in memory are often those that are used most.
+  void observe(LayerId layer, std::span<const std::int32_t> guessed, std::span<const std::int32_t> routed,
+               std::span<const std::uint8_t> held = {});
   // Guesses of [rows, top_k] that the same rows were routed to.
   static std::uint64_t count_right(std::span<const std::int32_t> guessed, std::span<const std::int32_t> routed,
                                    std::int32_t top_k);
@@ -56,13 +62,16 @@ class LookaheadGate {
   // Whether a layer's guesses have been seen often enough, and gain at least 3 % of the layer's time.
   bool worth(LayerId layer, double gain_seconds, const LinkTimes& times) const;
 
+  // That a guess of this rank, not in memory, comes true.
   double chance(LayerId layer, std::int32_t rank) const;
   const GateStats& stats(LayerId layer) const { return layers_[static_cast<std::size_t>(layer.value)].stats; }
 
  private:
   struct Layer {
-    std::vector<double> right;  // by rank, decayed
-    double seen = 0;            // rows, decayed
+    std::vector<double> right;           // by rank, decayed
+    double seen = 0;                     // rows, decayed
+    std::vector<double> absent_right;    // likewise, of the guesses that were not in memory
+    std::vector<double> absent_guessed;  // by rank
     GateStats stats;
   };
   std::vector<std::int32_t> experts_;

@@ -1,6 +1,7 @@
 // Asks a tier for guessed experts, as far as the gate finds them worth a load. Engine thread.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -22,7 +23,7 @@ void issue_guesses(LookaheadMode mode, const LookaheadGate& gate, LayerId target
   if (mode == LookaheadMode::kShadow || mode == LookaheadMode::kOff) return;
   const bool choose = mode == LookaheadMode::kAuto;
   gate.guess(target, ids, scratch.guesses);
-  const LinkTimes times = of.link_times();
+  LinkTimes times = of.link_times();
   double gained = 0;
   scratch.keys.clear();
   for (const Guess& guess : scratch.guesses) {
@@ -34,8 +35,7 @@ void issue_guesses(LookaheadMode mode, const LookaheadGate& gate, LayerId target
       gained += *gain;
     }
     scratch.keys.push_back(key);
-    // What does not fit into the idle time of the link would only delay others.
-    if (choose && static_cast<double>(scratch.keys.size()) * times.load >= times.idle) break;
+    times.idle = std::max(0.0, times.idle - times.load);  // what is left for the next one
   }
   if (scratch.keys.empty() || (choose && !gate.worth(target, gained, times))) return;
   load(of, scratch.keys);

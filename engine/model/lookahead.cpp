@@ -110,7 +110,7 @@ void Lookahead::compare(const Step& step, LayerId id) {
   const auto assignments = static_cast<std::size_t>(step.rows * top_k);
   if (pending.step != step.number || pending.ids.size() != assignments) return;
   const std::span<const std::int32_t> routed{step.scratch.route.host_ids, assignments};
-  gate_.observe(id, pending.ids, routed);
+  gate_.observe(id, pending.ids, routed, pending.held);
   if (pending.plain.size() == assignments) right_plain_ += LookaheadGate::count_right(pending.plain, routed, top_k);
   if (options_.correction && options_.distance > 0) learn_shift(step, id);
 }
@@ -153,6 +153,11 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
   const auto ids =
       run_router(step, there, correct ? shifts_[static_cast<std::size_t>(target)].mean : std::span<const float>());
   pending.ids.assign(ids.begin(), ids.end());
+  pending.held.clear();
+  for (const std::int32_t expert : ids) {
+    const ExpertKey key{LayerId{target}, ExpertId{expert}};
+    pending.held.push_back((tier != nullptr ? tier->held(key) : store.held(key)) ? 1 : 0);
+  }
   if (options_.distance == 0) return compare(step, id);
   if (correct) {
     const std::span<const float> now = residual(step);

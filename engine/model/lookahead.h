@@ -62,6 +62,7 @@ class Lookahead {
   struct Pending {
     std::int64_t step = -1;  // for which the guesses are
     std::vector<std::int32_t> ids;
+    std::vector<std::uint8_t> held;   // of the ids: whether the tier that is asked first had them
     std::vector<std::int32_t> plain;  // without the correction; shadow mode
     std::vector<float> from;          // [rows, hidden] the residual stream that they were guessed from
   };

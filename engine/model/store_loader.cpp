@@ -141,6 +141,10 @@ LinkTimes expected_times(const ModelWeights& weights, const ExpertTable& table) 
   times.load = costs.load_seconds(1, bytes);
   times.idle = dense / costs.memory_bytes_per_second + costs.kernel_seconds(1, bytes, 1);
   times.layer = times.idle + costs.kernel_seconds(table.top_k - 1, bytes, 1);
+  const double chunk = static_cast<double>(std::min(bytes, costs.chunk_bytes));
+  const double alone = costs.table_bytes_per_second(chunk, 1);
+  const double streamed = costs.table_bytes_per_second(chunk, costs.depth);
+  if (alone > 0 && streamed > alone) times.start = chunk / alone - chunk / streamed;
   return times;
 }
 

@@ -67,21 +67,44 @@ TEST(LookaheadGate, RowsThatAgreeMakeAGuessLikelier) {
   EXPECT_EQ(again[0].probability, guesses[0].probability);
 }
 
+TEST(LookaheadGate, ChancesAreOfGuessesThatAreNotInMemory) {
+  LookaheadGate gate({4}, 2);
+  const std::int32_t guessed[] = {0, 1};  // the first is always held and always wrong
+  const std::int32_t routed[] = {2, 1};
+  const std::uint8_t held[] = {1, 0};
+  for (int i = 0; i < 1000; ++i) gate.observe(LayerId{0}, guessed, routed, held);
+  EXPECT_GT(gate.chance(LayerId{0}, 1), 0.98);
+  EXPECT_LT(gate.chance(LayerId{0}, 0), 0.02) << "by all guesses, since none was absent";
+  const std::uint8_t other[] = {0, 1};
+  const std::int32_t right[] = {0, 3};
+  for (int i = 0; i < 100; ++i) gate.observe(LayerId{0}, guessed, right, other);
+  EXPECT_GT(gate.chance(LayerId{0}, 0), 0.9) << "a hundred absent ones came true, whatever the thousand held ones did";
+  EXPECT_GT(gate.chance(LayerId{0}, 1), 0.98) << "held ones do not count";
+}
+
 TEST(LookaheadGate, ABusyLinkOrALikelierVictimGainsNothing) {
   const LinkTimes busy{.load = 2e-3, .idle = 0.0, .layer = 10e-3};
   const LinkTimes free{.load = 2e-3, .idle = 5e-3, .layer = 10e-3};
   const LinkTimes half{.load = 2e-3, .idle = 1e-3, .layer = 10e-3};
-  EXPECT_FALSE(LookaheadGate::gain(0.99, busy, 0.0));
+  EXPECT_FALSE(LookaheadGate::gain(0.9, busy, 0.0));
   EXPECT_NEAR(*LookaheadGate::gain(0.5, free, 0.0), 1e-3, 1e-12);
-  EXPECT_NEAR(*LookaheadGate::gain(0.5, free, 0.1), 0.8e-3, 1e-12);
+  EXPECT_NEAR(*LookaheadGate::gain(0.5, free, 0.1), 1e-3 - 0.5 * 0.2e-3, 1e-12);
   EXPECT_FALSE(LookaheadGate::gain(0.5, free, 0.6));
   EXPECT_NEAR(*LookaheadGate::gain(0.8, half, 0.0), 0.8e-3 - 0.2e-3, 1e-12);
   EXPECT_FALSE(LookaheadGate::gain(0.4, half, 0.0));
 }
 
+TEST(LookaheadGate, OnABusyLinkAWellKnownGuessSavesTheRequest) {
+  const LinkTimes busy{.load = 2e-3, .idle = 0.0, .layer = 10e-3};
+  EXPECT_NEAR(*LookaheadGate::gain(0.98, busy, 0.1), 0.98 * 0.2e-3 - 0.02 * 2.2e-3, 1e-12);
+  EXPECT_FALSE(LookaheadGate::gain(0.9, busy, 0.1));
+  const LinkTimes slow_start{.load = 2e-3, .idle = 0.0, .layer = 10e-3, .start = 1e-3};
+  EXPECT_NEAR(*LookaheadGate::gain(0.9, slow_start, 0.0), 0.9e-3 - 0.2e-3, 1e-12);
+}
+
 TEST(LookaheadGate, ALayerIsWatchedFirstAndMustGainThreePercent) {
   const LinkTimes times{.load = 2e-3, .idle = 5e-3, .layer = 10e-3};
-  EXPECT_FALSE(trained(0.9, 10).worth(kLayer, 1e-3, times));
+  EXPECT_FALSE(trained(0.9, 7).worth(kLayer, 1e-3, times));
   const LookaheadGate gate = trained(0.9, 100);
   EXPECT_TRUE(gate.worth(kLayer, 0.31e-3, times));
   EXPECT_FALSE(gate.worth(kLayer, 0.29e-3, times));
