@@ -94,7 +94,7 @@ TEST(Offload, GivesTheBitsOfResidentExpertsAtEveryBudget) {
             EXPECT_EQ(stats.transfer.retries + stats.transfer.failures, 0u);
             EXPECT_EQ(stats.evictions > 0, evict || budget < budgets.all);
             if (evict) {
-              EXPECT_LE(stats.hits, stats.certain_useful + stats.hints_useful);
+              EXPECT_LE(stats.hits, stats.certain_useful + stats.hints);
             }
             if (!evict && budget == budgets.all) {
               EXPECT_LE(stats.misses, stats.slots) << "each is read once";
