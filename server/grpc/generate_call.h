@@ -16,7 +16,7 @@ namespace foregate {
 
 struct StreamLimits {
   std::size_t buffer_bytes = 32768;  // pressure above; ended at sixteen times as much
-  double stall_timeout = 30;          // a client that takes nothing this long, under pressure or at the end, is dropped
+  double stall_timeout = 30;         // a client that takes nothing this long, under pressure or at the end, is dropped
 };
 
 class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
