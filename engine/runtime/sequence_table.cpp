@@ -49,6 +49,8 @@ SeqViews SequenceTable::views(std::int32_t block_size, std::int32_t max_logit_ro
   for (const auto& [id, sequence] : sequences_) {
     const Sequence& s = *sequence;
     SeqView view;
+    view.paused = s.paused || (alone != nullptr && alone != &s);
+    if (view.paused && !s.running) continue;  // nobody plans it, and of readers that stopped there may be many
     view.id = id;
     view.tokens = s.total_tokens();
     view.computed = s.computed;
@@ -56,7 +58,6 @@ SeqViews SequenceTable::views(std::int32_t block_size, std::int32_t max_logit_ro
     view.table = s.blocks.held();
     view.max_blocks = blocks_for(max_positions(*s.request), block_size);
     if (s.wants_prompt_logprobs()) view.max_chunk = max_logit_rows;
-    view.paused = s.paused || (alone != nullptr && alone != &s);
     view.was_preempted = s.preemptions > 0;
     view.saved = s.saved;
     (s.running ? views.running : views.waiting).push_back(view);

@@ -29,7 +29,7 @@ class SequenceTable {
   std::size_t size() const { return sequences_.size(); }
 
   // While a suspect can run, all others are shown as paused: it runs alone, so that a request that
-  // breaks the model takes nobody with it the second time (INV-12).
+  // breaks the model takes nobody with it the second time (INV-12). Who waits and is paused is left out.
   SeqViews views(std::int32_t block_size, std::int32_t max_logit_rows) const;
   bool runnable() const;  // something is neither finished nor paused
   // Every table once, for BlockPool::audit.

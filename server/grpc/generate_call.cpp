@@ -37,7 +37,7 @@ void GenerateCall::send(v1::GenerateResponse message) {
     queue_.push_back(std::move(message));
     start = !std::exchange(writing_, true);
     press = !pressed_ && queued_bytes_ > limits_.buffer_bytes;
-    drop = queued_bytes_ > 4 * limits_.buffer_bytes;
+    drop = queued_bytes_ > 16 * limits_.buffer_bytes;
     if (press) pressed_ = true;
   }
   if (start) StartWrite(&queue_.front());  // a deque keeps its elements in place while others are added behind

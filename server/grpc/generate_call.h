@@ -15,8 +15,8 @@
 namespace foregate {
 
 struct StreamLimits {
-  std::size_t buffer_bytes = 131072;  // pressure above; ended at four times as much
-  double stall_timeout = 30;          // a client that takes nothing this long, under pressure or at the end, is dropped
+  std::size_t buffer_bytes = 32768;  // pressure above; ended at sixteen times as much
+  double stall_timeout = 30;         // a client that takes nothing this long, under pressure or at the end, is dropped
 };
 
 class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>,

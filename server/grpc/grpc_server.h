@@ -24,7 +24,7 @@ struct GrpcOptions {
   ClientGate* clients = nullptr;  // how much each client may ask; null: as it likes
   std::size_t max_message_bytes = 4u << 20;
   std::size_t max_calls = 1024;  // open at once
-  std::size_t stream_buffer_bytes = 131072;
+  std::size_t stream_buffer_bytes = 32768;
   double stall_timeout = 30;
   std::string version;
   // PEM, the key first; read again every second: it must never hold a pair that does not belong together. Empty: plain.

@@ -23,7 +23,7 @@ struct HttpOptions {
   double body_timeout = 60;
   double idle_timeout = 75;
   double stall_timeout = 30;
-  std::size_t stream_buffer_bytes = 131072;  // pressure above; ended at four times as much
+  std::size_t stream_buffer_bytes = 32768;  // pressure above; ended at sixteen times as much
 };
 
 struct HttpCallbacks {

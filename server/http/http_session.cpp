@@ -205,7 +205,7 @@ void HttpSession::send(std::string_view piece) {
     pressed_ = true;
     if (current_) current_->notify_pressure(true);
   }
-  if (buffered() > 4 * limit) {
+  if (buffered() > 16 * limit) {
     shared_->stalled.add();
     shared_->loop.post([self = shared_from_this()] { self->lose("stream buffer is full"); });
   }

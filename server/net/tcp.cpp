@@ -1,5 +1,9 @@
 #include "server/net/tcp.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -46,21 +50,34 @@ class AsioTimer final : public Timer {
   std::shared_ptr<std::uint64_t> turn_ = std::make_shared<std::uint64_t>(0);
 };
 
+// What any connection has just received. One for all of a loop: it is handed on before the next one reads, so a client
+// that says nothing costs no buffer.
+using ReadBuffer = std::shared_ptr<std::array<char, 16384>>;
+
+// Unsent bytes in the kernel above which a socket takes no more: a reader who keeps up never has so many, and for one
+// who does not, what a stream writes ahead is little whatever the send buffer.
+constexpr int kMostUnsentBytes = 16384;
+
 class TcpConnection final : public Connection, public std::enable_shared_from_this<TcpConnection> {
  public:
-  explicit TcpConnection(tcp::socket socket) : socket_(std::move(socket)) {
+  TcpConnection(tcp::socket socket, ReadBuffer buffer) : socket_(std::move(socket)), buffer_(std::move(buffer)) {
     error_code error;
+    socket_.non_blocking(true, error);
     const auto remote = socket_.remote_endpoint(error);
     if (!error) peer_ = remote.address().to_string() + ":" + std::to_string(remote.port());
   }
 
   void read_some(ReadHandler handler) override {
-    socket_.async_read_some(asio::buffer(buffer_), [self = shared_from_this(), handler = std::move(handler)](
-                                                       const error_code& error, std::size_t count) {
-      if (error == asio::error::eof) return handler(Status(), {});
-      if (error) return handler(to_status(error), {});
-      handler(Status(), std::string_view(self->buffer_.data(), count));
-    });
+    socket_.async_wait(tcp::socket::wait_read,
+                       [self = shared_from_this(), handler = std::move(handler)](const error_code& waited) mutable {
+                         if (waited) return handler(to_status(waited), {});
+                         error_code error;
+                         const std::size_t count = self->socket_.read_some(asio::buffer(*self->buffer_), error);
+                         if (error == asio::error::would_block) return self->read_some(std::move(handler));
+                         if (error == asio::error::eof) return handler(Status(), {});
+                         if (error) return handler(to_status(error), {});
+                         handler(Status(), std::string_view(self->buffer_->data(), count));
+                       });
   }
 
   void write_some(std::string_view bytes, WriteHandler handler) override {
@@ -85,8 +102,8 @@ class TcpConnection final : public Connection, public std::enable_shared_from_th
 
  private:
   tcp::socket socket_;
+  ReadBuffer buffer_;
   std::string peer_;
-  std::array<char, 16384> buffer_;
 };
 
 // Accepts for ever; a shortage of descriptors makes it wait a little instead of spinning.
@@ -116,6 +133,7 @@ class TcpListener final : public Listener {
     int send_buffer_bytes;
     AcceptHandler on_accept;
     std::uint16_t port;
+    ReadBuffer buffer = std::make_shared<ReadBuffer::element_type>();
   };
 
   static void accept(const std::shared_ptr<State>& state) {
@@ -132,7 +150,8 @@ class TcpListener final : public Listener {
       error_code ignored;
       socket.set_option(tcp::no_delay(true), ignored);
       socket.set_option(asio::socket_base::send_buffer_size(state->send_buffer_bytes), ignored);
-      state->on_accept(std::make_shared<TcpConnection>(std::move(socket)));
+      ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kMostUnsentBytes, sizeof kMostUnsentBytes);
+      state->on_accept(std::make_shared<TcpConnection>(std::move(socket), state->buffer));
       accept(state);
     });
   }

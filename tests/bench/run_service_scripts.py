@@ -33,9 +33,21 @@ class Scripts(unittest.TestCase):
         self.assertEqual([level["other"] for level in levels], [0, 0])
 
     def test_static_batches(self):
-        for line in run("static_batches.py", "--jobs", 12, "--width", 4, "--rounds", 2, "--mean", 20, "--most", 60):
+        for line in run("static_batches.py", "--jobs", 12, "--width", 4, "--rounds", 2, "--mean", 20, "--most", 60, "--cost-tokens", 16):
             self.assertTrue(line["same_answers"])
-            self.assertGreater(line["ratio"], 0)
+            self.assertGreaterEqual(line["bound_over_padded"], line["bound_over_ragged"])
+
+    def test_compare_policies(self):
+        *_, line = run("compare_policies.py", "--jobs", 12, "--probe", 6, "--rounds", 1, "--long", 60)
+        self.assertTrue(line["same_answers"])
+
+    def test_bad_clients(self):
+        line, = run("bad_clients.py", "--idle", 100, "--unread", 25, "--drip", 25, "--jobs", 40, "--seconds", 1, "--warm", 20,
+                    "--settle", 60)
+        self.assertEqual(line["connections_with"], 151)
+        self.assertGreater(line["paused_with"], 0)
+        self.assertEqual([line[when]["failed"] for when in ("before", "with", "after")], [0, 0, 0])
+        self.assertEqual(line["left"], {"connections": 0, "kv_blocks_used": 0, "sequences": 0})
 
     def test_fair_prefixes(self):
         lines = run("fair_prefixes.py", "--seconds", 1, "--rounds", 1, "--clients", 2, "--depth", 3)

@@ -1,6 +1,7 @@
 """What the scripts of service behaviour share: a server to measure, and requests over plain sockets. Needs only Python."""
 import asyncio
 import json
+import os
 import random
 import subprocess
 import time
@@ -36,6 +37,12 @@ class Server:
                 if line.startswith("RssAnon:"):
                     return int(line.split()[1]) * 1024
         raise SystemExit("no RssAnon")
+
+    def cpu(self):
+        """Seconds of processor time that it has used."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self):
         """Its exit code after SIGTERM."""

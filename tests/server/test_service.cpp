@@ -191,7 +191,7 @@ TEST_F(ServiceTest, OverfullStreamIsDropped) {
   auto connection = connect();
   connection->window = 1;
   const auto id = submit(connection, post("/v1/chat/completions", kStream));
-  for (int i = 0; i < 40; ++i) parts.engine->say(id, 0, "y");  // an engine that ignores the pause
+  for (int i = 0; i < 160; ++i) parts.engine->say(id, 0, "y");  // an engine that ignores the pause
   loop.turn();
   EXPECT_TRUE(connection->closed);
   EXPECT_TRUE(parts.engine->idle());
