@@ -1,5 +1,7 @@
 #include "server/net/tcp.h"
 
+#include <sys/socket.h>
+
 #include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -69,6 +71,11 @@ class TcpConnection final : public Connection, public std::enable_shared_from_th
         [self = shared_from_this(), handler = std::move(handler)](const error_code& error, std::size_t count) {
           handler(error ? to_status(error) : Status(), count);
         });
+  }
+
+  std::size_t write_now(std::string_view bytes) override {
+    const ssize_t count = ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    return count > 0 ? static_cast<std::size_t>(count) : 0;
   }
 
   void shutdown_send() override {
