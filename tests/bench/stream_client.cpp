@@ -46,9 +46,7 @@ std::uint64_t cpu_ns(const std::string& pid) {
 class Tally {
  public:
   Tally(std::string pid, std::size_t streams, double seconds)
-      : pid_(std::move(pid)), streams_(streams), seconds_(seconds) {
-    latencies_.reserve(1u << 22);
-  }
+      : pid_(std::move(pid)), streams_(streams), seconds_(seconds) {}
   void first() {
     if (++started_ == streams_) settle_until_ = Clock::now() + std::chrono::seconds(1);
   }
@@ -59,6 +57,7 @@ class Tally {
   bool turn() {
     const auto now = Clock::now();
     if (!counting_ && started_ == streams_ && now > settle_until_) {
+      latencies_.reserve(1u << 22);
       counting_ = true;
       began_ = now;
       cpu_ = cpu_ns(pid_);
@@ -113,7 +112,8 @@ int connect_stream(int port) {
     std::exit(1);
   }
   const std::string body =
-      R"({"messages":[{"role":"user","content":"Tell me what the time is, again and again."}],"stream":true,"max_tokens":100000})";
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"Tell me what the time is, again and again.\"}],\"stream\":true,"
+      "\"max_tokens\":100000}";
   const std::string request =
       "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: " +
       std::to_string(body.size()) + "\r\n\r\n" + body;
