@@ -53,6 +53,8 @@ class RawGraph {
 
  private:
   NodeId append_text(const std::string& text, NodeId from) {
+    if (text.size() > budget_.nodes) failed_ = true;  // each byte of a text is a node of its own
+    if (failed_) return from;
     for (const char c : text) {
       const NodeId to = add();
       const auto byte = static_cast<std::uint8_t>(c);

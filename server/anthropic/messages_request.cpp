@@ -130,6 +130,8 @@ Result<Json> tools_of(const Json& tools) {
   for (std::size_t i = 0; i < tools.size(); ++i) {
     const std::string where = "tools[" + std::to_string(i) + "]";
     if (!tools[i].is_object()) return bad_member(where, "must be an object");
+    const Json* kind = member(tools[i], "type");
+    if (kind != nullptr && !kind->is_string()) return bad_member(where + ".type", "must be a string");
     const std::string type = text_member(tools[i], "type");
     if (!type.empty() && type != "custom")
       return unimplemented(where + ".type: only tools of the client are supported", where + ".type");

@@ -14,7 +14,10 @@ Status full() {
 }  // namespace
 
 Frontend::Frontend(IoLoop& loop, const FrontendOptions& options)
-    : loop_(loop), alive_(std::make_shared<bool>(true)), workers_(options.worker_threads, options.worker_queue) {}
+    : loop_(loop),
+      mail_(std::make_shared<EventMail>(loop)),
+      alive_(std::make_shared<bool>(true)),
+      workers_(options.worker_threads, options.worker_queue) {}
 
 Frontend::~Frontend() {
   *alive_ = false;
@@ -68,8 +71,9 @@ void Frontend::start(Result<ApiRequest> parsed, const MakeAnswer& make_answer, c
   const std::uint64_t first_id = std::exchange(next_request_id_, next_request_id_ + request->prompts.size());
   auto answer = make_answer(backend_, request);
   if (caller.client == 0 && !request->cache_salt.empty()) caller.client = checksum(request->cache_salt);
-  GenerationStart start{loop_,   backend_,        std::move(request), std::move(answer),       first_id,
-                        arrival, caller.deadline, caller.client,      std::move(caller.trace), report_};
+  GenerationStart start{loop_,    mail_,   backend_,        std::move(request), std::move(answer),
+                        first_id, arrival, caller.deadline, caller.client,      std::move(caller.trace),
+                        report_};
   auto generation = std::make_shared<Generation>(std::move(start), [this, alive = alive_](Generation* ended) {
     if (*alive) generations_.erase(ended);
   });

@@ -70,6 +70,7 @@ class Frontend {
              Caller caller, const Started& started);
 
   IoLoop& loop_;
+  std::shared_ptr<EventMail> mail_;
   Health health_;
   std::shared_ptr<const ServedModel> backend_;
   std::unordered_map<Generation*, std::weak_ptr<Generation>> generations_;

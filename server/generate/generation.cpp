@@ -10,18 +10,12 @@ namespace foregate {
 class Generation::Sink final : public EventSink {
  public:
   Sink(std::shared_ptr<Generation> generation, std::size_t prompt)
-      : loop_(generation->start_.loop), generation_(std::move(generation)), prompt_(prompt) {}
-  ~Sink() override {
-    loop_.post([generation = std::move(generation_)] {});
-  }
-  void on_event(TokenEvent event) override {
-    loop_.post([generation = generation_, prompt = prompt_, event = std::make_shared<TokenEvent>(std::move(event))] {
-      generation->on_event(prompt, *event);
-    });
-  }
+      : mail_(generation->start_.mail), generation_(std::move(generation)), prompt_(prompt) {}
+  ~Sink() override { mail_->release(std::move(generation_)); }
+  void on_event(TokenEvent event) override { mail_->put(generation_, prompt_, std::move(event)); }
 
  private:
-  IoLoop& loop_;
+  std::shared_ptr<EventMail> mail_;
   std::shared_ptr<Generation> generation_;
   std::size_t prompt_;
 };
@@ -45,7 +39,9 @@ Generation::Generation(GenerationStart start, std::function<void(Generation*)> o
 void Generation::start() {
   if (!start_.answer->open()) return end(Status(Code::kCancelled, "the client left"));
   submitted_at_ = start_.loop.clock().now();
-  if (submit()) start_.answer->begin(shared_from_this());
+  const bool taken = submit();
+  start_.mail = nullptr;  // the sinks have it: it may hold this
+  if (taken) start_.answer->begin(shared_from_this());
 }
 
 bool Generation::submit() {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/api/engine.h"
+#include "server/generate/event_mail.h"
 #include "server/generate/served_model.h"
 #include "server/net/io.h"
 #include "server/openai/api_response.h"
@@ -57,6 +58,7 @@ class Answer {
 
 struct GenerationStart {
   IoLoop& loop;
+  std::shared_ptr<EventMail> mail;  // of that loop
   std::shared_ptr<const ServedModel> served;
   std::shared_ptr<const ApiRequest> request;
   std::unique_ptr<Answer> answer;
@@ -72,6 +74,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
  public:
   Generation(GenerationStart start, std::function<void(Generation*)> on_end);
   void start();
+  void on_event(std::size_t prompt, const TokenEvent& event);  // EventMail calls it
   // Ends an answer that is still open with this error, and cancels the work behind it.
   void fail(const Status& status);
   void client_gone();            // cancels the work; the answer hears no more
@@ -86,7 +89,6 @@ class Generation : public std::enable_shared_from_this<Generation> {
   class Sink;
 
   bool submit();
-  void on_event(std::size_t prompt, const TokenEvent& event);
   void note_step(std::size_t prompt, const TokenEvent& event);
   void cancel_all();
   void end(const Status& status);

@@ -81,10 +81,10 @@ void HttpAnswer::send(std::size_t choice, SampleDelta delta) {
   }
   const auto generation = generation_.lock();
   if (!generation) return;
-  const Usage now = generation->usage();
+  const Usage now = request_->continuous_usage ? generation->usage() : Usage();
   const Usage* shown = request_->continuous_usage ? &now : nullptr;
   const bool says = !delta.text.empty() || !delta.pieces.empty() || !delta.tokens.empty();
-  if (says) sse_->event(response_.delta_chunk(choice, delta, shown));
+  if (says) sse_->event(response_.delta_bytes(choice, delta, shown));
   if (!delta.end) return;
   const Timings times = generation->timings();
   sse_->event(response_.end_chunk(choice, *delta.end, shown, generation->open_samples() == 0 ? &times : nullptr));

@@ -40,6 +40,18 @@ void HttpShared::count_response(const HttpRequest& request, int status) {
       .add();
 }
 
+void HttpShared::flush_soon(std::shared_ptr<HttpSession> session) {
+  const bool first = unsent.empty();
+  unsent.push_back(std::move(session));
+  if (first) loop.post([self = shared_from_this()] { self->flush(); });
+}
+
+void HttpShared::flush() {
+  std::swap(flushing, unsent);  // a session that is flushed may have more to send
+  for (const auto& session : flushing) session->flush();
+  flushing.clear();
+}
+
 struct HttpServer::Impl {
   std::shared_ptr<HttpShared> shared;
 };

@@ -22,14 +22,13 @@ std::string head_text(int status, const std::string& content_type, const Headers
   return text;
 }
 
-std::string hex(std::size_t value) {
-  static const char* kDigits = "0123456789abcdef";
-  std::string text;
-  do {
-    text.insert(text.begin(), kDigits[value & 15]);
-    value >>= 4;
-  } while (value != 0);
-  return text;
+constexpr std::size_t kKeptBytes = 16384;  // of an output buffer, between two uses of it
+
+void append_hex(std::size_t value, std::string& text) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  int shift = 60;
+  while (shift > 0 && (value >> shift) == 0) shift -= 4;
+  for (; shift >= 0; shift -= 4) text += kDigits[(value >> shift) & 15];
 }
 
 }  // namespace
@@ -193,10 +192,10 @@ void HttpSession::begin_stream(const HttpRequest& request, const std::string& co
 
 void HttpSession::send(std::string_view piece) {
   if (piece.empty()) return;
-  if (chunked_) {
-    std::string chunk = hex(piece.size()) + "\r\n";
-    chunk.append(piece);
-    queue(chunk + "\r\n");
+  if (chunked_ && phase_ != Phase::kClosed) {
+    append_hex(piece.size(), out_);
+    out_.append("\r\n").append(piece);
+    queue("\r\n");
   } else {
     queue(piece);
   }
@@ -213,23 +212,37 @@ void HttpSession::send(std::string_view piece) {
 
 void HttpSession::end_stream() {
   answered_ = true;
-  if (chunked_) queue("0\r\n\r\n");
-  pump();
+  queue(chunked_ ? "0\r\n\r\n" : "");
 }
 
 void HttpSession::queue(std::string_view bytes) {
   if (phase_ == Phase::kClosed) return;
   out_.append(bytes);
+  if (write_pending_ || std::exchange(flush_due_, true)) return;
+  shared_->flush_soon(shared_from_this());
+}
+
+void HttpSession::flush() {
+  flush_due_ = false;
   pump();
 }
 
+// Takes up what is queued; false when there is nothing to write.
+bool HttpSession::write_ready() {
+  if (written_ < writing_.size()) return true;
+  writing_.clear();
+  if (writing_.capacity() > kKeptBytes) writing_.shrink_to_fit();
+  std::swap(writing_, out_);
+  written_ = 0;
+  return !writing_.empty();
+}
+
+// What the socket takes at once needs neither a handler nor a timer.
 void HttpSession::pump() {
   if (write_pending_ || phase_ == Phase::kClosed) return;
-  if (written_ == writing_.size()) {
-    writing_ = std::exchange(out_, {});
-    written_ = 0;
-    if (writing_.empty()) return on_flushed();
-  }
+  if (!write_ready()) return on_flushed();
+  note_written(connection_->write_now(std::string_view(writing_).substr(written_)));
+  if (!write_ready()) return on_flushed();
   write_pending_ = true;
   write_timer_->arm(shared_->options.stall_timeout, [self = shared_from_this()] {
     self->shared_->stalled.add();
@@ -245,12 +258,16 @@ void HttpSession::on_written(const Status& status, std::size_t written) {
   if (phase_ == Phase::kClosed) return;
   write_timer_->cancel();
   if (!status.ok()) return lose("connection lost");
+  note_written(written);
+  pump();
+}
+
+void HttpSession::note_written(std::size_t written) {
   written_ += written;
   if (pressed_ && buffered() < shared_->options.stream_buffer_bytes / 2) {
     pressed_ = false;
     if (current_) current_->notify_pressure(false);
   }
-  pump();
 }
 
 void HttpSession::on_flushed() {

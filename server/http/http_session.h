@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "engine/base/metrics.h"
 #include "server/http/http_server.h"
@@ -20,9 +21,12 @@ namespace foregate {
 class HttpSession;
 
 // What all connections of a server share.
-struct HttpShared {
+struct HttpShared : std::enable_shared_from_this<HttpShared> {
   HttpShared(IoLoop& io_loop, const HttpOptions& http_options, HttpCallbacks http_callbacks, Metrics& registry);
   void count_response(const HttpRequest& request, int status);
+  // Writes what the session has, with what other sessions have by then, when the task that runs is over.
+  void flush_soon(std::shared_ptr<HttpSession> session);
+  void flush();
 
   IoLoop& loop;
   HttpOptions options;
@@ -33,6 +37,8 @@ struct HttpShared {
   Counter& gone;
   Counter& refused;
   std::unordered_map<HttpSession*, std::shared_ptr<HttpSession>> sessions;
+  std::vector<std::shared_ptr<HttpSession>> unsent;    // each once
+  std::vector<std::shared_ptr<HttpSession>> flushing;  // while flush() runs
   std::uint64_t body_bytes = 0;
   bool draining = false;
 };
@@ -53,6 +59,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void begin_stream(const HttpRequest& request, const std::string& content_type, const Headers& headers);
   void send(std::string_view piece);
   void end_stream();
+  void flush();
 
  private:
   enum class Phase { kHead, kBody, kAnswer, kLinger, kClosed };
@@ -67,6 +74,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void fail(int status, const std::string& message);
   void queue(std::string_view bytes);
   void pump();
+  bool write_ready();
+  void note_written(std::size_t written);
   void on_written(const Status& status, std::size_t written);
   void on_flushed();
   void next_request();
@@ -93,6 +102,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   Phase phase_ = Phase::kHead;
   bool reading_ = false;
   bool write_pending_ = false;
+  bool flush_due_ = false;  // HttpShared has it in `unsent`
   bool head_admitted_ = false;
   bool keep_alive_ = false;
   bool chunked_ = false;

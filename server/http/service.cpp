@@ -44,6 +44,14 @@ std::string hex64(std::uint64_t value) {
   return text;
 }
 
+// 0: the client sets none. A header without a value is no number either.
+Result<std::int64_t> timeout_of(const HttpRequest& request) {
+  const auto named = [](const auto& header) { return header.first == kTimeoutHeader; };
+  const auto found = std::find_if(request.headers.begin(), request.headers.end(), named);
+  if (found == request.headers.end()) return std::int64_t{0};
+  return parse_timeout_ms(found->second);
+}
+
 // Ids of one run differ from those of another.
 std::string random_prefix() {
   std::random_device entropy;
@@ -142,7 +150,7 @@ void Service::generate(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
   const auto refuse = [exchange, endpoint](const Status& status) {
     exchange->respond(error_response(endpoint, status));
   };
-  const auto timeout = parse_timeout_ms(exchange->request().header(kTimeoutHeader));
+  const auto timeout = timeout_of(exchange->request());
   if (!timeout.ok()) return refuse(timeout.status());
   Caller caller;
   const TimeNs now = loop_.clock().now();

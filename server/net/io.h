@@ -41,6 +41,12 @@ class Connection {
   virtual void read_some(ReadHandler handler) = 0;  // one at a time
   // One at a time; `bytes` must stay valid until the handler runs. May write a part only.
   virtual void write_some(std::string_view bytes, WriteHandler handler) = 0;
+  // Bytes that are taken at once, without a handler; 0 where that is not known, or when something is wrong: write_some
+  // tells. Not while a write_some is under way.
+  virtual std::size_t write_now(std::string_view bytes) {
+    static_cast<void>(bytes);
+    return 0;
+  }
   virtual void shutdown_send() = 0;  // ends our side after what was written
   virtual void close() = 0;          // at once; pending handlers run with kCancelled
   virtual std::string peer() const = 0;

@@ -88,6 +88,11 @@ class TcpConnection final : public Connection, public std::enable_shared_from_th
         });
   }
 
+  std::size_t write_now(std::string_view bytes) override {
+    const ssize_t count = ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    return count > 0 ? static_cast<std::size_t>(count) : 0;
+  }
+
   void shutdown_send() override {
     error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);

@@ -178,6 +178,31 @@ std::string ApiResponse::delta_chunk(std::size_t index, const SampleDelta& delta
   return chunk(std::move(choice), usage, nullptr);
 }
 
+// The text in which this chunk differs from others of its choice; null when there is more to it.
+const std::string* ApiResponse::only_text(const SampleDelta& delta) const {
+  if (request_.sampling.logprobs || request_.return_token_ids) return nullptr;
+  if (!request_.reply || request_.kind != ApiKind::kChat) return &delta.text;
+  if (delta.pieces.size() != 1) return nullptr;
+  const ReplyPiece& piece = delta.pieces[0];
+  const bool plain = piece.kind == ReplyPiece::Kind::kContent || piece.kind == ReplyPiece::Kind::kReasoning;
+  return plain ? &piece.text : nullptr;
+}
+
+std::string_view ApiResponse::delta_bytes(std::size_t index, const SampleDelta& delta, const Usage* usage) {
+  const std::string* text = usage == nullptr ? only_text(delta) : nullptr;
+  if (text == nullptr) return bytes_ = delta_chunk(index, delta, usage);
+  const bool reasoning = !delta.pieces.empty() && delta.pieces[0].kind == ReplyPiece::Kind::kReasoning;
+  if (frames_.empty()) frames_.resize(2 * text_offsets_.size());
+  ChunkFrame& frame = frames_[2 * index + (reasoning ? 1 : 0)];
+  if (!frame.made()) {
+    SampleDelta empty;
+    if (!delta.pieces.empty()) empty.pieces = {{delta.pieces[0].kind, ""}};
+    frame = ChunkFrame(delta_chunk(index, empty, nullptr), reasoning ? 2 : 1);
+  }
+  frame.fill(*text, bytes_);
+  return bytes_;
+}
+
 std::string ApiResponse::end_chunk(std::size_t index, const SampleEnd& end, const Usage* usage,
                                    const Timings* timings) const {
   Json choice = Json::object();

@@ -6,11 +6,13 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/api/types.h"
 #include "engine/text/tokenizer.h"
 #include "server/openai/api_request.h"
+#include "server/openai/chunk_frame.h"
 #include "server/stream/sample_text.h"
 
 namespace foregate {
@@ -60,6 +62,8 @@ class ApiResponse {
   std::string role_chunk(std::size_t index, const Usage* usage) const;  // chat only, first of its choice
   std::string echo_chunk(std::size_t index, const PromptEcho& echo, const Usage* usage);
   std::string delta_chunk(std::size_t index, const SampleDelta& delta, const Usage* usage);
+  // The same bytes, from a frame where only a text is new. Valid until the next call.
+  std::string_view delta_bytes(std::size_t index, const SampleDelta& delta, const Usage* usage);
   std::string end_chunk(std::size_t index, const SampleEnd& end, const Usage* usage, const Timings* timings) const;
   std::size_t calls(std::size_t index) const { return calls_[index]; }  // that went out in deltas of the choice
   std::string usage_chunk(const Usage& usage) const;
@@ -73,6 +77,8 @@ class ApiResponse {
                                          const std::vector<PositionLogprobs>& logprobs,
                                          std::int64_t* text_offset) const;
 
+  const std::string* only_text(const SampleDelta& delta) const;
+
   const ApiRequest& request_;
   const Tokenizer& tokenizer_;
   std::string id_;
@@ -80,6 +86,8 @@ class ApiResponse {
   std::int64_t created_;
   std::vector<std::int64_t> text_offsets_;  // per choice, characters sent so far
   std::vector<std::size_t> calls_;          // per choice, calls of tools sent so far
+  std::vector<ChunkFrame> frames_;          // two for each choice: of content, of reasoning; made when needed
+  std::string bytes_;                       // what delta_bytes gave last
 };
 
 }  // namespace foregate

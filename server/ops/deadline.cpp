@@ -13,7 +13,6 @@ constexpr std::int64_t kYearMs = 365ll * 86400 * 1000;
 
 Result<std::int64_t> parse_timeout_ms(std::string_view value) {
   std::int64_t ms = 0;
-  if (value.empty()) return ms;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), ms);
   if (error == std::errc() && end == value.data() + value.size() && ms >= 1 && ms <= kYearMs) return ms;
   return invalid_argument("X-Request-Timeout-Ms must be a whole number of milliseconds from 1 to a year",

@@ -11,7 +11,7 @@ namespace foregate {
 
 inline constexpr std::string_view kTimeoutHeader = "x-request-timeout-ms";
 
-// Milliseconds of the header's value, 1 to a year of them; 0 when it is empty. kInvalidArgument otherwise.
+// Milliseconds of the header's value, 1 to a year of them. kInvalidArgument otherwise.
 Result<std::int64_t> parse_timeout_ms(std::string_view value);
 
 // The earlier one of `deadline` (0: none) and now + `server_seconds` (0: none); 0 when there is neither.

@@ -15,10 +15,14 @@ class SseWriter {
   SseWriter(Sink write, std::function<void()> end) : write_(std::move(write)), end_(std::move(end)) {}
 
   void event(std::string_view json) {
-    if (!ended_) write_("data: " + std::string(json) + "\n\n");
+    if (ended_) return;
+    line_.assign("data: ").append(json).append("\n\n");
+    write_(line_);
   }
   void named(std::string_view name, std::string_view json) {
-    if (!ended_) write_("event: " + std::string(name) + "\ndata: " + std::string(json) + "\n\n");
+    if (ended_) return;
+    line_.assign("event: ").append(name).append("\ndata: ").append(json).append("\n\n");
+    write_(line_);
   }
   // The terminal of streams whose last event says that it is the last.
   void close() { finish(); }
@@ -40,6 +44,7 @@ class SseWriter {
   }
   Sink write_;
   std::function<void()> end_;
+  std::string line_;  // its memory is used again
   bool ended_ = false;
 };
 

@@ -28,6 +28,7 @@ SERVICE_MONITOR = kind(shape({
     "selector": shape({"matchLabels": WORDS}),
     "endpoints": {"type": "array", "minItems": 1, "items": shape({
         "port": TEXT, "path": TEXT, "interval": DURATION, "scrapeTimeout": DURATION,
+        "scheme": {"enum": ["http", "https"]}, "tlsConfig": shape({"insecureSkipVerify": {"type": "boolean"}}),
         "authorization": shape({"type": TEXT, "credentials": shape({"name": TEXT, "key": TEXT}, ["key"])})})},
 }, ["selector", "endpoints"]))
 

@@ -123,7 +123,9 @@ class Helm(Checks):
         for wrong in ({"replica": 3}, {"device": "tpu"}, {"options": {"port": 1}}, {"options": {"maxNumSeqs": 1}},
                       {"pack": {"mode": "later"}}, {"model": {"path": "models/demo", "volume": {"type": "image"}}},
                       {"autoscaling": {"type": "hpa", "minReplicas": 0}}, {"image": {"digest": "latest"}},
-                      {"metrics": {"serviceMonitor": {"enabled": True, "intervall": "1s"}}}, {"gpus": 0}):
+                      {"metrics": {"serviceMonitor": {"enabled": True, "intervall": "1s"}}}, {"gpus": 0},
+                      {"options": {"admin_api_key": "k"}}, {"options": {"ssl_certfile": "/x"}}, {"tls": {"certKey": "../x"}},
+                      {"tls": {"crt": "x"}}):
             with self.subTest(str(wrong)), self.assertRaises(Exception):
                 chart = Chart.load(CHART)
                 chart.validate_schema(wrong)
@@ -155,9 +157,32 @@ class Helm(Checks):
         names = [metric["pods"]["metric"]["name"] for metric in of("HorizontalPodAutoscaler", rendered(SETS["hpa"]))[0]["spec"]["metrics"]]
         adapter = yaml.safe_load((DEPLOY / "prometheus" / "adapter.yaml").read_text())
         self.assertEqual(names, [rule["name"]["as"] for rule in adapter["rules"]])
+        self.check_secrets(rendered(SETS["tls"]))
         ephemeral = pod_specs(rendered(SETS["ephemeral"]))[0]
         self.assertNotIn("lifecycle", ephemeral["containers"][0])
         self.assertIn("@sha256:", ephemeral["containers"][0]["image"])
+
+    def check_secrets(self, manifests):
+        """Keys as variables, the certificate as files that may change, and everyone who asks a pod asks by TLS."""
+        pod, config = pod_specs(manifests)[0], self.config(manifests)
+        server = pod["containers"][0]
+        keys = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in server["env"] if "valueFrom" in one}
+        self.assertEqual(keys, {"FOREGATE_API_KEY": {"name": "foregate-keys", "key": "clients"},
+                                "FOREGATE_ADMIN_API_KEY": {"name": "foregate-keys", "key": "admin"}})
+        self.assertEqual([one["secret"]["secretName"] for one in pod["volumes"] if one["name"] == "tls"], ["foregate-tls"])
+        mount, = [one for one in server["volumeMounts"] if one["name"] == "tls"]
+        self.assertNotIn("subPath", mount)
+        self.assertTrue(mount["readOnly"])
+        self.assertEqual((config["ssl_certfile"], config["ssl_keyfile"]), (mount["mountPath"] + "/tls.crt", mount["mountPath"] + "/tls.key"))
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            self.assertEqual(server[probe]["httpGet"]["scheme"], "HTTPS")
+        self.assertEqual(of("ServiceMonitor", manifests)[0]["spec"]["endpoints"][0]["scheme"], "https")
+        self.assertEqual(of("Service", manifests)[0]["spec"]["ports"][0]["appProtocol"], "https")
+        plain = rendered({})
+        self.assertNotIn("ssl_certfile", self.config(plain))
+        self.assertNotIn("tls", [one["name"] for one in pod_specs(plain)[0]["volumes"]])
+        self.assertNotIn("scheme", pod_specs(plain)[0]["containers"][0]["readinessProbe"]["httpGet"])
+        self.assertEqual([one["name"] for one in pod_specs(plain)[0]["containers"][0]["env"]], ["FOREGATE_HOST"])
 
     def test_the_server_takes_every_configuration(self):
         """It parses the file, then misses the model that it names."""

@@ -181,5 +181,25 @@ TEST_F(BlocksTest, FaultsBearTheNamesOfTheirApi) {
   EXPECT_EQ(Json::parse(messages_error(not_found("x")))["error"]["type"], "not_found_error");
 }
 
+// What counts tokens reads tools as what answers does.
+TEST_F(BlocksTest, WrongToolsAreRefusedAlsoWhereTokensAreCounted) {
+  const std::string turn = R"("messages": [{"role": "user", "content": "a"}], "tools": )";
+  const std::pair<const char*, const char*> wrong[] = {
+      {"3", "tools"},
+      {"[3]", "tools[0]"},
+      {R"([{"name": "f"}])", "tools[0].input_schema"},
+      {R"([{"name": "f", "input_schema": {}, "type": 0}])", "tools[0].type"},
+      {R"([{"name": "f", "input_schema": {}, "type": ["custom"]}])", "tools[0].type"},
+      {R"([{"name": "f", "input_schema": {}, "type": "bash"}])", "tools[0].type"}};
+  for (const auto& [tools, where] : wrong) {
+    const auto asked = messages(turn + tools);
+    const auto counted = count_tokens_body("{" + turn + tools + "}", context);
+    ASSERT_FALSE(asked.ok()) << tools;
+    ASSERT_FALSE(counted.ok()) << tools;
+    EXPECT_EQ(asked.status().field(), where);
+    EXPECT_EQ(counted.status().field(), where);
+  }
+}
+
 }  // namespace
 }  // namespace foregate

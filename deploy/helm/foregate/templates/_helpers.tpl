@@ -115,6 +115,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end -}}
 
+{{- /* Where a probe asks: (list . path). It believes any certificate. */ -}}
+{{- define "foregate.probe" -}}
+{{- if (index . 0).Values.tls.secret -}}
+{path: {{ index . 1 }}, port: http, scheme: HTTPS}
+{{- else -}}
+{path: {{ index . 1 }}, port: http}
+{{- end -}}
+{{- end -}}
+
 {{- define "foregate.config" -}}
 {{- $config := deepCopy .Values.options -}}
 {{- $_ := set $config "model" (include "foregate.served" .) -}}
@@ -124,6 +133,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $config "grpc" .Values.grpc.enabled -}}
 {{- $_ := set $config "grpc_port" 50051 -}}
 {{- $_ := set $config "device" .Values.device -}}
+{{- if .Values.tls.secret -}}
+{{- $_ := set $config "ssl_certfile" (printf "/etc/foregate-tls/%s" .Values.tls.certKey) -}}
+{{- $_ := set $config "ssl_keyfile" (printf "/etc/foregate-tls/%s" .Values.tls.keyKey) -}}
+{{- end -}}
 {{- $_ := set $config "shutdown_timeout" .Values.shutdown.timeoutSeconds -}}
 {{ toYaml $config }}
 {{- end -}}
