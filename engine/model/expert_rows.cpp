@@ -31,7 +31,8 @@ const std::byte* get(const std::byte* at, std::vector<std::int32_t>& values) {
 }
 
 // Place after place: how many experts, which, and the rows of each.
-Status read_stood(std::span<const std::int32_t> numbers, const ExpertRowsLimits& limits, std::vector<StoodRows>& stood) {
+Status read_stood(std::span<const std::int32_t> numbers, const ExpertRowsLimits& limits,
+                  std::vector<StoodRows>& stood) {
   stood.clear();
   while (!numbers.empty()) {
     const std::int32_t count = numbers[0];
@@ -80,9 +81,8 @@ Status check_indices(const ExpertRows& rows, const ExpertRowsLimits& limits) {
 
 std::uint64_t max_rows_bytes(const ExpertRowsLimits& limits) {
   const auto rows = static_cast<std::uint64_t>(limits.max_rows);
-  const std::uint64_t indices =
-      3 * static_cast<std::uint64_t>(limits.experts) + rows * static_cast<std::uint64_t>(limits.top_k) +
-      most_stood_numbers(limits);
+  const std::uint64_t indices = 3 * static_cast<std::uint64_t>(limits.experts) +
+                                rows * static_cast<std::uint64_t>(limits.top_k) + most_stood_numbers(limits);
   return kFixedBytes + (indices + rows * static_cast<std::uint64_t>(limits.hidden)) * sizeof(float);
 }
 
@@ -96,9 +96,11 @@ std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std
   const std::size_t indices = 3 * rows.experts.size() + rows.x_rows.size() + stood;
   const std::size_t values = static_cast<std::size_t>(rows.rows * hidden) * sizeof(float);
   body.resize(kFixedBytes + indices * sizeof(std::int32_t) + values);
-  const std::int32_t fixed[kFixed] = {rows.layer.value, static_cast<std::int32_t>(rows.rows),
+  const std::int32_t fixed[kFixed] = {rows.layer.value,
+                                      static_cast<std::int32_t>(rows.rows),
                                       static_cast<std::int32_t>(rows.experts.size()),
-                                      static_cast<std::int32_t>(rows.x_rows.size()), rows.prompt ? 1 : 0,
+                                      static_cast<std::int32_t>(rows.x_rows.size()),
+                                      rows.prompt ? 1 : 0,
                                       static_cast<std::int32_t>(stood)};
   std::memcpy(body.data(), fixed, sizeof fixed);
   std::byte* at = put(body.data() + kFixedBytes, rows.experts);

@@ -42,9 +42,9 @@ class MoeExchange {
 
   struct Own {  // what rank 0 runs itself
     std::vector<ExpertGroup> groups;
-    std::vector<std::int32_t> experts;      // ascending
-    std::vector<std::int32_t> rows;         // of each
-    std::vector<std::int32_t> decode_rows;  // of them, in a step with prompts
+    std::vector<std::int32_t> experts;       // ascending
+    std::vector<std::int32_t> rows;          // of each
+    std::vector<std::int32_t> decode_rows;   // of them, in a step with prompts
     std::vector<std::int32_t> drafted_rows;  // of them, in a step with drafts
   };
 
@@ -70,7 +70,7 @@ class MoeExchange {
   Own own_;
   std::vector<std::vector<std::vector<StoodRows>>> stood_;  // [rank][layer]: not told yet
   std::vector<std::int32_t> routed_;                        // ids of rows that are no draft's
-  std::vector<std::int32_t> sent_as_;  // by row of the step, for one part: its place there, or -1
+  std::vector<std::int32_t> sent_as_;                       // by row of the step, for one part: its place there, or -1
   std::uint64_t epoch_ = 0;
   Crossed crossed_;
 };

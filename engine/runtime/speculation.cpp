@@ -109,8 +109,7 @@ void Speculation::draft(SequenceTable& sequences, SeqViews& views) {
     std::size_t longest = 0;
     for (const Draft& draft : drafts_) longest = std::max(longest, draft.tokens.size());
     choose_parts(views, instant);
-    controller_->note_draft(static_cast<std::int32_t>(longest), seconds_between(0, drafting_),
-                            drafter_->rows_missed());
+    controller_->note_draft(static_cast<std::int32_t>(longest), seconds_between(0, drafting_), drafter_->rows_missed());
   }
   for (std::size_t i = 0; i < asks_.size(); ++i) {
     if (BUG_IF(static_cast<std::int32_t>(drafts_[i].tokens.size()) > asks_[i].most)) continue;

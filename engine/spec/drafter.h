@@ -40,8 +40,8 @@ class Drafter {
   virtual bool instant() const { return false; }
   // Of the last propose(): rows that it computed of what it had missed of sequences, beyond what every one does.
   virtual std::int32_t rows_missed() const { return 0; }
-  // Does once what propose() does, for rows that it had missed: so many. Touches the memory that it will need, and shows
-  // what a row takes. 0: there is nothing to do.
+  // Does once what propose() does, for rows that it had missed: so many. Touches the memory that it will need, and
+  // shows what a row takes. 0: there is nothing to do.
   virtual std::int32_t warm_up() { return 0; }
   // The sequence has ended, nothing more will be asked about it.
   virtual void forget(SeqId seq) { static_cast<void>(seq); }

@@ -11,7 +11,7 @@
 namespace foregate {
 namespace {
 
-constexpr float kFarBelow = 9.0F;       // of the best logit: what is less probable than e^-9 of it is left out
+constexpr float kFarBelow = 9.0F;  // of the best logit: what is less probable than e^-9 of it is left out
 constexpr std::int32_t kWarmRows = 16;
 constexpr std::size_t kSteadyRows = 2;  // of a sequence: its newest token, and the last of a draft that stood whole
 

@@ -85,8 +85,8 @@ inline void multiply_fp8(const float* packed, const RowTiles& tiles, const Fp8Bl
       for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
         const std::int64_t first = tiles.first(tile);
         const int height = tiles.height(tile);
-        multiply<float>(PackedLeft{packed + first * w.cols + k0 * height}, height, part, acc + first * acc_stride + b * kLanes,
-                           acc_stride, k0 > 0, nothing_ahead(packed));
+        multiply<float>(PackedLeft{packed + first * w.cols + k0 * height}, height, part,
+                        acc + first * acc_stride + b * kLanes, acc_stride, k0 > 0, nothing_ahead(packed));
       }
     }
   }

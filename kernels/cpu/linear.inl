@@ -74,7 +74,8 @@ inline void linear(Stream& stream, const LinearArgs& args) {
   const std::int64_t pass = smaller(args.x.rows, kRowsPerPass);
   const std::int64_t chunk = chunk_blocks(pass, blocks, op.threads());
   const bool few = taken_as_they_lie(pass, args.weight.format);
-  op.reserve(!few && pass > 1 ? pass * k * static_cast<std::int64_t>(sizeof(float)) : 0, LinearJob::worker_bytes(pass, chunk));
+  op.reserve(!few && pass > 1 ? pass * k * static_cast<std::int64_t>(sizeof(float)) : 0,
+             LinearJob::worker_bytes(pass, chunk));
   for (std::int64_t first = 0; first < args.x.rows; first += kRowsPerPass) {
     const std::int64_t rows = smaller(kRowsPerPass, args.x.rows - first);
     const RowTiles tiles(rows);

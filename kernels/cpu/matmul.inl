@@ -1,10 +1,10 @@
 // The one matrix kernel under linear, expert_ffn and attention.
 //
 // Left side: rows of activations packed in tiles of at most kMaxRows rows, element (k, r) of a tile
-// at [k * rows + r]; a few rows are taken where they lie. Right side: blocks of 16 outputs, element (k, lane) of a block at [k * 16 + lane].
-// One lane of one accumulator owns one output of one row and adds its products in ascending k, one
-// at a time. Tiling, splitting k (the accumulator rests in memory meanwhile, exactly) and widening a
-// panel beforehand therefore never change a bit.
+// at [k * rows + r]; a few rows are taken where they lie. Right side: blocks of 16 outputs, element (k, lane) of a
+// block at [k * 16 + lane]. One lane of one accumulator owns one output of one row and adds its products in ascending
+// k, one at a time. Tiling, splitting k (the accumulator rests in memory meanwhile, exactly) and widening a panel
+// beforehand therefore never change a bit.
 
 // How `rows` rows are cut into tiles of nearly equal height.
 struct RowTiles {
@@ -130,25 +130,24 @@ FOREGATE_INLINE Ahead ahead_in(const Blocks<W>& w, std::int64_t distance) {
 }
 
 template <class W, int R, int B, class Left>
-void multiply_height(Left left, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume,
-                     Ahead ahead) {
+void multiply_height(Left left, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume, Ahead ahead) {
   const auto at = [&](std::int64_t b) {
     return Ahead{ahead.at + b * ahead.block_bytes, ahead.block_bytes, ahead.step_bytes};
   };
   std::int64_t b = 0;
   for (; b + B <= w.count; b += B) {
-    multiply_tile<W, R, B>(left, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
-                                    resume, at(b));
+    multiply_tile<W, R, B>(left, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride, resume,
+                           at(b));
   }
   if constexpr (B > 2) {
     for (; b + 2 <= w.count; b += 2) {
       multiply_tile<W, R, 2>(left, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
-                                      resume, at(b));
+                             resume, at(b));
     }
   }
   for (; b < w.count; ++b) {
-    multiply_tile<W, R, 1>(left, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
-                                    resume, at(b));
+    multiply_tile<W, R, 1>(left, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride, resume,
+                           at(b));
   }
 }
 
@@ -263,7 +262,7 @@ void multiply_rows(const float* packed, const RowTiles& tiles, const Blocks<W>& 
         const std::int64_t first = tiles.first(tile);
         const Ahead ahead = tile == 0 ? ahead_in(part, kPrefetchBytes) : nothing_ahead(packed);
         multiply<W>(PackedLeft{packed + first * w.k}, tiles.height(tile), part, acc + first * acc_stride + b * kLanes,
-                       acc_stride, false, ahead);
+                    acc_stride, false, ahead);
       }
     }
     return;
@@ -276,8 +275,8 @@ void multiply_rows(const float* packed, const RowTiles& tiles, const Blocks<W>& 
       for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
         const std::int64_t first = tiles.first(tile);
         const int height = tiles.height(tile);
-        multiply<float>(PackedLeft{packed + first * w.k + k0 * height}, height, part, acc + first * acc_stride + b * kLanes,
-                           acc_stride, k0 > 0, next_panel(w, b, k0, tiles, tile));
+        multiply<float>(PackedLeft{packed + first * w.k + k0 * height}, height, part,
+                        acc + first * acc_stride + b * kLanes, acc_stride, k0 > 0, next_panel(w, b, k0, tiles, tile));
       }
     }
   }

@@ -3,10 +3,11 @@
 // must be equal.
 //
 //   spec_speed --model DIR --spec JSON [--spec JSON ...] [--clients 1,8] [--kind free|quote] [--rounds N] [--tokens N]
-//              [--requests N] [--threads N] [--experts WORD]
+//              [--requests N] [--threads N] [--experts WORD] [--time clock|processor]
 //
 // Ratios are medians over rounds, by the clock and by processor time of the process: with one thread the second does
-// not see what else the machine does. One round before them does not count.
+// not see what else the machine does, and with `--time processor` neither do the engines, whose controllers then judge
+// by it. One round before them does not count.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -17,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/runtime/boot.h"
 #include "tests/bench/spec_texts.h"
@@ -35,6 +37,7 @@ struct Options {
   std::int32_t tokens = 200;
   int threads = 1;
   std::string experts = "all";
+  bool processor_time = false;
 };
 
 [[noreturn]] void stop(const std::string& why) {
@@ -53,6 +56,12 @@ double seconds_of(clockid_t clock) {
   clock_gettime(clock, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
+
+class ProcessorClock final : public Clock {
+ public:
+  TimeNs now() const override { return static_cast<TimeNs>(seconds_of(CLOCK_PROCESS_CPUTIME_ID) * 1e9); }
+  std::int64_t wall_seconds() const override { return system_clock().wall_seconds(); }
+};
 
 using Tokens = std::vector<Token>;
 
@@ -80,7 +89,8 @@ class Match {
       boot.prefix_caching = false;
       boot.speculative_config = spec;
       boot.expert_memory = options.experts;
-      boot.kv_cache_bytes = std::int64_t{256} << 20U;
+      boot.kv_cache_bytes = std::int64_t{48} << 20U;
+      if (options.processor_time) boot.clock = &processor_clock_;
       all_.push_back({spec, must(boot_engine(boot)), {}, {}, {}});
     }
   }
@@ -187,6 +197,7 @@ class Match {
   }
 
   const Options& options_;
+  const ProcessorClock processor_clock_;
   std::vector<Contestant> all_;
   std::uint64_t next_ = 1;
 };
@@ -222,6 +233,8 @@ Options parse(int argc, char** argv) {
       options.threads = std::atoi(value.c_str());
     else if (word == "--experts")
       options.experts = value;
+    else if (word == "--time" && (value == "clock" || value == "processor"))
+      options.processor_time = value == "processor";
     else
       stop("unknown option " + word + " " + value);
   }

@@ -56,7 +56,7 @@ class ThreadRanks final : public ExpertRanks {
     dropped_.erase(rank);
   }
   void set_deadline(TimeNs deadline) { deadline_ = deadline; }
-  const std::map<RankId, RankFigures>& figures() const { return figures_; }  // of ranks with a store
+  const std::map<RankId, RankFigures>& figures() const { return figures_; }     // of ranks with a store
   const std::map<ExpertKey, std::uint64_t>& routed() const { return routed_; }  // rows told of, by expert
   const Crossed& crossed() const { return crossed_; }
   const std::map<RankId, Status>& dropped() const { return dropped_; }

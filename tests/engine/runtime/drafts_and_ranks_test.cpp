@@ -102,7 +102,8 @@ bool same_counts(const ExpertMap& a, const ExpertMap& b) {
 }
 
 TEST(DraftsAndRanks, CountsAreThoseOfPlainDecoding) {
-  const MemoryFiles disk = packing::packed(golden_dir("qwen3-moe-top4-norm"), packing::pack_options("none"));
+  const MemoryFiles disk = packing::packed(std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/qwen3-moe-top4-norm",
+                                           packing::pack_options("none"));
   for (const char* policy : {"lfu", "score"}) {
     Known plain;
     Known drafted;
