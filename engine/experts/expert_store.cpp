@@ -135,7 +135,7 @@ void ExpertStore::begin(const LayerUse& use) {
   forget_loads();
   last_layer_ = use.layer;
   const LayerUse counted = counted_.of(use);
-  count(counted);
+  if (!counted.experts.empty()) count(counted);  // else rows of drafts alone came here
   settle_hints(use);
   settle_certain(use);
   begin_prompt(use, counted);

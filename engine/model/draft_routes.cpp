@@ -5,6 +5,15 @@
 #include "engine/model/expert_tally.h"
 
 namespace foregate {
+namespace {
+
+std::int32_t owner_of(const Step& step, std::int32_t expert, std::span<const std::int32_t> owners) {
+  if (owners.empty()) return 0;
+  const std::vector<std::int32_t>& experts = step.scratch.group_experts;
+  return owners[static_cast<std::size_t>(std::ranges::lower_bound(experts, expert) - experts.begin())];
+}
+
+}  // namespace
 
 DraftRoutes::DraftRoutes(const ModelConfig& config) : top_k_(static_cast<std::size_t>(config.router.top_k)) {}
 
@@ -25,7 +34,8 @@ void DraftRoutes::begin(const Step& step) {
   }
 }
 
-void DraftRoutes::note(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier) {
+void DraftRoutes::note(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier,
+                       std::span<const std::int32_t> owners) {
   if (noted_ == layers_.size()) layers_.emplace_back();
   Layer& layer = layers_[noted_++];
   layer.id = id;
@@ -35,8 +45,9 @@ void DraftRoutes::note(const Step& step, LayerId id, const ExpertStore* store, c
     for (std::size_t i = 0; i < top_k_; ++i) {
       const ExpertKey key{id, ExpertId{ids[i]}};
       const bool on_tier = tier != nullptr && tier->held(key);
-      layer.choices.push_back(
-          {ids[i], static_cast<std::uint8_t>(expert_found(key, store, tier)), static_cast<std::uint8_t>(on_tier)});
+      const std::int32_t owner = owner_of(step, ids[i], owners);
+      layer.choices.push_back({ids[i], static_cast<std::uint8_t>(expert_found(key, store, tier, owner)),
+                               static_cast<std::uint8_t>(on_tier), owner});
     }
   }
 }
@@ -49,11 +60,14 @@ void DraftRoutes::gather(const Layer& layer, std::span<const std::int32_t> stood
     const auto first = layer.choices.begin() + static_cast<std::ptrdiff_t>(i * top_k_);
     choices_.insert(choices_.end(), first, first + static_cast<std::ptrdiff_t>(top_k_));
   }
+  ids_.clear();
+  for (const Choice& choice : choices_) ids_.push_back(choice.expert);
   std::ranges::stable_sort(choices_, {}, &Choice::expert);
   experts_.clear();
   counts_.clear();
   found_.clear();
   on_tier_.clear();
+  owners_.clear();
   for (const Choice& choice : choices_) {
     if (!experts_.empty() && experts_.back() == choice.expert) {
       ++counts_.back();
@@ -63,6 +77,7 @@ void DraftRoutes::gather(const Layer& layer, std::span<const std::int32_t> stood
     counts_.push_back(1);
     found_.push_back(choice.found);
     on_tier_.push_back(choice.on_tier);
+    owners_.push_back(choice.owner);
   }
 }
 
@@ -75,7 +90,9 @@ void DraftRoutes::each_stood(std::span<const std::int32_t> stood, const std::fun
       each({.begins = i == 0,
             .use = {.step = step_, .layer = layers_[i].id, .experts = experts_, .rows = counts_},
             .found = found_,
-            .on_tier = on_tier_});
+            .on_tier = on_tier_,
+            .owners = owners_,
+            .ids = ids_});
     }
   }
 }

@@ -21,8 +21,9 @@ class DraftRoutes {
 
   // A step with drafts; what the one before it kept is forgotten.
   void begin(const Step& step);
-  // After group_by_expert(), when expert_found() may be asked.
-  void note(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier);
+  // After group_by_expert(), when expert_found() may be asked. `owners`: the rank that computes each group; empty: 0.
+  void note(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier,
+            std::span<const std::int32_t> owners = {});
 
   // One layer of the step that plain decoding would have made of the tokens at one place of all drafts.
   struct Stood {
@@ -30,6 +31,8 @@ class DraftRoutes {
     LayerUse use;                           // of decoding; each expert once
     std::span<const std::uint8_t> found;    // of each expert: expert_found() then
     std::span<const std::uint8_t> on_tier;  // of each expert: the device had it
+    std::span<const std::int32_t> owners;   // of each expert: the rank that computed it
+    std::span<const std::int32_t> ids;      // of each row that stood there, top_k
   };
   // `stood`: of each sequence of the step, how many rows of its draft. By place, then by layer.
   void each_stood(std::span<const std::int32_t> stood, const std::function<void(const Stood&)>& each);
@@ -48,6 +51,7 @@ class DraftRoutes {
     std::int32_t expert = 0;
     std::uint8_t found = 0;
     std::uint8_t on_tier = 0;
+    std::int32_t owner = 0;
   };
   struct Layer {
     LayerId id;
@@ -64,7 +68,7 @@ class DraftRoutes {
   std::size_t noted_ = 0;  // of layers_, those of this step
   // What each_stood() shows.
   std::vector<Choice> choices_;
-  std::vector<std::int32_t> experts_, counts_;
+  std::vector<std::int32_t> experts_, counts_, owners_, ids_;
   std::vector<std::uint8_t> found_, on_tier_;
 };
 

@@ -6,8 +6,8 @@
 namespace foregate {
 namespace {
 
-// layer, rows, groups, assignments, prompt
-constexpr std::size_t kFixed = 5;
+// layer, rows, groups, assignments, prompt, numbers about rows that stood
+constexpr std::size_t kFixed = 6;
 constexpr std::size_t kFixedBytes = kFixed * sizeof(std::int32_t);
 
 std::byte* put(std::byte* at, const std::vector<std::int32_t>& values) {
@@ -15,9 +15,44 @@ std::byte* put(std::byte* at, const std::vector<std::int32_t>& values) {
   return at + values.size() * sizeof(std::int32_t);
 }
 
+std::size_t stood_numbers(const std::vector<StoodRows>& stood) {
+  std::size_t numbers = 0;
+  for (const StoodRows& place : stood) numbers += 1 + 2 * place.experts.size();
+  return numbers;
+}
+
+std::uint64_t most_stood_numbers(const ExpertRowsLimits& limits) {
+  return kMaxStoodPlaces * (1 + 2 * static_cast<std::uint64_t>(limits.experts));
+}
+
 const std::byte* get(const std::byte* at, std::vector<std::int32_t>& values) {
   if (!values.empty()) std::memcpy(values.data(), at, values.size() * sizeof(std::int32_t));
   return at + values.size() * sizeof(std::int32_t);
+}
+
+// Place after place: how many experts, which, and the rows of each.
+Status read_stood(std::span<const std::int32_t> numbers, const ExpertRowsLimits& limits,
+                  std::vector<StoodRows>& stood) {
+  stood.clear();
+  while (!numbers.empty()) {
+    const std::int32_t count = numbers[0];
+    if (count < 1 || count > limits.experts || 1 + 2 * static_cast<std::size_t>(count) > numbers.size() ||
+        stood.size() == kMaxStoodPlaces) {
+      return data_loss("an exchange tells of " + std::to_string(count) + " experts of drafts");
+    }
+    const auto experts = numbers.subspan(1, static_cast<std::size_t>(count));
+    const auto rows = numbers.subspan(1 + experts.size(), experts.size());
+    for (std::size_t i = 0; i < experts.size(); ++i) {
+      const bool ascends = i == 0 || experts[i] > experts[i - 1];
+      if (ascends && experts[i] >= 0 && experts[i] < limits.experts && rows[i] >= 1 && rows[i] <= limits.max_rows)
+        continue;
+      return data_loss("an exchange tells of " + std::to_string(rows[i]) + " rows of drafts of expert " +
+                       std::to_string(experts[i]));
+    }
+    stood.push_back({{experts.begin(), experts.end()}, {rows.begin(), rows.end()}});
+    numbers = numbers.subspan(1 + 2 * experts.size());
+  }
+  return {};
 }
 
 Status check_indices(const ExpertRows& rows, const ExpertRowsLimits& limits) {
@@ -29,6 +64,9 @@ Status check_indices(const ExpertRows& rows, const ExpertRowsLimits& limits) {
     }
     if (rows.group_rows[g] < 1 || rows.group_rows[g] > rows.rows) {
       return data_loss("an exchange has " + std::to_string(rows.group_rows[g]) + " rows of one expert");
+    }
+    if (rows.drafted[g] < 0 || rows.drafted[g] > rows.group_rows[g]) {
+      return data_loss("an exchange has " + std::to_string(rows.drafted[g]) + " drafted rows of one expert");
     }
     sum += rows.group_rows[g];
   }
@@ -43,8 +81,8 @@ Status check_indices(const ExpertRows& rows, const ExpertRowsLimits& limits) {
 
 std::uint64_t max_rows_bytes(const ExpertRowsLimits& limits) {
   const auto rows = static_cast<std::uint64_t>(limits.max_rows);
-  const std::uint64_t indices =
-      2 * static_cast<std::uint64_t>(limits.experts) + rows * static_cast<std::uint64_t>(limits.top_k);
+  const std::uint64_t indices = 3 * static_cast<std::uint64_t>(limits.experts) +
+                                rows * static_cast<std::uint64_t>(limits.top_k) + most_stood_numbers(limits);
   return kFixedBytes + (indices + rows * static_cast<std::uint64_t>(limits.hidden)) * sizeof(float);
 }
 
@@ -54,16 +92,26 @@ std::uint64_t max_outputs_bytes(const ExpertRowsLimits& limits) {
 }
 
 std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std::vector<std::byte>& body) {
-  const std::size_t indices = rows.experts.size() + rows.group_rows.size() + rows.x_rows.size();
+  const std::size_t stood = stood_numbers(rows.stood);
+  const std::size_t indices = 3 * rows.experts.size() + rows.x_rows.size() + stood;
   const std::size_t values = static_cast<std::size_t>(rows.rows * hidden) * sizeof(float);
   body.resize(kFixedBytes + indices * sizeof(std::int32_t) + values);
-  const std::int32_t fixed[kFixed] = {rows.layer.value, static_cast<std::int32_t>(rows.rows),
+  const std::int32_t fixed[kFixed] = {rows.layer.value,
+                                      static_cast<std::int32_t>(rows.rows),
                                       static_cast<std::int32_t>(rows.experts.size()),
-                                      static_cast<std::int32_t>(rows.x_rows.size()), rows.prompt ? 1 : 0};
+                                      static_cast<std::int32_t>(rows.x_rows.size()),
+                                      rows.prompt ? 1 : 0,
+                                      static_cast<std::int32_t>(stood)};
   std::memcpy(body.data(), fixed, sizeof fixed);
   std::byte* at = put(body.data() + kFixedBytes, rows.experts);
   at = put(at, rows.group_rows);
+  at = put(at, rows.drafted);
   at = put(at, rows.x_rows);
+  for (const StoodRows& place : rows.stood) {
+    at = put(at, {static_cast<std::int32_t>(place.experts.size())});
+    at = put(at, place.experts);
+    at = put(at, place.rows);
+  }
   return {at, values};
 }
 
@@ -72,7 +120,7 @@ Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits
   if (body.size() < kFixedBytes) return data_loss("an exchange of " + std::to_string(body.size()) + " bytes");
   std::int32_t fixed[kFixed];
   std::memcpy(fixed, body.data(), sizeof fixed);
-  const auto [layer, count, groups, assignments, prompt] = fixed;
+  const auto [layer, count, groups, assignments, prompt, stood] = fixed;
   if (layer < 0 || layer >= limits.layers) return data_loss("an exchange is of layer " + std::to_string(layer));
   if (count < 1 || count > limits.max_rows) return data_loss("an exchange has " + std::to_string(count) + " rows");
   if (groups < 1 || groups > limits.experts) return data_loss("an exchange has " + std::to_string(groups) + " groups");
@@ -80,7 +128,11 @@ Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits
     return data_loss("an exchange has " + std::to_string(assignments) + " outputs");
   }
   if (prompt != 0 && prompt != 1) return data_loss("an exchange is of a step of kind " + std::to_string(prompt));
-  const std::uint64_t indices = 2 * static_cast<std::uint64_t>(groups) + static_cast<std::uint64_t>(assignments);
+  if (stood < 0 || static_cast<std::uint64_t>(stood) > most_stood_numbers(limits)) {
+    return data_loss("an exchange has " + std::to_string(stood) + " numbers about drafts");
+  }
+  const std::uint64_t indices = 3 * static_cast<std::uint64_t>(groups) + static_cast<std::uint64_t>(assignments) +
+                                static_cast<std::uint64_t>(stood);
   const std::uint64_t floats = static_cast<std::uint64_t>(count) * static_cast<std::uint64_t>(limits.hidden);
   if (body.size() != kFixedBytes + (indices + floats) * sizeof(float)) {
     return data_loss("an exchange of " + std::to_string(body.size()) + " bytes does not hold what it says");
@@ -90,11 +142,16 @@ Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits
   rows.rows = count;
   rows.experts.resize(static_cast<std::size_t>(groups));
   rows.group_rows.resize(static_cast<std::size_t>(groups));
+  rows.drafted.resize(static_cast<std::size_t>(groups));
   rows.x_rows.resize(static_cast<std::size_t>(assignments));
+  std::vector<std::int32_t> numbers(static_cast<std::size_t>(stood));
   const std::byte* at = get(body.data() + kFixedBytes, rows.experts);
   at = get(at, rows.group_rows);
+  at = get(at, rows.drafted);
   at = get(at, rows.x_rows);
+  at = get(at, numbers);
   values = {at, static_cast<std::size_t>(floats) * sizeof(float)};
+  RETURN_IF_ERROR(read_stood(numbers, limits, rows.stood));
   return check_indices(rows, limits);
 }
 

@@ -20,6 +20,13 @@ struct ExpertRowsLimits {
   std::int32_t experts = 0;
 };
 
+// Rows of drafts that stood, of one layer and one place of the drafts: what plain decoding would have had as a step.
+struct StoodRows {
+  std::vector<std::int32_t> experts;  // ascending
+  std::vector<std::int32_t> rows;     // of each, at least 1
+};
+inline constexpr std::size_t kMaxStoodPlaces = 64;  // that one exchange tells of
+
 // Some rows of a layer's input and their way through one rank's experts. Outputs come in the order of `x_rows`.
 struct ExpertRows {
   LayerId layer;
@@ -27,7 +34,9 @@ struct ExpertRows {
   std::int64_t rows = 0;
   std::vector<std::int32_t> experts;     // ascending
   std::vector<std::int32_t> group_rows;  // of each, at least 1
+  std::vector<std::int32_t> drafted;     // of each, rows of drafts: they count once they stood
   std::vector<std::int32_t> x_rows;      // group by group: which of `rows`
+  std::vector<StoodRows> stood;          // of this layer in earlier steps, oldest first
 };
 
 // The largest bodies that the limits allow.

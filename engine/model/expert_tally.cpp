@@ -11,7 +11,8 @@ std::vector<std::int32_t> experts_of_layers(const ModelConfig& config) {
 
 }  // namespace
 
-bool expert_found(ExpertKey key, const ExpertStore* store, const DeviceTier* tier) {
+bool expert_found(ExpertKey key, const ExpertStore* store, const DeviceTier* tier, std::int32_t owner) {
+  if (owner > 0) return store == nullptr;
   if (tier != nullptr) return tier->on_host(key.layer) ? store->resident(key) : tier->held(key);
   return store == nullptr || store->found(key);
 }
@@ -19,12 +20,13 @@ bool expert_found(ExpertKey key, const ExpertStore* store, const DeviceTier* tie
 ExpertTally::ExpertTally(const ModelConfig& config)
     : experts_(experts_of_layers(config)), numbers_(experts_), cells_(numbers_.size()) {}
 
-void ExpertTally::used(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier) {
+void ExpertTally::used(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier,
+                       std::span<const std::int32_t> owners) {
   const StepScratch& s = step.scratch;
   for (std::size_t i = 0; i < s.group_experts.size(); ++i) {
     const ExpertKey key{id, ExpertId{s.group_experts[i]}};
     const std::int32_t rows = s.group_rows[i] - (s.group_drafted_rows.empty() ? 0 : s.group_drafted_rows[i]);
-    if (rows > 0) add(key, rows, expert_found(key, store, tier));
+    if (rows > 0) add(key, rows, expert_found(key, store, tier, owners.empty() ? 0 : owners[i]));
   }
 }
 

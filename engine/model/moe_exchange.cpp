@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 
+#include "engine/model/expert_tally.h"
 #include "engine/model/leased_groups.h"
 #include "engine/model/moe_block.h"
 #include "engine/model/route_tap.h"
@@ -26,6 +28,7 @@ MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, Exper
               .layers = static_cast<std::int32_t>(config.layers.size()),
               .experts = config.router.experts},
       parts_(static_cast<std::size_t>(ranks.plan().ranks())),
+      stood_(parts_.size(), std::vector<std::vector<StoodRows>>(config.layers.size())),
       sent_as_(static_cast<std::size_t>(max_rows), -1) {
   adopt(ranks.plan());
 }
@@ -77,9 +80,10 @@ void MoeExchange::choose_owners(const StepScratch& s, LayerId id) {
 }
 
 // Each row goes to a rank once, however many of its experts the rank has.
-void MoeExchange::add_group(const ExpertGroup& group, std::int32_t expert, Part& part) {
+void MoeExchange::add_group(const ExpertGroup& group, std::int32_t expert, std::int32_t drafted, Part& part) {
   part.rows.experts.push_back(expert);
   part.rows.group_rows.push_back(group.rows);
+  part.rows.drafted.push_back(drafted);
   for (std::int32_t i = 0; i < group.rows; ++i) {
     std::int32_t& at = sent_as_[static_cast<std::size_t>(group.x_rows[i])];
     if (at < 0) {
@@ -105,26 +109,59 @@ void MoeExchange::divide(const Step& step, LayerId id, const ModelWeights& weigh
     for (std::size_t g = 0; g < s.groups.size(); ++g) {
       const std::int32_t expert = s.group_experts[g];
       if (group_owners_[g] != static_cast<std::int32_t>(rank)) continue;
+      const std::int32_t drafted = s.group_drafted_rows.empty() ? 0 : s.group_drafted_rows[g];
       if (rank > 0) {
-        add_group(s.groups[g], expert, part);
+        add_group(s.groups[g], expert, drafted, part);
         continue;
       }
       own_.groups.push_back(s.groups[g]);
       own_.experts.push_back(expert);
       own_.rows.push_back(s.group_rows[g]);
+      if (!s.group_drafted_rows.empty()) own_.drafted_rows.push_back(drafted);
       if (!weights.store) own_.groups.back().weights = weights.experts.get({id, ExpertId{expert}});
     }
     for (const std::int32_t row : part.from) sent_as_[static_cast<std::size_t>(row)] = -1;
     part.rows.rows = static_cast<std::int64_t>(part.from.size());
+    if (!part.from.empty()) part.rows.stood = std::exchange(stood_[rank][static_cast<std::size_t>(id.value)], {});
   }
 }
 
-Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& weights) {
-  if (own_.groups.empty()) return {};
-  if (!weights.store) {
-    run_groups(step, own_.groups);
-    return {};
+void MoeExchange::stood(const DraftRoutes::Stood& stood) {
+  ranks_.routed(stood.use.layer, stood.ids);
+  const auto layer = static_cast<std::size_t>(stood.use.layer.value);
+  for (std::size_t rank = 1; rank < stood_.size(); ++rank) {
+    StoodRows told;
+    for (std::size_t i = 0; i < stood.use.experts.size(); ++i) {
+      if (stood.owners[i] != static_cast<std::int32_t>(rank)) continue;
+      told.experts.push_back(stood.use.experts[i]);
+      told.rows.push_back(stood.use.rows[i]);
+    }
+    std::vector<StoodRows>& places = stood_[rank][layer];
+    if (told.experts.empty()) continue;
+    if (places.size() == kMaxStoodPlaces) places.erase(places.begin());
+    places.push_back(std::move(told));
   }
+}
+
+// What the placement and the map of experts go by. Rows of drafts are told of when they stood.
+void MoeExchange::count_routes(const Step& step, LayerId id, const ModelWeights& weights) {
+  const std::int32_t* ids = step.scratch.route.host_ids;
+  if (step.drafts == nullptr) {
+    ranks_.routed(id, {ids, static_cast<std::size_t>(step.rows * limits_.top_k)});
+  } else {
+    routed_.clear();
+    for (std::size_t i = 0; i < step.input.seqs.size(); ++i) {
+      const SeqSpan& seq = step.input.seqs[i];
+      const std::int32_t* first = ids + std::int64_t{seq.first_row} * limits_.top_k;
+      routed_.insert(routed_.end(), first, first + std::int64_t{seq.rows - step.drafted(i)} * limits_.top_k);
+    }
+    ranks_.routed(id, routed_);
+    step.drafts->note(step, id, weights.store.get(), nullptr, group_owners_);
+  }
+  if (step.tally != nullptr) step.tally->used(step, id, weights.store.get(), nullptr, group_owners_);
+}
+
+void MoeExchange::begin_own(const Step& step, LayerId id, ExpertStore& store) {
   LayerUse use = use_of(step, id);
   for (std::size_t i = 0; i < use.decode_rows.size(); ++i) {
     if (std::binary_search(own_.experts.begin(), own_.experts.end(), use.experts[i])) {
@@ -134,7 +171,19 @@ Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& we
   use.experts = own_.experts;
   use.rows = own_.rows;
   use.decode_rows = own_.decode_rows;
-  weights.store->begin(use);
+  use.drafted_rows = own_.drafted_rows;
+  store.begin(use);
+}
+
+// What was found in the store is counted before anything of the layer is waited for.
+Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& weights) {
+  if (weights.store && !own_.groups.empty()) begin_own(step, id, *weights.store);
+  count_routes(step, id, weights);
+  if (own_.groups.empty()) return {};
+  if (!weights.store) {
+    run_groups(step, own_.groups);
+    return {};
+  }
   return run_leased(*weights.store, own_.experts, own_.groups, step.scratch.arrived_groups,
                     [&](std::span<ExpertGroup> groups) {
                       run_groups(step, groups);
@@ -225,7 +274,6 @@ Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& w
   route_next_layer(step, id, weights.layers);
   group_by_expert(step);
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
-  ranks_.routed(id, {step.scratch.route.host_ids, static_cast<std::size_t>(step.rows * limits_.top_k)});
   divide(step, id, weights);
   ++epoch_;
   crossed_ = {};

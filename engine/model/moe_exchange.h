@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/model/draft_routes.h"
 #include "engine/model/expert_ranks.h"
 #include "engine/model/expert_rows.h"
 #include "engine/model/model_weights.h"
@@ -26,6 +27,9 @@ class MoeExchange {
   // scratch.delta = MoE(scratch.normed) of layer `id`; the number of experts that ran. kUnavailable names the rank
   // that does not serve. After an error no answer is outstanding.
   Result<int> run(const Step& step, LayerId id, const ModelWeights& weights);
+  // Rows of drafts that stood, layer after layer: the ranks whose experts they used are told with the next rows of the
+  // layer, and the placement at once. A rank that gets none for long hears of the newest alone.
+  void stood(const DraftRoutes::Stood& stood);
 
  private:
   struct Part {  // of one rank in the layer that runs
@@ -38,15 +42,18 @@ class MoeExchange {
 
   struct Own {  // what rank 0 runs itself
     std::vector<ExpertGroup> groups;
-    std::vector<std::int32_t> experts;      // ascending
-    std::vector<std::int32_t> rows;         // of each
-    std::vector<std::int32_t> decode_rows;  // of them, in a step with prompts
+    std::vector<std::int32_t> experts;       // ascending
+    std::vector<std::int32_t> rows;          // of each
+    std::vector<std::int32_t> decode_rows;   // of them, in a step with prompts
+    std::vector<std::int32_t> drafted_rows;  // of them, in a step with drafts
   };
 
   void adopt(const PlacementPlan& plan);
   void choose_owners(const StepScratch& scratch, LayerId id);
   void divide(const Step& step, LayerId id, const ModelWeights& weights);
-  void add_group(const ExpertGroup& group, std::int32_t expert, Part& part);
+  void add_group(const ExpertGroup& group, std::int32_t expert, std::int32_t drafted, Part& part);
+  void count_routes(const Step& step, LayerId id, const ModelWeights& weights);
+  void begin_own(const Step& step, LayerId id, ExpertStore& store);
   Status run_own(const Step& step, LayerId id, const ModelWeights& weights);
   Status send(const Step& step, TimeNs deadline);
   Status receive(const Step& step, TimeNs deadline);
@@ -61,7 +68,9 @@ class MoeExchange {
   std::vector<std::int64_t> load_;          // by rank: rows of its experts there
   std::vector<Part> parts_;                 // by rank; that of rank 0 is not used
   Own own_;
-  std::vector<std::int32_t> sent_as_;  // by row of the step, for one part: its place there, or -1
+  std::vector<std::vector<std::vector<StoodRows>>> stood_;  // [rank][layer]: not told yet
+  std::vector<std::int32_t> routed_;                        // ids of rows that are no draft's
+  std::vector<std::int32_t> sent_as_;                       // by row of the step, for one part: its place there, or -1
   std::uint64_t epoch_ = 0;
   Crossed crossed_;
 };

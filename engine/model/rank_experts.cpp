@@ -142,11 +142,15 @@ Status RankExperts::compute() {
     ++step_;
   }
   last_layer_ = rows_.layer;
+  for (const StoodRows& place : rows_.stood) {
+    weights_->store->count({.step = step_, .layer = rows_.layer, .experts = place.experts, .rows = place.rows});
+  }
   weights_->store->begin({.step = step_,
                           .layer = rows_.layer,
                           .phase = rows_.prompt ? UsePhase::kPrefill : UsePhase::kDecode,
                           .experts = rows_.experts,
-                          .rows = rows_.group_rows});
+                          .rows = rows_.group_rows,
+                          .drafted_rows = rows_.drafted});
   return run_leased(*weights_->store, rows_.experts, groups_, arrived_, run);
 }
 

@@ -123,31 +123,35 @@ void Transformer::drafts_stood(std::span<const std::int32_t> stood) {
   drafts_.forget();
 }
 
-// The store behind a device is told of what the device lacked.
+// The store behind a device is told of what the device lacked; that of a rank, of the experts that it computed.
 void Transformer::count_stood(const DraftRoutes::Stood& stood) {
   if (board_->watched()) {
     if (stood.begins) tally_.begin_step();
     tally_.stood(stood.use, stood.found);
   }
+  if (exchange_) exchange_->stood(stood);
   if (!weights_->store) return;
-  if (!weights_->tier) return weights_->store->count(stood.use);
-  weights_->tier->count(stood.use);
+  if (weights_->tier) {
+    weights_->tier->count(stood.use);
+  } else if (!exchange_) {
+    return weights_->store->count(stood.use);
+  }
   std::vector<std::int32_t> experts;
   std::vector<std::int32_t> rows;
   for (std::size_t i = 0; i < stood.use.experts.size(); ++i) {
-    if (stood.on_tier[i] != 0) continue;
+    if (stood.on_tier[i] != 0 || stood.owners[i] != 0) continue;
     experts.push_back(stood.use.experts[i]);
     rows.push_back(stood.use.rows[i]);
   }
   LayerUse missed = stood.use;
   missed.experts = experts;
   missed.rows = rows;
-  weights_->store->count(missed);
+  if (!experts.empty() || !exchange_) weights_->store->count(missed);
 }
 
 void Transformer::show_experts() {
   if (!board_->asked()) return;
-  const bool routed = exchange_ == nullptr && (tap_.has_value() || !device_routes());
+  const bool routed = tap_.has_value() || !device_routes();
   board_->answer(tally_.map(*weights_, steps_, routed, device_ == nullptr || device_->host_visible()));
 }
 

@@ -54,6 +54,7 @@ class Speculation {
     CounterFollower probes;
     CounterFollower spoilt;
   };
+  void warm_up();
   void draft(SequenceTable& sequences, SeqViews& views);
   void choose_lengths(const SeqViews& views);
   void choose_parts(const SeqViews& views, bool instant);

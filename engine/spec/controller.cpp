@@ -17,8 +17,10 @@ constexpr std::int32_t kProbeTurns = 4;
 constexpr std::int32_t kTimesToKnow = 6;
 constexpr std::int32_t kPlainTurns = 4;
 constexpr std::int32_t kTurnsToJudge = 16;  // with drafts, before their measured speed counts
+constexpr double kKeepTurn = 0.97;          // of old turns with drafts, at each new one
 constexpr double kPayBack = 0.01;           // of a plain turn's time
 constexpr double kMostDebt = 16.0;          // plain turns
+constexpr double kMostSureDebt = 128.0;     // the same, where turns with drafts are measured to gain
 constexpr double kMostCredit = 8.0;         // the same
 constexpr std::int32_t kFirstPatience = 64;
 constexpr std::int32_t kLastPatience = 1024;
@@ -30,13 +32,18 @@ void DraftController::Rate::note(bool hit) {
   trials = trials * kKeep + 1.0;
 }
 
+void DraftController::Balance::note(double took, double plain) {
+  seconds = seconds * kKeepTurn + std::min(took, kOutlier * plain);
+  worth = worth * kKeepTurn + plain;
+  ++count;
+}
+
 void DraftController::Cost::note(double value) {
   if (count++ == 0) {
     seconds = value;
     return;
   }
-  const double weight = std::max(kNewTime, 1.0 / count);
-  seconds += weight * (std::min(value, kOutlier * seconds) - seconds);
+  seconds += std::max(kNewTime, 1.0 / count) * (std::min(value, kOutlier * seconds) - seconds);
 }
 
 DraftController::DraftController(std::int32_t most)
@@ -49,15 +56,19 @@ bool DraftController::known(std::int32_t rows) const {
   return rows <= kMostRows && steps_[static_cast<std::size_t>(rows)].count >= kTimesToKnow;
 }
 
+bool DraftController::gains_for_sure() const {
+  return measured_.count >= kTurnsToJudge && measured_.ratio() * kLeastGain <= 1.0;
+}
+
 // Between neighbours that were measured; beyond them as the nearest, so that what is unknown gets tried once.
 double DraftController::step_seconds(std::int32_t rows) const {
   const std::int32_t at = std::min(rows, kMostRows);
   std::int32_t low = at;
   while (low > 0 && steps_[static_cast<std::size_t>(low)].count == 0) --low;
   std::int32_t high = at;
-  while (high <= kMostRows && steps_[static_cast<std::size_t>(high)].count == 0) ++high;
-  if (low == 0 && high > kMostRows) return 0.0;
-  if (high > kMostRows) return steps_[static_cast<std::size_t>(low)].seconds;
+  while (high <= most_rows_ && steps_[static_cast<std::size_t>(high)].count == 0) ++high;
+  if (low == 0 && high > most_rows_) return 0.0;
+  if (high > most_rows_) return steps_[static_cast<std::size_t>(low)].seconds;
   const double above = steps_[static_cast<std::size_t>(high)].seconds;
   if (low == 0 || low == high) return above;
   const double below = steps_[static_cast<std::size_t>(low)].seconds;
@@ -143,7 +154,7 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   const bool renew = !known(decode_rows) || plain_turns_ > 0;
   double ratio = renew ? 1.0 : gain(candidates, decode_rows, draft_.seconds);
   if (in_debt_) ratio = 1.0;
-  if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain / measured_.seconds);
+  if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain / measured_.ratio());
   if (ratio >= kLeastGain) {
     ++on_for_;
     off_for_ = 0;
@@ -165,11 +176,18 @@ void DraftController::trim(std::span<Candidate> candidates, std::int32_t decode_
   gain(candidates, decode_rows, 0.0);
 }
 
-void DraftController::note_draft(std::int32_t depth, double seconds, bool steady) {
-  turn_steady_ = steady;
-  const bool expected = steady && depth > 0 && draft_.count >= kTimesToKnow;
-  turn_draft_seconds_ = expected ? std::min(seconds, kOutlier * draft_.seconds * depth) : seconds;
-  if (depth > 0 && steady) draft_.note(seconds / depth);
+// What else held the drafter up is not held against it, as far as its own time is known.
+void DraftController::note_draft(std::int32_t depth, double seconds, std::int32_t missed) {
+  turn_steady_ = missed == 0;
+  const double drafting = draft_.seconds * depth;
+  const bool expected = missed > 0 ? missed_.seconds > 0.0 : depth > 0 && draft_.count >= kTimesToKnow;
+  const double usual = drafting + missed_.seconds * missed;
+  turn_draft_seconds_ = expected ? std::min(seconds, kOutlier * usual) : seconds;
+  if (missed > 0) {
+    missed_.note(std::max(0.0, seconds - drafting) / missed);
+  } else if (depth > 0) {
+    draft_.note(seconds / depth);
+  }
 }
 
 void DraftController::note_step(std::int32_t rows, double seconds) {
@@ -177,6 +195,7 @@ void DraftController::note_step(std::int32_t rows, double seconds) {
   const bool like_last = std::exchange(last_drafted_, turn_drafted_ > 0) == (turn_drafted_ > 0);
   if (!like_last || rows <= 0 || rows > kMostRows || seconds <= 0.0) return;
   steps_[static_cast<std::size_t>(rows)].note(seconds);
+  most_rows_ = std::max(most_rows_, rows);
   if (turn_drafted_ > 0 && turn_steady_ && !probing_ && known(turn_rows_)) judge_turn(seconds + turn_draft_seconds_);
 }
 
@@ -187,17 +206,18 @@ void DraftController::pay(double seconds) {
     debt_ -= debt_ > 0.0 ? kPayBack * seconds : 0.0;
   } else {
     const double worth = plain * (turn_rows_ + turn_accepted_) / turn_rows_;
-    const double took = turn_steady_ ? std::min(seconds, kOutlier * worth) : seconds;
+    const double took = std::min(seconds, kOutlier * worth);
     debt_ = std::max(debt_ + took + turn_draft_seconds_ - worth, -kMostCredit * plain);
   }
-  in_debt_ = debt_ > (in_debt_ ? 0.0 : kMostDebt * plain);
+  const double most = gains_for_sure() ? kMostSureDebt : kMostDebt;
+  in_debt_ = debt_ > (in_debt_ ? 0.0 : most * plain);
 }
 
 // What estimates say is held against what was measured: time over that of plain turns for as many tokens, so that a
 // turn that something else held up counts no more than a plain one would.
 void DraftController::judge_turn(double seconds) {
   const double tokens = turn_rows_ + turn_accepted_;
-  measured_.note(seconds / (tokens / turn_rows_ * step_seconds(turn_rows_)));
+  measured_.note(seconds, tokens / turn_rows_ * step_seconds(turn_rows_));
 }
 
 void DraftController::note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted,

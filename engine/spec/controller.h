@@ -32,8 +32,8 @@ class DraftController {
   // A draft that choose() asked for should not grow when it is less probable than this.
   double least_probability() const { return least_probability_; }
 
-  // The drafter worked on drafts of so many tokens; not steady: on what it had missed of the sequences, too.
-  void note_draft(std::int32_t depth, double seconds, bool steady = true);
+  // The drafter worked on drafts of so many tokens, and on so many rows of what it had missed of the sequences.
+  void note_draft(std::int32_t depth, double seconds, std::int32_t missed = 0);
   void note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted, std::span<const float> sure = {});
   // A step of decode rows and drafts only, after its verdicts. The first after a change between plain turns and turns
   // with drafts says nothing: it finds the caches full of the other's weights.
@@ -55,12 +55,22 @@ class DraftController {
     std::int32_t count = 0;
     void note(double value);
   };
+  // Of turns: their time, and that of plain ones for the same tokens. The times are summed, not their ratios, whose
+  // mean says more of turns with few tokens.
+  struct Balance {
+    double seconds = 0.0;
+    double worth = 0.0;
+    std::int32_t count = 0;
+    void note(double took, double plain);
+    double ratio() const { return seconds / worth; }
+  };
   // Of one sequence: what stood, and what was expected to.
   struct Luck {
     Rate rate;
     double expected = 0.0;
   };
   bool known(std::int32_t rows) const;
+  bool gains_for_sure() const;
   double guess(float sure) const;
   double acceptance(const Candidate& candidate, std::int32_t place) const;
   double gain(std::span<Candidate> candidates, std::int32_t decode_rows, double draft_seconds);
@@ -70,19 +80,21 @@ class DraftController {
 
   static constexpr std::int32_t kMostRows = 512;
   const std::int32_t most_;
-  std::vector<Cost> steps_;  // by rows
-  Cost draft_;               // of one more token in the longest draft
+  std::vector<Cost> steps_;     // by rows
+  std::int32_t most_rows_ = 0;  // of a step that was noted
+  Cost draft_;                  // of one more token in the longest draft
+  Cost missed_;                 // of a row that the drafter had missed
   Rate all_;
   std::vector<Rate> places_;
   std::array<Rate, 16> guesses_;  // by what the drafter thought of them
   std::unordered_map<SeqId, Luck> sequences_;
   double least_probability_ = 0.0;
-  // The turn that is under way, and how turns with drafts did: their time over that of plain ones for the same tokens.
+  // The turn that is under way, and how turns with drafts did.
   std::int32_t turn_rows_ = 0;
   std::int32_t turn_drafted_ = 0;
   std::int32_t turn_accepted_ = 0;
   double turn_draft_seconds_ = 0.0;
-  Cost measured_;
+  Balance measured_;
   // Time that turns with drafts took beyond that of plain ones, catching up and trials included, less what they saved.
   // Plain turns pay it back, a hundredth of their own time each; nothing is tried before it is paid.
   double debt_ = 0.0;

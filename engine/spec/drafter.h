@@ -38,8 +38,11 @@ class Drafter {
   virtual void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) = 0;
   // Whether a draft costs so little that all are made first and those worth their rows are chosen then.
   virtual bool instant() const { return false; }
-  // Whether the last propose() did what every one does, and did not work on what it had missed of sequences.
-  virtual bool steady() const { return true; }
+  // Of the last propose(): rows that it computed of what it had missed of sequences, beyond what every one does.
+  virtual std::int32_t rows_missed() const { return 0; }
+  // Does once what propose() does, for rows that it had missed: so many. Touches the memory that it will need, and
+  // shows what a row takes. 0: there is nothing to do.
+  virtual std::int32_t warm_up() { return 0; }
   // The sequence has ended, nothing more will be asked about it.
   virtual void forget(SeqId seq) { static_cast<void>(seq); }
 };

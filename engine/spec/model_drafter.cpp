@@ -11,7 +11,8 @@
 namespace foregate {
 namespace {
 
-constexpr float kFarBelow = 9.0F;       // of the best logit: what is less probable than e^-9 of it is left out
+constexpr float kFarBelow = 9.0F;  // of the best logit: what is less probable than e^-9 of it is left out
+constexpr std::int32_t kWarmRows = 16;
 constexpr std::size_t kSteadyRows = 2;  // of a sequence: its newest token, and the last of a draft that stood whole
 
 }  // namespace
@@ -56,7 +57,7 @@ bool ModelDrafter::make_room(Follower& follower, std::size_t positions) {
 // What the draft model has to compute of each sequence before it can say what comes next.
 std::vector<ModelDrafter::Part> ModelDrafter::catch_up(std::span<const DraftAsk> asks) {
   for (const DraftAsk& ask : asks) followers_[ask.seq].turn = turn_;
-  steady_ = true;
+  rows_missed_ = 0;
   std::vector<Part> parts;
   auto budget = static_cast<std::size_t>(options_.max_rows);
   for (std::size_t i = 0; i < asks.size() && budget > 0; ++i) {
@@ -71,7 +72,7 @@ std::vector<ModelDrafter::Part> ModelDrafter::catch_up(std::span<const DraftAsk>
     const std::size_t rows = std::min(tokens.size() - same, budget);
     if (!make_room(follower, end)) continue;
     budget -= rows;
-    if (rows > kSteadyRows) steady_ = false;
+    if (rows > kSteadyRows) rows_missed_ += static_cast<std::int32_t>(rows);
     parts.push_back({i, &follower, tokens.subspan(same, rows), same + rows == tokens.size()});
     follower.sure = same + rows;
   }
@@ -128,6 +129,19 @@ ModelDrafter::Guess ModelDrafter::guess(std::size_t row) {
   float sum = 0.0F;
   for (const std::int32_t id : near_) sum += std::exp(logits[static_cast<std::size_t>(id)] - logits[best]);
   return {static_cast<Token>(best), 1.0F / sum};
+}
+
+std::int32_t ModelDrafter::warm_up() {
+  const auto rows = static_cast<std::size_t>(std::min(options_.max_rows, kWarmRows));
+  const std::vector<Token> tokens(rows, 0);
+  DraftAsk ask;
+  ask.seq = SeqId(~std::uint64_t{0});  // no sequence has it
+  ask.tokens = tokens;
+  ask.most = 1;
+  Draft draft;
+  propose({&ask, 1}, {&draft, 1});
+  forget(ask.seq);
+  return failed_ ? 0 : rows_missed_;
 }
 
 void ModelDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) {

@@ -29,7 +29,8 @@ class ModelDrafter final : public Drafter {
   // `device` must outlive this; `cache` is empty and has the layout of `model`.
   ModelDrafter(std::unique_ptr<Model> model, Device& device, KvCache cache, ModelDrafterOptions options);
   void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) override;
-  bool steady() const override { return steady_; }
+  std::int32_t rows_missed() const override { return rows_missed_; }
+  std::int32_t warm_up() override;
   void forget(SeqId seq) override;
   std::int64_t free_pages() const { return static_cast<std::int64_t>(free_.size()); }
 
@@ -67,7 +68,7 @@ class ModelDrafter final : public Drafter {
   std::vector<std::int32_t> free_;
   std::uint64_t turn_ = 0;
   bool failed_ = false;
-  bool steady_ = true;
+  std::int32_t rows_missed_ = 0;
   Memory logits_;
   std::vector<Token> tokens_;  // arrays of one run
   std::vector<std::int32_t> positions_;

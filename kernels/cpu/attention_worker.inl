@@ -210,16 +210,15 @@ struct AttentionWorker {
       const std::int64_t first = tiles.first(t);
       const int height = tiles.height(t);
       if (range_of(first + height - 1).end <= start || range_of(first).first >= start + kTileKeys) continue;
-      multiply<float, 0>(m.q + first * shape.dim, height,
-                         blocks_of<float>(m.keys, shape.dim * kLanes, kTileGroups, shape.dim), m.scores, kTileKeys,
-                         false, nothing_ahead(m.keys));
+      multiply<float>(PackedLeft{m.q + first * shape.dim}, height,
+                      blocks_of<float>(m.keys, shape.dim * kLanes, kTileGroups, shape.dim), m.scores, kTileKeys, false,
+                      nothing_ahead(m.keys));
       for (int r = 0; r < height; ++r) softmax_step(first + r, m.scores + r * kTileKeys, start, tile);
       for_each_range(first, height, start, [&](int r, int count, KeyRange keys) {
         const Blocks<float> values{m.values + keys.first * kLanes, kTileKeys * kLanes, shape.dim_blocks,
                                    keys.end - keys.first};
-        multiply<float, kTileKeys>(m.scores + r * kTileKeys + keys.first, count, values,
-                                   m.segment.acc + (first + r) * shape.padded(), shape.padded(), true,
-                                   nothing_ahead(m.values));
+        multiply<float>(ApartLeft<kTileKeys>{m.scores + r * kTileKeys + keys.first}, count, values,
+                        m.segment.acc + (first + r) * shape.padded(), shape.padded(), true, nothing_ahead(m.values));
       });
     }
   }

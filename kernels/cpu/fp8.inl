@@ -85,8 +85,8 @@ inline void multiply_fp8(const float* packed, const RowTiles& tiles, const Fp8Bl
       for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
         const std::int64_t first = tiles.first(tile);
         const int height = tiles.height(tile);
-        multiply<float, 0>(packed + first * w.cols + k0 * height, height, part, acc + first * acc_stride + b * kLanes,
-                           acc_stride, k0 > 0, nothing_ahead(packed));
+        multiply<float>(PackedLeft{packed + first * w.cols + k0 * height}, height, part,
+                        acc + first * acc_stride + b * kLanes, acc_stride, k0 > 0, nothing_ahead(packed));
       }
     }
   }
@@ -111,5 +111,30 @@ inline void multiply_weight(const float* packed, const RowTiles& tiles, const Pa
           {weight.data + first_block * packed_bytes(weight.format, kLanes, weight.cols), count, weight.cols}, acc,
           acc_stride, panel);
     default: CHECK(!is_quantized(weight.format));
+  }
+}
+
+// Whether so many rows are taken where they lie, for a weight of this format.
+FOREGATE_INLINE bool taken_as_they_lie(std::int64_t rows, WeightFormat format) {
+  return rows <= kFewRows && format != WeightFormat::kFp8;
+}
+
+// Of a weight that is not fp8, where block `first` begins.
+inline const std::byte* block_at(const PackedWeight& weight, std::int64_t first) {
+  return weight.data + first * packed_bytes(weight.format, kLanes, weight.cols);
+}
+
+// A few rows times blocks [first_block, first_block + count) of a weight that is not fp8; `next` as in multiply_few.
+inline void multiply_few_rows(const RowsLeft& left, int height, const PackedWeight& weight, std::int64_t first_block,
+                              std::int64_t count, float* acc, std::int64_t acc_stride, const std::byte* next) {
+  const std::int64_t stride = weight.cols * kLanes;
+  const auto with = [&](const auto* data) {
+    multiply_few(left, height, blocks_of(data + first_block * stride, stride, count, weight.cols), acc, acc_stride,
+                 next);
+  };
+  switch (weight.format) {
+    case WeightFormat::kF32: return with(reinterpret_cast<const float*>(weight.data));
+    case WeightFormat::kF16: return with(reinterpret_cast<const F16*>(weight.data));
+    default: CHECK(weight.format == WeightFormat::kBF16); with(reinterpret_cast<const Bf16*>(weight.data));
   }
 }

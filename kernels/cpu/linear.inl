@@ -1,4 +1,5 @@
-// y = x W^T (+ bias) (+ y): rows are packed once, then every item computes a few blocks of outputs for all rows.
+// y = x W^T (+ bias) (+ y): rows are packed once, unless they are few; then every item computes a few blocks of outputs
+// for all rows.
 
 struct PackRowsJob {
   View2<const float> x;
@@ -18,8 +19,9 @@ struct LinearJob {
   std::int64_t first_row;
   std::int64_t rows;
   std::int64_t chunk;  // blocks of one item
+  std::int64_t threads;
   RowTiles tiles;
-  const float* packed;
+  const float* packed;  // null: the rows are few
 
   static std::int64_t worker_bytes(std::int64_t rows, std::int64_t chunk) {
     return (rows * chunk * kLanes + panel_floats(chunk)) * static_cast<std::int64_t>(sizeof(float)) + 128;
@@ -32,11 +34,24 @@ struct LinearJob {
     Carver carver(memory);
     float* panel = carver.take<float>(panel_floats(chunk));
     float* acc = carver.take<float>(rows * chunk * kLanes);
-    multiply_weight(packed, tiles, args.weight, first, count, acc, chunk * kLanes, panel);
+    if (packed == nullptr) {
+      multiply_as_they_lie(first, count, blocks, acc);
+    } else {
+      multiply_weight(packed, tiles, args.weight, first, count, acc, chunk * kLanes, panel);
+    }
     for (std::int64_t b = 0; b < count; ++b) {
       const std::int64_t n = (first + b) * kLanes;
       finish_block(acc + b * kLanes, n, smaller(kLanes, args.weight.rows - n));
     }
+  }
+
+  // What a thread will read next is about where all of them have had an item.
+  void multiply_as_they_lie(std::int64_t first, std::int64_t count, std::int64_t blocks, float* acc) const {
+    RowsLeft left{};
+    for (std::int64_t r = 0; r < rows; ++r) left.row[r] = args.x.data + (first_row + r) * args.x.stride;
+    const std::int64_t next = first + threads * chunk;
+    multiply_few_rows(left, static_cast<int>(rows), args.weight, first, count, acc, chunk * kLanes,
+                      next + count <= blocks ? block_at(args.weight, next) : nullptr);
   }
 
   void finish_block(const float* acc, std::int64_t n, std::int64_t width) const {
@@ -58,17 +73,19 @@ inline void linear(Stream& stream, const LinearArgs& args) {
   const std::int64_t blocks = ceil_div(args.weight.rows, kLanes);
   const std::int64_t pass = smaller(args.x.rows, kRowsPerPass);
   const std::int64_t chunk = chunk_blocks(pass, blocks, op.threads());
-  op.reserve(pass > 1 ? pass * k * static_cast<std::int64_t>(sizeof(float)) : 0, LinearJob::worker_bytes(pass, chunk));
+  const bool few = taken_as_they_lie(pass, args.weight.format);
+  op.reserve(!few && pass > 1 ? pass * k * static_cast<std::int64_t>(sizeof(float)) : 0,
+             LinearJob::worker_bytes(pass, chunk));
   for (std::int64_t first = 0; first < args.x.rows; first += kRowsPerPass) {
     const std::int64_t rows = smaller(kRowsPerPass, args.x.rows - first);
     const RowTiles tiles(rows);
     const float* packed = args.x.data + first * args.x.stride;
-    if (rows > 1) {
+    if (!few && rows > 1) {
       PackRowsJob pack{{packed, rows, k, args.x.stride}, tiles, reinterpret_cast<float*>(op.shared())};
       op.run(pack, tiles.count, rows * k / 4);
       packed = pack.packed;
     }
-    LinearJob job{args, first, rows, chunk, tiles, packed};
+    LinearJob job{args, first, rows, chunk, op.threads(), tiles, few ? nullptr : packed};
     op.run(job, ceil_div(blocks, chunk), rows * k * args.weight.rows);
   }
 }

@@ -1,10 +1,10 @@
 // The one matrix kernel under linear, expert_ffn and attention.
 //
 // Left side: rows of activations packed in tiles of at most kMaxRows rows, element (k, r) of a tile
-// at [k * rows + r]. Right side: blocks of 16 outputs, element (k, lane) of a block at [k * 16 + lane].
-// One lane of one accumulator owns one output of one row and adds its products in ascending k, one
-// at a time. Tiling, splitting k (the accumulator rests in memory meanwhile, exactly) and widening a
-// panel beforehand therefore never change a bit.
+// at [k * rows + r]; a few rows are taken where they lie. Right side: blocks of 16 outputs, element (k, lane) of a
+// block at [k * 16 + lane]. One lane of one accumulator owns one output of one row and adds its products in ascending
+// k, one at a time. Tiling, splitting k (the accumulator rests in memory meanwhile, exactly) and widening a panel
+// beforehand therefore never change a bit.
 
 // How `rows` rows are cut into tiles of nearly equal height.
 struct RowTiles {
@@ -37,11 +37,31 @@ inline void pack_tile(const float* const* rows, int height, std::int64_t k_count
   }
 }
 
-// Left side: a packed tile, or rows kStride floats apart when kStride > 0.
-template <int R, int kStride>
-FOREGATE_INLINE float left_at(const float* a, std::int64_t k, int r) {
-  return kStride > 0 ? a[r * kStride + k] : a[k * R + r];
-}
+// Left side: a packed tile, rows kStride floats apart, or rows anywhere.
+struct PackedLeft {
+  const float* a;
+  template <int R>
+  FOREGATE_INLINE float at(std::int64_t k, int r) const {
+    return a[k * R + r];
+  }
+};
+template <int kStride>
+struct ApartLeft {
+  const float* a;
+  template <int R>
+  FOREGATE_INLINE float at(std::int64_t k, int r) const {
+    return a[r * kStride + k];
+  }
+};
+// So few rows need no packing: a pointer for each stays in a register.
+constexpr int kFewRows = kMaxRows < 5 ? kMaxRows : 5;
+struct RowsLeft {
+  const float* row[kFewRows];
+  template <int R>
+  FOREGATE_INLINE float at(std::int64_t k, int r) const {
+    return row[r][k];
+  }
+};
 
 // What to fetch into the cache meanwhile: step k of block b asks for `at + b * block_bytes + k * step_bytes`.
 struct Ahead {
@@ -51,14 +71,14 @@ struct Ahead {
 };
 
 // For operands in the cache: asks again and again for a line that is there.
-FOREGATE_INLINE Ahead nothing_ahead(const float* cached) {
+FOREGATE_INLINE Ahead nothing_ahead(const void* cached) {
   return {reinterpret_cast<const char*>(cached), 0, 0};
 }
 
 // The accumulators of R rows x B blocks over k_count steps. acc[r * acc_stride + b * 16 + lane];
 // `resume` continues from what acc holds, otherwise from zero.
-template <class W, int R, int B, int kStride>
-void multiply_tile(const float* a, const W* w, std::int64_t block_stride, std::int64_t k_count, float* acc,
+template <class W, int R, int B, class Left>
+void multiply_tile(Left left, const W* w, std::int64_t block_stride, std::int64_t k_count, float* acc,
                    std::int64_t acc_stride, bool resume, Ahead ahead) {
   V sum[R][B];
 #pragma GCC unroll 16
@@ -75,7 +95,7 @@ void multiply_tile(const float* a, const W* w, std::int64_t block_stride, std::i
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const V x = splat(left_at<R, kStride>(a, k, r));
+      const V x = splat(left.template at<R>(k, r));
 #pragma GCC unroll 16
       for (int b = 0; b < B; ++b) sum[r][b] = fma(x, weights[b], sum[r][b]);
     }
@@ -109,36 +129,60 @@ FOREGATE_INLINE Ahead ahead_in(const Blocks<W>& w, std::int64_t distance) {
   return {reinterpret_cast<const char*>(w.data) + distance, w.block_stride * kSize, kLanes * kSize};
 }
 
-template <class W, int R, int B, int kStride>
-void multiply_height(const float* a, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume,
-                     Ahead ahead) {
+template <class W, int R, int B, class Left>
+void multiply_height(Left left, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume, Ahead ahead) {
   const auto at = [&](std::int64_t b) {
     return Ahead{ahead.at + b * ahead.block_bytes, ahead.block_bytes, ahead.step_bytes};
   };
   std::int64_t b = 0;
   for (; b + B <= w.count; b += B) {
-    multiply_tile<W, R, B, kStride>(a, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
-                                    resume, at(b));
+    multiply_tile<W, R, B>(left, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride, resume,
+                           at(b));
   }
   if constexpr (B > 2) {
     for (; b + 2 <= w.count; b += 2) {
-      multiply_tile<W, R, 2, kStride>(a, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
-                                      resume, at(b));
+      multiply_tile<W, R, 2>(left, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
+                             resume, at(b));
     }
   }
   for (; b < w.count; ++b) {
-    multiply_tile<W, R, 1, kStride>(a, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride,
-                                    resume, at(b));
+    multiply_tile<W, R, 1>(left, w.data + b * w.block_stride, w.block_stride, w.k, acc + b * kLanes, acc_stride, resume,
+                           at(b));
   }
 }
 
 // One tile of `height` rows times all blocks. The highest tile is the likeliest: it is tried first.
-template <class W, int kStride, int R = kMaxRows>
-void multiply(const float* a, int height, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume,
+template <class W, class Left, int R = kMaxRows>
+void multiply(Left left, int height, const Blocks<W>& w, float* acc, std::int64_t acc_stride, bool resume,
               Ahead ahead) {
   if constexpr (R > 0) {
-    if (height == R) return multiply_height<W, R, wide_blocks(R), kStride>(a, w, acc, acc_stride, resume, ahead);
-    multiply<W, kStride, R - 1>(a, height, w, acc, acc_stride, resume, ahead);
+    if (height == R) return multiply_height<W, R, wide_blocks(R)>(left, w, acc, acc_stride, resume, ahead);
+    multiply<W, Left, R - 1>(left, height, w, acc, acc_stride, resume, ahead);
+  }
+}
+
+// A few rows times w, whose weights stream by. Blocks that are long are fetched a little ahead; of short ones the same
+// place in the blocks that come next, for the last ones what `next` shows (the first of as many blocks, or null).
+constexpr std::int64_t kShortBlock = 16384;  // bytes
+template <class W, int R = kFewRows>
+void multiply_few(const RowsLeft& left, int height, const Blocks<W>& w, float* acc, std::int64_t acc_stride,
+                  const std::byte* next) {
+  if constexpr (R > 0) {
+    if (height != R) return multiply_few<W, R - 1>(left, height, w, acc, acc_stride, next);
+    constexpr std::int64_t kTogether = wide_blocks(R);
+    constexpr std::int64_t kSize = sizeof(W);
+    if (w.k * kLanes * kSize > kShortBlock) {
+      return multiply_height<W, R, kTogether>(left, w, acc, acc_stride, false, ahead_in(w, kPrefetchBytes));
+    }
+    for (std::int64_t b = 0; b < w.count; b += kTogether) {
+      const Blocks<W> part{w.data + b * w.block_stride, w.block_stride, smaller(kTogether, w.count - b), w.k};
+      const W* following = part.data + kTogether * w.block_stride;
+      if (b + kTogether >= w.count) following = reinterpret_cast<const W*>(next);
+      const Ahead ahead = following != nullptr
+                              ? Ahead{reinterpret_cast<const char*>(following), w.block_stride * kSize, kLanes * kSize}
+                              : nothing_ahead(part.data);
+      multiply_height<W, R, kTogether>(left, part, acc + b * kLanes, acc_stride, false, ahead);
+    }
   }
 }
 
@@ -207,7 +251,7 @@ template <class W>
 void multiply_rows(const float* packed, const RowTiles& tiles, const Blocks<W>& w, float* acc, std::int64_t acc_stride,
                    float* panel) {
   if (tiles.count == 1) {
-    multiply<W, 0>(packed, tiles.height(0), w, acc, acc_stride, false, ahead_in(w, kPrefetchBytes));
+    multiply<W>(PackedLeft{packed}, tiles.height(0), w, acc, acc_stride, false, ahead_in(w, kPrefetchBytes));
     return;
   }
   constexpr std::int64_t kTogether = wide_blocks(kMaxRows);
@@ -217,8 +261,8 @@ void multiply_rows(const float* packed, const RowTiles& tiles, const Blocks<W>& 
       for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
         const std::int64_t first = tiles.first(tile);
         const Ahead ahead = tile == 0 ? ahead_in(part, kPrefetchBytes) : nothing_ahead(packed);
-        multiply<W, 0>(packed + first * w.k, tiles.height(tile), part, acc + first * acc_stride + b * kLanes,
-                       acc_stride, false, ahead);
+        multiply<W>(PackedLeft{packed + first * w.k}, tiles.height(tile), part, acc + first * acc_stride + b * kLanes,
+                    acc_stride, false, ahead);
       }
     }
     return;
@@ -231,8 +275,8 @@ void multiply_rows(const float* packed, const RowTiles& tiles, const Blocks<W>& 
       for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
         const std::int64_t first = tiles.first(tile);
         const int height = tiles.height(tile);
-        multiply<float, 0>(packed + first * w.k + k0 * height, height, part, acc + first * acc_stride + b * kLanes,
-                           acc_stride, k0 > 0, next_panel(w, b, k0, tiles, tile));
+        multiply<float>(PackedLeft{packed + first * w.k + k0 * height}, height, part,
+                        acc + first * acc_stride + b * kLanes, acc_stride, k0 > 0, next_panel(w, b, k0, tiles, tile));
       }
     }
   }

@@ -183,7 +183,7 @@ inline void quant_ffn(OpRun& op, const ExpertFfnArgs& args) {
   op.run(gather, plan.tiles, plan.gathered_rows * kQuantGroup);
   const std::int64_t work = plan.assignments * args.x.cols * args.groups[0].weights.gate.rows;
   QuantUpJob up{plan};
-  op.run(up, plan.up_items, 2 * work);
+  op.run(up, plan.up_items, 2 * work / kIntegerGain);
   QuantDownJob down{plan};
-  op.run(down, plan.down_items, work);
+  op.run(down, plan.down_items, work / kIntegerGain);
 }

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "engine/base/log.h"
-#include "engine/base/rng.h"
 #include "engine/runtime/boot.h"
+#include "tests/bench/spec_texts.h"
 #include "tools/foregate/queue_sink.h"
 
 namespace foregate {
@@ -45,25 +45,11 @@ T must(Result<T> result) {
   return std::move(result).value();
 }
 
-std::string text_of(std::uint64_t seed, int words) {
-  static const char* const kWords[] = {"the",   "little", "dog",   "cat",  "bird", "tree", "house", "river",
-                                       "stone", "red",    "old",   "kind", "went", "saw",  "found", "took",
-                                       "gave",  "ran",    "asked", "said", "and",  "then", "but",   "one",
-                                       "day",   "in",     "on",    "by",   "with", "his",  "her",   "happy"};
-  constexpr std::size_t kCount = sizeof kWords / sizeof *kWords;
-  std::string text;
-  for (int i = 0; i < words; ++i) {
-    const double draw = uniform01(seed, 9, static_cast<std::uint64_t>(i));
-    text += std::string(i == 0 ? "" : " ") + kWords[static_cast<std::size_t>(draw * kCount)];
-  }
-  return text;
-}
-
 // All begin the same; half of them go on with a text that they begin to quote, half with the first words of a story.
 std::vector<std::vector<Token>> prompts_of(const Tokenizer& tokenizer) {
   std::vector<std::vector<Token>> prompts;
   for (int i = 0; i < kMostRequests; ++i) {
-    const std::string own = text_of(static_cast<std::uint64_t>(i), 4 + i % 20);
+    const std::string own = random_words(static_cast<std::uint64_t>(i), 4 + i % 20);
     std::string text = "Once upon a time there was a little dog who lived in a house by the river. ";
     text += i % 2 == 0 ? own + ". " + own + ". " + own.substr(0, 10) : own;
     prompts.push_back(must(tokenizer.encode(text, {})));

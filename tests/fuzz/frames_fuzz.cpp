@@ -21,6 +21,7 @@ bool read_body(MessageKind kind, std::span<const std::byte> body) {
     CHECK(values.size() == static_cast<std::size_t>(rows.rows * kLimits.hidden) * sizeof(float));
     for (const std::int32_t expert : rows.experts) CHECK(expert >= 0 && expert < kLimits.experts);
     for (const std::int32_t row : rows.x_rows) CHECK(row >= 0 && row < rows.rows);
+    CHECK(rows.drafted.size() == rows.experts.size() && rows.stood.size() <= kMaxStoodPlaces);
     return true;
   }
   if (kind != MessageKind::kSetup) return true;  // outputs are taken by their size alone

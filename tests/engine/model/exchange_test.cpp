@@ -226,7 +226,9 @@ TEST_F(BrokenRanks, ARankTakesNoNonsense) {
   good.rows = 2;
   good.experts = {mine};
   good.group_rows = {2};
+  good.drafted = {1};
   good.x_rows = {1, 0};
+  good.stood = {{{0, mine}, {2, 1}}, {{mine}, {1}}};
   const auto end_of = [&](const ExpertRows& rows, std::size_t cut, MessageKind kind = MessageKind::kRows) {
     std::vector<std::byte> body;
     write_rows(rows, hidden, body);
@@ -265,8 +267,16 @@ TEST_F(BrokenRanks, ARankTakesNoNonsense) {
   EXPECT_EQ(broken([mine](ExpertRows& r) {
               r.experts = {mine, mine};
               r.group_rows = {1, 1};
+              r.drafted = {0, 0};
             }),
             Code::kDataLoss);
+  EXPECT_EQ(broken([](ExpertRows& r) { r.drafted = {3}; }), Code::kDataLoss);
+  EXPECT_EQ(broken([](ExpertRows& r) { r.drafted = {-1}; }), Code::kDataLoss);
+  EXPECT_EQ(broken([](ExpertRows& r) { r.stood[0].experts = {1, 1}; }), Code::kDataLoss);
+  EXPECT_EQ(broken([](ExpertRows& r) { r.stood[1].experts = {1 << 20}; }), Code::kDataLoss);
+  EXPECT_EQ(broken([](ExpertRows& r) { r.stood[1].rows = {0}; }), Code::kDataLoss);
+  EXPECT_EQ(broken([](ExpertRows& r) { r.stood[1] = {}; }), Code::kDataLoss);
+  EXPECT_EQ(broken([](ExpertRows& r) { r.stood.resize(kMaxStoodPlaces + 1, {{0}, {1}}); }), Code::kDataLoss);
 }
 
 }  // namespace

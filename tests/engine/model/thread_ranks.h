@@ -40,6 +40,9 @@ class ThreadRanks final : public ExpertRanks {
   // From the next step on; every rank needs a store.
   void set_next(PlacementPlan plan) { next_ = std::make_shared<const PlacementPlan>(std::move(plan)); }
   void figures(RankId rank, const RankFigures& now) override { figures_[rank] = now; }
+  void routed(LayerId layer, std::span<const std::int32_t> ids) override {
+    for (const std::int32_t id : ids) ++routed_[{layer, ExpertId{id}}];
+  }
   void count(const Crossed& crossed) override {
     crossed_.rows += crossed.rows;
     crossed_.bytes += crossed.bytes;
@@ -53,7 +56,8 @@ class ThreadRanks final : public ExpertRanks {
     dropped_.erase(rank);
   }
   void set_deadline(TimeNs deadline) { deadline_ = deadline; }
-  const std::map<RankId, RankFigures>& figures() const { return figures_; }  // of ranks with a store
+  const std::map<RankId, RankFigures>& figures() const { return figures_; }     // of ranks with a store
+  const std::map<ExpertKey, std::uint64_t>& routed() const { return routed_; }  // rows told of, by expert
   const Crossed& crossed() const { return crossed_; }
   const std::map<RankId, Status>& dropped() const { return dropped_; }
   const RankExperts& experts(RankId rank) const { return *ranks_.at(rank).experts; }
@@ -97,6 +101,7 @@ class ThreadRanks final : public ExpertRanks {
   std::map<RankId, Rank> ranks_;
   std::map<RankId, Status> dropped_;
   std::map<RankId, RankFigures> figures_;
+  std::map<ExpertKey, std::uint64_t> routed_;
   std::shared_ptr<const PlacementPlan> next_;
   TimeNs deadline_ = kNoDeadline;
   Crossed crossed_;

@@ -149,7 +149,7 @@ TEST(DraftController, NeverLosesWhereTrialsAreDear) {
       controller.choose(candidates, 1);
       const std::int32_t depth = candidates[0].depth;
       const double draft = depth == 0 ? 0.0 : 0.3 * depth + 0.1 * missed;
-      if (depth > 0) controller.note_draft(depth, draft, missed <= 2);
+      if (depth > 0) controller.note_draft(depth, draft, missed <= 2 ? 0 : missed);
       std::int32_t accepted = 0;
       while (accepted < depth && uniform01(5, static_cast<std::uint64_t>(accepted), turn) < acceptance) ++accepted;
       if (depth > 0) controller.note_verdict(SeqId{turn / 200}, depth, accepted);
@@ -210,6 +210,34 @@ TEST(DraftController, GoesOnWhereTheMachineIsBusy) {
     tokens += 1 + accepted;
   }
   EXPECT_GT(tokens / seconds, 1.3);
+}
+
+// Nor do such turns in which a drafter catches up on a new sequence: it goes on with what gains.
+TEST(DraftController, GoesOnWhereCatchingUpIsHeldUp) {
+  DraftController controller(4);
+  controller.note_draft(0, 0.02 * 16, 16);
+  double seconds = 0.0;
+  double tokens = 0.0;
+  std::int32_t missed = 0;
+  for (std::uint64_t turn = 0; turn < 8000; ++turn) {
+    std::vector<DraftController::Candidate> candidates = {{SeqId{turn / 100}, 4, 0, {}}};
+    if (turn % 100 == 0) missed = 30;
+    controller.choose(candidates, 1);
+    const std::int32_t depth = candidates[0].depth;
+    const double draft = depth == 0 ? 0.0 : 0.1 * depth + 0.02 * (missed > 2 ? missed : 0);
+    const double held_up = missed > 2 && turn / 100 % 3 == 0 ? 60.0 : 0.0;
+    if (depth > 0) controller.note_draft(depth, draft + held_up, missed > 2 ? missed : 0);
+    std::int32_t accepted = 0;
+    while (accepted < depth && uniform01(5, static_cast<std::uint64_t>(accepted), turn) < 0.8) ++accepted;
+    if (depth > 0) controller.note_verdict(SeqId{turn / 100}, depth, accepted);
+    missed = depth > 0 ? 1 : missed + 1;
+    const double step = 1.0 + 0.2 * depth;
+    controller.note_step(1 + depth, step);
+    seconds += step + draft;
+    tokens += 1 + accepted;
+  }
+  EXPECT_GT(tokens / seconds, 1.45);
+  EXPECT_LT(controller.gated(), 600u) << "turns of few tokens do not stop what gains on the whole";
 }
 
 TEST(DraftController, TrimsWhatWasDraftedForNothing) {
