@@ -19,28 +19,31 @@ std::int64_t in_units(std::int64_t blocks, std::int64_t unit) {
   return (blocks + unit - 1) / unit * unit;
 }
 
-// Fewer find next to nothing (cache_sequences()); the store never goes below what a layer needs at a time.
-std::uint64_t least_expert_bytes(const ModelSummary& summary, std::uint64_t all, std::uint64_t at_start) {
+// Bytes of experts, on average where they differ in size.
+struct ExpertBytes {
+  std::int64_t all = 0;
+  std::int64_t one = 0;
+  std::int64_t wave = 0;   // that a layer needs at a time; the store never has less
+  std::int64_t least = 0;  // fewer find next to nothing (cache_sequences())
+};
+
+ExpertBytes expert_bytes(const ModelSummary& summary, std::uint64_t all) {
   const auto& layers = summary.config.layers;
   const auto sparse =
       std::count_if(layers.begin(), layers.end(), [](const LayerConfig& layer) { return layer.sparse; });
-  const auto experts = static_cast<std::uint64_t>(sparse * summary.config.router.experts);
-  const auto cycle = static_cast<std::uint64_t>(sparse * summary.config.router.top_k);
-  return std::min(at_start, all / std::max<std::uint64_t>(experts, 1) * (cycle + cycle / 2));
+  const std::int64_t experts = sparse * summary.config.router.experts;
+  const std::int64_t cycle = sparse * summary.config.router.top_k;
+  ExpertBytes bytes;
+  bytes.all = static_cast<std::int64_t>(all);
+  bytes.one = bytes.all / std::max<std::int64_t>(experts, 1);
+  bytes.wave = bytes.one * (summary.config.router.top_k + 1);
+  bytes.least = std::max(bytes.wave, bytes.one * (cycle + cycle / 2));
+  return bytes;
 }
 
-// Bytes of a layer's experts that are needed at a time.
-std::uint64_t wave_bytes(const ModelSummary& summary, std::uint64_t all) {
-  const auto& layers = summary.config.layers;
-  const auto sparse =
-      std::count_if(layers.begin(), layers.end(), [](const LayerConfig& layer) { return layer.sparse; });
-  const auto experts = static_cast<std::uint64_t>(sparse * summary.config.router.experts);
-  return all / std::max<std::uint64_t>(experts, 1) * static_cast<std::uint64_t>(summary.config.router.top_k + 1);
-}
-
-ElasticRules rules_of(const BootOptions& options, std::int64_t unit_bytes, std::int64_t expert_bytes) {
+ElasticRules rules_of(const BootOptions& options, std::int64_t unit_bytes, std::int64_t slot_bytes) {
   ElasticRules rules;
-  rules.bytes_per_interval = std::max(options.elastic_bytes / kIntervalShare, unit_bytes + expert_bytes);
+  rules.bytes_per_interval = std::max(options.elastic_bytes / kIntervalShare, unit_bytes + 2 * slot_bytes);
   rules.reserve_blocks = blocks_for(options.max_num_batched_tokens, options.block_size) + options.max_num_seqs;
   return rules;
 }
@@ -76,22 +79,22 @@ Result<std::optional<ElasticSplit>> plan_elastic_split(const BootOptions& option
   const std::int64_t length = options.max_model_len > 0 ? options.max_model_len : summary.config.max_positions;
   const std::int64_t one = blocks_for(length, options.block_size);
   ElasticSplit split;
-  const auto all = static_cast<std::int64_t>(facts.expert_bytes);
-  split.parts.rules = rules_of(options, unit * block_bytes, all / 2);
+  const ExpertBytes experts = expert_bytes(summary, facts.expert_bytes);
+  split.parts.rules = rules_of(options, unit * block_bytes, experts.one);
   std::int64_t present = options.num_blocks > 0 ? options.num_blocks : options.kv_cache_bytes / block_bytes;
   const std::int64_t least = in_units(options.num_blocks > 0 ? std::min(options.num_blocks, one) : one, unit);
   const std::int64_t wanted = in_units(one * std::max(options.max_num_seqs, 1), unit);
   if (present == 0) present = std::min(wanted, one + split.parts.rules.reserve_blocks);
   present = std::max(in_units(present, unit), least);
-  if (const std::int64_t beside = budget - all; beside > present * block_bytes) {  // all experts fit
+  if (const std::int64_t beside = budget - experts.all; beside > present * block_bytes) {  // all experts fit
     present = std::max(present, std::min(wanted, beside / block_bytes / unit * unit));
   }
-  const auto wave = static_cast<std::int64_t>(wave_bytes(summary, facts.expert_bytes));
   if (present > std::numeric_limits<std::int32_t>::max() / 2 || budget / block_bytes < present ||
-      budget - present * block_bytes < wave) {
+      budget - present * block_bytes < experts.wave) {
     return invalid_argument("of " + std::to_string(budget) + " bytes " + std::to_string(present) +
                                 " KV blocks at the start take " + std::to_string(block_bytes) +
-                                " each, and a layer needs experts of " + std::to_string(wave) + " bytes at a time",
+                                " each, and a layer needs experts of " + std::to_string(experts.wave) +
+                                " bytes at a time",
                             "elastic_memory");
   }
   const std::int64_t beside = static_cast<std::int64_t>(facts.other_bytes + facts.scratch_bytes);
@@ -100,11 +103,11 @@ Result<std::optional<ElasticSplit>> plan_elastic_split(const BootOptions& option
                               " bytes for dense weights and scratch are more than the " + std::to_string(available) +
                               " available");
   }
-  split.expert_bytes = static_cast<std::uint64_t>(std::min(all, budget - present * block_bytes));
+  split.expert_bytes = static_cast<std::uint64_t>(std::min(experts.all, budget - present * block_bytes));
   split.slots.pages = &pages;
-  split.slots.least_bytes = least_expert_bytes(summary, facts.expert_bytes, split.expert_bytes);
-  split.slots.most_bytes = static_cast<std::uint64_t>(std::min(all, budget - least * block_bytes));
-  const auto for_blocks = budget - std::max(wave, static_cast<std::int64_t>(split.slots.least_bytes));
+  split.slots.least_bytes = std::min(split.expert_bytes, static_cast<std::uint64_t>(experts.least));
+  split.slots.most_bytes = static_cast<std::uint64_t>(std::min(experts.all, budget - least * block_bytes));
+  const std::int64_t for_blocks = budget - static_cast<std::int64_t>(split.slots.least_bytes);
   split.most_blocks = std::max(present, std::min(wanted, for_blocks / block_bytes / unit * unit));
   split.parts.budget_bytes = budget;
   split.parts.block_bytes = block_bytes;

@@ -138,9 +138,10 @@ class Offload(unittest.TestCase):
             self.assertEqual(preemptions(served), 0)
             print(f"elastic: experts {first['expert_bytes']:.0f} -> {burst['expert_bytes']:.0f} -> {after['expert_bytes']:.0f} bytes")
         self.assertIn("elastic memory: ", served.said)
-        for says, more in (("leave --expert-memory out", ("--expert-memory", "40%")), ("not of ranks", ("--expert-parallel-size", "2")),
-                           ("a trace says", ("--trace-routes", str(OPTIONS.work / "t"))), ("at a time", ("--elastic-memory", "1M"))):
-            done = foregate("serve", self.packed, "--port", "0", *flags, "--elastic-memory", "7M", *more)
+        for says, budget, more in (("leave --expert-memory out", "7M", ("--expert-memory", "40%")), ("at a time", "1M", ()),
+                                   ("not of ranks", "7M", ("--expert-parallel-size", "2")),
+                                   ("a trace says", "7M", ("--trace-routes", str(OPTIONS.work / "t")))):
+            done = foregate("serve", self.packed, "--port", "0", *flags, "--elastic-memory", budget, *more)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(says, done.stderr)
 
