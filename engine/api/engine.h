@@ -108,6 +108,18 @@ struct DenseFigures {
   std::uint64_t slot_bytes = 0;
 };
 
+// One budget that KV blocks and slots of experts share; counters never fall.
+struct ElasticFigures {
+  std::int64_t budget_bytes = 0;
+  std::int64_t cache_bytes = 0;   // of it: KV blocks that are there
+  std::int64_t expert_bytes = 0;  // slots that are there
+  std::uint64_t slots = 0;
+  std::uint64_t moves_to_cache = 0;
+  std::uint64_t moves_to_experts = 0;
+  std::uint64_t bytes_to_cache = 0;
+  std::uint64_t bytes_to_experts = 0;
+};
+
 // What speculation did; counters never fall.
 struct SpecFigures {
   std::uint64_t drafts = 0;                // that a step computed rows for
@@ -124,7 +136,7 @@ struct EngineStats {
   std::int64_t running = 0;
   std::int64_t waiting = 0;
   std::int64_t paused = 0;
-  std::int64_t kv_blocks_total = 0;
+  std::int64_t kv_blocks_total = 0;  // that are there
   std::int64_t kv_blocks_used = 0;
   std::uint64_t steps = 0;
   std::uint64_t batched_steps = 0;     // steps that held rows of more than one sequence
@@ -161,6 +173,7 @@ struct EngineStats {
   std::optional<TierFigures> tier;         // none: no device in front of them
   std::optional<DenseFigures> dense;       // none: so are all dense weights
   std::optional<SpecFigures> speculation;  // none: nothing drafts
+  std::optional<ElasticFigures> elastic;   // none: blocks and slots stay as many as they are
 };
 
 class Engine {

@@ -31,6 +31,7 @@ class AutoPolicy final : public EvictionPolicy {
   double keep_value(ExpertKey key) const override { return rivals_[now_].policy->keep_value(key); }
   double reuse_chance(ExpertKey key) const override { return rivals_[kScore].policy->reuse_chance(key); }
   UseCounters counters() const override { return rivals_[kScore].policy->counters(); }
+  void set_slots(std::size_t slots) override;
   PolicyFigures figures() const override;
 
  private:
@@ -48,13 +49,17 @@ class AutoPolicy final : public EvictionPolicy {
   std::int64_t layers_ = 0;             // sampled
   std::size_t slots_ = 0;               // of a shadow
   bool lru_ = true;                     // takes part
-  std::vector<Rival> rivals_;           // as kShadowPolicies has them
-  std::int64_t uses_ = 0;               // of sampled layers
+  std::size_t top_k_;
+  std::size_t cycle_ = 0;            // experts of a token
+  std::size_t sampled_experts_ = 0;  // of the sampled layers
+  std::vector<Rival> rivals_;        // as kShadowPolicies has them
+  std::int64_t uses_ = 0;            // of sampled layers
   std::size_t now_ = kScore;
   PolicyFigures figures_;
 };
 
-AutoPolicy::AutoPolicy(const EvictionOptions& options) : numbers_(options.experts), sampled_(options.experts.size()) {
+AutoPolicy::AutoPolicy(const EvictionOptions& options)
+    : numbers_(options.experts), sampled_(options.experts.size()), top_k_(static_cast<std::size_t>(options.top_k)) {
   sample(options);
   using Maker = std::unique_ptr<EvictionPolicy> (*)(const EvictionOptions& options);
   constexpr Maker kMakers[] = {make_score_policy, make_lru_policy, make_lfu_policy};
@@ -68,19 +73,31 @@ void AutoPolicy::sample(const EvictionOptions& options) {
   for (std::size_t i = 0; i < options.experts.size(); ++i) {
     if (options.experts[i] > 0) sparse.push_back(i);
   }
-  const auto top_k = static_cast<std::size_t>(options.top_k);
-  if (options.slots <= top_k || options.slots >= numbers_.size()) return;  // nothing to choose
-  lru_ = static_cast<double>(options.slots) >= kLruCycles * static_cast<double>(top_k * sparse.size());
+  if (options.slots <= top_k_ || options.slots >= numbers_.size()) return;  // nothing to choose
+  cycle_ = top_k_ * sparse.size();
+  lru_ = static_cast<double>(options.slots) >= kLruCycles * static_cast<double>(cycle_);
   const std::size_t count =
       std::min(std::clamp(sparse.size() / kOneLayerIn, kLeastSampled, kMostSampled), sparse.size());
-  std::size_t experts = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t layer = sparse[(2 * i + 1) * sparse.size() / (2 * count)];
     sampled_[layer] = options.expert_bytes.empty() ? 1 : options.expert_bytes[layer];
-    experts += static_cast<std::size_t>(options.experts[layer]);
+    sampled_experts_ += static_cast<std::size_t>(options.experts[layer]);
   }
   layers_ = static_cast<std::int64_t>(count);
-  slots_ = std::max<std::size_t>(1, (options.slots - top_k) * experts / numbers_.size());
+  slots_ = std::max<std::size_t>(1, (options.slots - top_k_) * sampled_experts_ / numbers_.size());
+}
+
+void AutoPolicy::set_slots(std::size_t slots) {
+  if (layers_ == 0) return;
+  const std::size_t before = slots_;
+  slots_ = std::max<std::size_t>(1, (slots - std::min(slots, top_k_)) * sampled_experts_ / numbers_.size());
+  if (slots_ == before) return;
+  lru_ = static_cast<double>(slots) >= kLruCycles * static_cast<double>(cycle_);
+  for (std::size_t i = 0; i < rivals_.size(); ++i) {
+    rivals_[i].tier.set_slots(slots_);
+    if (kShadowPolicies[i] == "lru") rivals_[i].takes_part = lru_;
+  }
+  if (!rivals_[now_].takes_part) now_ = kScore;
 }
 
 void AutoPolicy::used(const LayerUse& use) {

@@ -59,6 +59,8 @@ class EvictionPolicy {
   virtual double reuse_chance(ExpertKey key) const { return keep_value(key); }
   // What a later run may start from (EvictionOptions::counters); empty where the policy has nothing to keep.
   virtual UseCounters counters() const { return {}; }
+  // The tier has so many slots from now on (EvictionOptions::slots).
+  virtual void set_slots(std::size_t slots) { static_cast<void>(slots); }
   virtual PolicyFigures figures() const { return {.now = name()}; }
 };
 

@@ -90,17 +90,19 @@ Status ExpertStore::make_pools(Device& device) {
   ASSIGN_OR_RETURN(const auto groups, slot_groups(table_, options_.budget_bytes));
   std::map<std::uint64_t, std::size_t> pool_of;
   for (const SlotGroup& group : groups) {
+    pool_of[group.bytes] = pools_.size();
+    if (elastic()) {
+      ASSIGN_OR_RETURN(SlotPool pool, make_elastic_pool(group));
+      pools_.push_back(std::move(pool));
+      continue;
+    }
     Memory memory = device.allocate(group.slots * group.bytes + kDirectPage);
     if (!memory) {
       return resource_exhausted("no memory for " + std::to_string(group.slots * group.bytes) + " bytes of experts");
     }
-    pool_of[group.bytes] = pools_.size();
     pools_.emplace_back(std::move(memory), group.bytes, group.slots);
-    stats_.slots += group.slots;
-    stats_.slot_bytes += group.slots * group.bytes;
-    max_hints_ += group.slots / kHintShare;
   }
-  window_ = prompt_window(stats_.slots);
+  resized();
   for (std::size_t i = 0; i < places_.size(); ++i) places_[i].pool = pool_of[table_.extents[i].bytes];
   return {};
 }

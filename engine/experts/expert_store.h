@@ -16,6 +16,7 @@
 
 #include "engine/api/hint_bytes.h"
 #include "engine/base/status.h"
+#include "engine/experts/elastic_slots.h"
 #include "engine/experts/eviction.h"
 #include "engine/experts/expert_table.h"
 #include "engine/experts/link_clock.h"
@@ -25,6 +26,7 @@
 #include "engine/experts/slot_pool.h"
 #include "engine/experts/transfer.h"
 #include "kernels/api/device.h"
+#include "kernels/api/page_source.h"
 
 namespace foregate {
 
@@ -35,9 +37,17 @@ inline constexpr bool kEvictAtRelease = true;
 inline constexpr bool kEvictAtRelease = false;
 #endif
 
+// Slots whose number changes between steps (elastic_slots.h): from least_bytes of them to most_bytes.
+struct ElasticSlotOptions {
+  PageSource* pages = nullptr;  // where their memory comes from; must outlive the store. Null: their number stays
+  std::uint64_t least_bytes = 0;
+  std::uint64_t most_bytes = 0;
+};
+
 struct StoreOptions {
-  std::uint64_t budget_bytes = 0;  // of slots
-  std::string policy = "auto";     // as make_eviction_policy() takes it
+  std::uint64_t budget_bytes = 0;  // of slots, at the start
+  ElasticSlotOptions elastic = {};
+  std::string policy = "auto";  // as make_eviction_policy() takes it
   TransferOptions transfer = {};
   bool read_prompts_ahead = true;  // while a layer of a prompt runs, experts of the next one
   bool sweep = true;               // layers of decode steps where is_sweep() says so: likewise
@@ -115,13 +125,13 @@ class Lease {
   ExpertKey key_{};
 };
 
-class ExpertStore {
+class ExpertStore final : public ElasticSlots {
  public:
   // kInvalidArgument (field expert_memory) with the numbers when the budget holds less than top_k + 1 experts of a
   // size, kResourceExhausted when the device has too little memory.
   static Result<std::unique_ptr<ExpertStore>> create(ExpertTable table, const StoreOptions& options, Device& device,
                                                      std::unique_ptr<ReadQueue> queue);
-  ~ExpertStore();
+  ~ExpertStore() override;
 
   // Fills empty slots, before the first step: with the experts that the counters say are used most, where they say
   // nothing with some of every layer. The first failed load ends it. `progress` gets bytes so far and in all; it may be
@@ -165,6 +175,11 @@ class ExpertStore {
   // Of late, `idle` of the layer that runs; StoreOptions::expected before the first loads.
   LinkTimes link_times() const;
 
+  bool elastic() const { return options_.elastic.pages != nullptr; }
+  ElasticSlotFigures elastic_figures() const override;
+  std::int64_t give_up(std::int64_t bytes) override;
+  std::int64_t take(std::int64_t bytes) override;
+
   StoreStats stats() const;
   const EvictionPolicy& policy() const { return *policy_; }
   const ExpertTable& table() const { return table_; }
@@ -190,6 +205,9 @@ class ExpertStore {
   };
   ExpertStore(ExpertTable table, const StoreOptions& options);
   Status make_pools(Device& device);
+  Result<SlotPool> make_elastic_pool(const SlotGroup& group);
+  void resized();
+  bool free_slot(std::size_t pool);
   void settle_hints(const LayerUse& use);
   bool start_load(ExpertKey key, bool hint);
   void evict(std::size_t pool, std::size_t slot);
@@ -233,7 +251,8 @@ class ExpertStore {
   std::unique_ptr<EvictionPolicy> policy_;
   CountedUse counted_;
   std::vector<SlotPool> pools_;
-  std::vector<Place> places_;  // by expert number
+  std::vector<std::size_t> least_slots_;  // of each, where their number changes
+  std::vector<Place> places_;             // by expert number
   std::vector<AheadCount> ahead_counts_;
   std::size_t sparse_layers_ = 0;
   std::vector<std::uint32_t> loads_begun_;  // by expert number, since its layer ran last

@@ -20,6 +20,7 @@ class ShadowTier {
   // A use of a sampled layer that `policy` knows of already; the experts that were missing.
   std::size_t use(const LayerUse& use, const ExpertNumbers& numbers, const EvictionPolicy& policy);
   std::uint64_t hits() const { return hits_; }
+  void set_slots(std::size_t slots) { slots_ = slots; }  // from its next use on
 
  private:
   using Valued = std::pair<double, ExpertKey>;

@@ -7,12 +7,13 @@
 
 namespace foregate {
 
-SlotPool::SlotPool(Memory memory, std::uint64_t slot_bytes, std::size_t count)
+SlotPool::SlotPool(Memory memory, std::uint64_t slot_bytes, std::size_t count, std::size_t present)
     : memory_(std::move(memory)), slot_bytes_(slot_bytes), slots_(count) {
   const auto begin = reinterpret_cast<std::uintptr_t>(memory_.data());
   base_ = memory_.data() + (kDirectPage - begin % kDirectPage) % kDirectPage;
   CHECK(slot_bytes % kDirectPage == 0 && base_ + count * slot_bytes <= memory_.data() + memory_.bytes());
-  for (std::size_t i = count; i > 0; --i) empty_.push_back(i - 1);
+  for (std::size_t i = count; i > 0; --i) (i > present ? absent_ : empty_).push_back(i - 1);
+  for (const std::size_t number : absent_) slots_[number].state = SlotState::kAbsent;
 }
 
 std::optional<std::size_t> SlotPool::take_empty() {
@@ -100,6 +101,24 @@ std::optional<std::size_t> SlotPool::least_valuable(const EvictionPolicy& policy
     candidates_.pop_back();
   }
   return std::nullopt;
+}
+
+std::size_t SlotPool::remove_empty() {
+  CHECK(!empty_.empty());
+  const std::size_t number = empty_.back();
+  empty_.pop_back();
+  CHECK(slots_[number].state == SlotState::kEmpty && slots_[number].pins == 0);
+  slots_[number].state = SlotState::kAbsent;
+  absent_.push_back(number);
+  return number;
+}
+
+void SlotPool::add_slot() {
+  CHECK(!absent_.empty());
+  const std::size_t number = absent_.back();
+  absent_.pop_back();
+  slots_[number].state = SlotState::kEmpty;
+  empty_.push_back(number);
 }
 
 std::size_t SlotPool::ahead() const {

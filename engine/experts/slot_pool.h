@@ -1,11 +1,12 @@
 // The memory of one tier for experts of one size: equal slots in one slab, and what is in each. States: empty, loading,
-// ready; a slot is pinned while a step uses or awaits it. A generation counts what a slot held, so that a lease of what
-// was there before is found out. Owned by the store, one thread.
+// ready, or absent: its memory is the system's. A slot is pinned while a step uses or awaits it. A generation counts
+// what a slot held, so that a lease of what was there before is found out. Owned by the store, one thread.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "engine/experts/eviction.h"
@@ -14,7 +15,7 @@
 
 namespace foregate {
 
-enum class SlotState : std::uint8_t { kEmpty, kLoading, kReady };
+enum class SlotState : std::uint8_t { kEmpty, kLoading, kReady, kAbsent };
 
 struct Slot {
   SlotState state = SlotState::kEmpty;
@@ -26,10 +27,13 @@ struct Slot {
 
 class SlotPool {
  public:
-  // `memory` holds count * bytes from a multiple of kDirectPage on.
-  SlotPool(Memory memory, std::uint64_t slot_bytes, std::size_t count);
+  // `memory` holds count * bytes from a multiple of kDirectPage on. `present` of them are there, the first ones.
+  SlotPool(Memory memory, std::uint64_t slot_bytes, std::size_t count)
+      : SlotPool(std::move(memory), slot_bytes, count, count) {}
+  SlotPool(Memory memory, std::uint64_t slot_bytes, std::size_t count, std::size_t present);
 
-  std::size_t count() const { return slots_.size(); }
+  std::size_t count() const { return slots_.size() - absent_.size(); }  // that are there
+  std::size_t most() const { return slots_.size(); }
   std::uint64_t slot_bytes() const { return slot_bytes_; }
   std::byte* data(std::size_t slot) const { return base_ + slot * slot_bytes_; }
   const Slot& slot(std::size_t number) const { return slots_[number]; }
@@ -45,7 +49,9 @@ class SlotPool {
   void pin(std::size_t slot) { ++slots_[slot].pins; }
   void unpin(std::size_t slot);
   std::size_t ahead() const;  // slots held ahead of use, or a load that nobody awaits
-  std::size_t used_slots() const { return slots_.size() - empty_.size(); }
+  std::size_t used_slots() const { return count() - empty_.size(); }
+  std::size_t remove_empty();  // an empty slot, which there must be, is absent from now on; which
+  void add_slot();             // one that is absent, of which there must be one, is empty from now on
 
   // The slot to give up: ready, not pinned, holding no hint, of least keep_value(), equals in key order. None when
   // there is no such slot. Values are asked for once, until values_changed().
@@ -70,6 +76,7 @@ class SlotPool {
   std::uint64_t slot_bytes_;
   std::vector<Slot> slots_;
   std::vector<std::size_t> empty_;
+  std::vector<std::size_t> absent_;
   bool valued_ = false;                // candidates_ has all that are evictable but those in noted_
   std::vector<Candidate> candidates_;  // a heap
   std::vector<std::size_t> noted_;     // became evictable since

@@ -19,7 +19,10 @@ class BlockTable;
 
 class BlockPool {
  public:
-  BlockPool(std::int32_t num_blocks, std::int32_t block_size);
+  // `present` of the blocks, the first ones, are there from the start; fewer than num_blocks where blocks come and go,
+  // in units of `unit` (elastic_memory.h), of which both are multiples.
+  BlockPool(std::int32_t num_blocks, std::int32_t block_size) : BlockPool(num_blocks, block_size, num_blocks, 1) {}
+  BlockPool(std::int32_t num_blocks, std::int32_t block_size, std::int32_t present, std::int32_t unit);
   // A block with one reference, or none when all are held. Empty ones first, then published ones that nobody
   // holds, whose contents are lost: the listener is told.
   std::optional<BlockId> acquire();
@@ -36,23 +39,37 @@ class BlockPool {
   bool published(BlockId block) const;
   void on_evict(std::function<void(BlockId)> listener) { on_evict_ = std::move(listener); }
 
+  // Units of free blocks that are not there any more, `most` at most: empty ones, and where these are too few those
+  // whose contents are given up first. The first block of each.
+  std::vector<BlockId> remove_units(std::int32_t most);
+  void add_units(std::int32_t count);  // absent_units() at most; their blocks are empty
+  std::int32_t unit() const { return unit_; }
+  std::int32_t absent_units() const { return static_cast<std::int32_t>(absent_.size()); }
+  std::int32_t present_blocks() const { return total_blocks() - absent_units() * unit_; }
+
   std::int32_t free_blocks() const { return static_cast<std::int32_t>(empty_.size()) + kept_.size(); }  // can be had
-  std::int32_t kept_blocks() const { return kept_.size(); }  // of these, published
-  std::int32_t total_blocks() const { return static_cast<std::int32_t>(refs_.size()); }
-  std::int32_t block_size() const { return block_size_; }  // positions in one block
+  std::int32_t kept_blocks() const { return kept_.size(); }                              // of these, published
+  std::int32_t total_blocks() const { return static_cast<std::int32_t>(refs_.size()); }  // those not there among them
+  std::int32_t block_size() const { return block_size_; }                                // positions in one block
   const CachedFree& kept() const { return kept_; }
 
-  // Conservation (INV-3): empty + kept + held = total, nothing twice, and every reference count equals a
+  // Conservation (INV-3): empty + kept + held + not there = total, nothing twice, and every reference count equals a
   // recount over `tables`, which must be all tables there are. kInternal says what broke.
   Status audit(std::span<const BlockTable* const> tables) const;
 
  private:
   bool inside(BlockId block) const { return block.value >= 0 && block.value < total_blocks(); }
   Status audit_free() const;
+  void empty_block(BlockId block);
+  void give_up_oldest();
+  std::int32_t unit_of(BlockId block) const { return block.value / unit_; }
   std::int32_t block_size_;
+  std::int32_t unit_;
   std::vector<std::int32_t> refs_;
   std::vector<bool> published_;
   std::vector<BlockId> empty_;  // a stack: the block freed last is handed out first
+  std::vector<std::int32_t> empty_in_unit_;
+  std::vector<std::int32_t> absent_;  // units; a stack too
   CachedFree kept_;
   std::function<void(BlockId)> on_evict_;
 };

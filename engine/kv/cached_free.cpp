@@ -32,7 +32,7 @@ void CachedFree::remove(BlockId block) {
 
 std::int32_t CachedFree::floor() const {
   const auto owners = static_cast<std::int32_t>(lanes_.size());
-  return owners == 0 ? 0 : static_cast<std::int32_t>(nodes_.size()) / 2 / owners;
+  return owners == 0 ? 0 : pool_ / 2 / owners;
 }
 
 std::int32_t CachedFree::size_of(ClientId owner) const {

@@ -16,10 +16,11 @@ using ClientId = std::uint64_t;
 
 class CachedFree {
  public:
-  explicit CachedFree(std::int32_t num_blocks) : nodes_(static_cast<std::size_t>(num_blocks)) {}
-  void add(BlockId block, ClientId owner);  // as the most recently used; it must not be in
-  void remove(BlockId block);               // it must be in
-  BlockId victim() const;                   // the one to give up next; size() > 0
+  explicit CachedFree(std::int32_t num_blocks) : nodes_(static_cast<std::size_t>(num_blocks)), pool_(num_blocks) {}
+  void set_pool(std::int32_t blocks) { pool_ = blocks; }  // of which half is shared out; all unless told
+  void add(BlockId block, ClientId owner);                // as the most recently used; it must not be in
+  void remove(BlockId block);                             // it must be in
+  BlockId victim() const;                                 // the one to give up next; size() > 0
   bool contains(BlockId block) const { return node(block).inside; }
   std::int32_t size() const { return size_; }
   std::int32_t size_of(ClientId owner) const;
@@ -42,6 +43,7 @@ class CachedFree {
   Node& node(std::int32_t block) { return nodes_[static_cast<std::size_t>(block)]; }
 
   std::vector<Node> nodes_;
+  std::int32_t pool_;
   std::map<ClientId, Lane> lanes_;  // owners with at least one block
   std::int32_t size_ = 0;
   std::uint64_t stamp_ = 0;

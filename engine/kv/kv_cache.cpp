@@ -26,11 +26,56 @@ Result<KvCache> KvCache::create(Device& device, const KvLayout& layout, std::int
   return cache;
 }
 
-std::array<std::size_t, KvCache::kParts> KvCache::part_bytes(std::size_t layer) const {
-  const LayerKv& kv = layout_.layers[layer];
-  const std::int64_t rows = std::int64_t{layout_.block_size} * kv.kv_heads;
-  const std::int64_t elements = rows * kv.head_dim * dtype_bytes(layout_.type);
-  const std::int64_t scales = rows * kv_row_bytes(layout_.type, kv.head_dim) - elements;
+std::int32_t KvCache::unit_blocks(const KvLayout& layout, std::size_t page_bytes) {
+  std::size_t unit = 1;
+  for (std::size_t layer = 0; layer < layout.layers.size(); ++layer) {
+    for (const std::size_t bytes : part_bytes(layout, layer)) {
+      if (bytes > 0) unit = std::lcm(unit, page_bytes / std::gcd(page_bytes, bytes));
+    }
+  }
+  return static_cast<std::int32_t>(unit);
+}
+
+Result<KvCache> KvCache::create_elastic(Device& device, PageSource& pages, const KvLayout& layout,
+                                        std::int64_t num_blocks) {
+  KvCache cache;
+  cache.device_ = &device;
+  cache.layout_ = layout;
+  cache.num_blocks_ = num_blocks;
+  cache.pages_ = &pages;
+  cache.unit_blocks_ = unit_blocks(layout, pages.page_bytes());
+  if (num_blocks % cache.unit_blocks_ != 0) return internal_error("the blocks of the cache are not whole units");
+  const auto units = static_cast<std::size_t>(num_blocks / cache.unit_blocks_);
+  for (std::size_t layer = 0; layer < layout.layers.size(); ++layer) {
+    const auto parts = cache.part_bytes(layer);
+    const std::size_t block = std::accumulate(parts.begin(), parts.end(), std::size_t{0});
+    // Of a unit each part lies elsewhere, so it is not one piece.
+    const std::size_t piece = pages.page_bytes();
+    Memory memory = pages.reserve(units * (block * static_cast<std::size_t>(cache.unit_blocks_) / piece), piece);
+    if (!memory) {
+      return resource_exhausted("no addresses for a KV cache of " + std::to_string(num_blocks) + " blocks, " +
+                                std::to_string(num_blocks * layout.block_bytes()) + " bytes");
+    }
+    cache.layers_.push_back(std::move(memory));
+  }
+  return cache;
+}
+
+void KvCache::give_back(BlockId first, std::int32_t blocks) {
+  CHECK(pages_ != nullptr && first.value % unit_blocks_ == 0 && blocks % unit_blocks_ == 0);
+  CHECK(first.value >= 0 && first.value + blocks <= num_blocks_);
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    for (const Piece& piece : pieces(layer, first)) {
+      if (piece.bytes > 0) pages_->give_back(piece.data, piece.bytes * static_cast<std::size_t>(blocks));
+    }
+  }
+}
+
+std::array<std::size_t, KvCache::kParts> KvCache::part_bytes(const KvLayout& layout, std::size_t layer) {
+  const LayerKv& kv = layout.layers[layer];
+  const std::int64_t rows = std::int64_t{layout.block_size} * kv.kv_heads;
+  const std::int64_t elements = rows * kv.head_dim * dtype_bytes(layout.type);
+  const std::int64_t scales = rows * kv_row_bytes(layout.type, kv.head_dim) - elements;
   const auto bytes = [](std::int64_t count) { return static_cast<std::size_t>(count); };
   return {bytes(scales), bytes(scales), bytes(elements), bytes(elements)};
 }

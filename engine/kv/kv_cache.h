@@ -11,6 +11,7 @@
 #include "engine/kv/kv_layout.h"
 #include "kernels/api/args_attention.h"
 #include "kernels/api/device.h"
+#include "kernels/api/page_source.h"
 
 namespace foregate {
 
@@ -19,6 +20,15 @@ class KvCache {
   // kResourceExhausted, with the numbers, when the device has not enough memory; kUnimplemented when its kernels lack
   // the type.
   static Result<KvCache> create(Device& device, const KvLayout& layout, std::int64_t num_blocks);
+  // One whose blocks take memory when they are first written to, and give it back in units of unit_blocks()
+  // (`num_blocks` is a multiple). `pages` must outlive it. kResourceExhausted when there are not so many addresses.
+  static Result<KvCache> create_elastic(Device& device, PageSource& pages, const KvLayout& layout,
+                                        std::int64_t num_blocks);
+  // The least number of blocks of which each part of each layer is whole pages.
+  static std::int32_t unit_blocks(const KvLayout& layout, std::size_t page_bytes);
+  std::int32_t unit_blocks() const { return unit_blocks_; }  // 1 where blocks give nothing back
+  // `blocks` from `first` on, whole units: their memory goes back, and they read as zeros.
+  void give_back(BlockId first, std::int32_t blocks);
   KvPages pages(LayerId layer) const;
   // Keys and values of all layers; between steps.
   void copy_block(BlockId from, BlockId to);
@@ -37,13 +47,16 @@ class KvCache {
     std::byte* data;
     std::size_t bytes;  // 0: there are no scales
   };
-  std::array<std::size_t, kParts> part_bytes(std::size_t layer) const;  // of one block
+  static std::array<std::size_t, kParts> part_bytes(const KvLayout& layout, std::size_t layer);  // of one block
+  std::array<std::size_t, kParts> part_bytes(std::size_t layer) const { return part_bytes(layout_, layer); }
   std::array<Piece, kParts> pieces(std::size_t layer, BlockId block) const;
   void copy(std::byte* to, const std::byte* from, std::size_t bytes) const;
 
   Device* device_ = nullptr;
   KvLayout layout_;
   std::int64_t num_blocks_ = 0;
+  PageSource* pages_ = nullptr;  // null: blocks stay
+  std::int32_t unit_blocks_ = 1;
   std::vector<Memory> layers_;
 };
 

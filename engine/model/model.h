@@ -10,6 +10,7 @@
 #include "engine/api/engine.h"
 #include "engine/api/types.h"
 #include "engine/base/status.h"
+#include "engine/experts/elastic_slots.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/kv/kv_layout.h"
 #include "kernels/api/args_attention.h"
@@ -72,6 +73,8 @@ class Model {
   }
   // By such a number: whether it is in memory. Empty: all are.
   virtual std::span<const std::uint8_t> resident_experts() { return {}; }
+  // Its slots of experts, where their number may change; null: it may not. Between steps only, on their thread.
+  virtual ElasticSlots* elastic_slots() { return nullptr; }
   // Of dense weights that pass through a window; none: all are in memory.
   virtual std::optional<DenseFigures> dense_figures() const { return std::nullopt; }
 };

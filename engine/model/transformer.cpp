@@ -278,14 +278,14 @@ void Transformer::announce(const Step& step, LayerId id, const ExpertRoute& rout
   if (weights_->store && lookahead_) lookahead_->announce(step, id, route, *weights_->store, weights_->tier.get());
 }
 
-KvLayout Transformer::kv_layout(DType type, std::int32_t block_size) const {
+KvLayout kv_layout_of(const ModelConfig& config, DType type, std::int32_t block_size) {
   KvLayout layout;
   layout.type = type;
   layout.block_size = block_size;
-  for (const LayerConfig& layer : config_.layers) {
+  for (const LayerConfig& layer : config.layers) {
     layout.layers.push_back({.kind = layer.window > 0 ? KvKind::kSlidingWindow : KvKind::kFull,
-                             .kv_heads = config_.kv_heads,
-                             .head_dim = config_.head_dim,
+                             .kv_heads = config.kv_heads,
+                             .head_dim = config.head_dim,
                              .window = layer.window});
   }
   return layout;
@@ -407,7 +407,8 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   const auto has_all = [](const auto& of, std::size_t experts) { return !of || of->stats().slots == experts; };
   const std::size_t experts = weights->store ? weights->store->table().extents.size() : 0;
   const bool all = weights->store && has_all(weights->store, experts) && has_all(weights->tier, experts);
-  const bool vain = all && options.lookahead.mode == LookaheadMode::kAuto &&
+  const bool stays = !weights->store || !weights->store->elastic();
+  const bool vain = all && stays && options.lookahead.mode == LookaheadMode::kAuto &&
                     model.config.arch->router_source == RouterSource::kFfnInput;
   // Nor are experts of other ranks loaded ahead.
   const bool wanted = options.lookahead.mode != LookaheadMode::kOff && options.ranks == nullptr;

@@ -54,6 +54,8 @@ struct LoadOptions {
 
 struct Step;
 
+KvLayout kv_layout_of(const ModelConfig& config, DType type, std::int32_t block_size);
+
 class Transformer final : public Model {
  public:
   Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weights, StepScratch scratch,
@@ -63,7 +65,9 @@ class Transformer final : public Model {
   void foresee(std::span<const Token> tokens) override;
   void drafts_stood(std::span<const std::int32_t> stood) override;
   std::int32_t vocab_size() const override { return config_.vocab_size; }
-  KvLayout kv_layout(DType type, std::int32_t block_size) const override;
+  KvLayout kv_layout(DType type, std::int32_t block_size) const override {
+    return kv_layout_of(config_, type, block_size);
+  }
   std::uint64_t weight_bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
 
   bool samples() const override;
@@ -72,6 +76,9 @@ class Transformer final : public Model {
   std::optional<ExpertFigures> expert_figures() const override;
   std::optional<TierFigures> tier_figures() const override;
   std::optional<DenseFigures> dense_figures() const override;
+  ElasticSlots* elastic_slots() override {
+    return weights_->store && weights_->store->elastic() ? weights_->store.get() : nullptr;
+  }
 
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return *weights_; }

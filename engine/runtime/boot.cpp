@@ -13,10 +13,12 @@
 #include "engine/model/model_source.h"
 #include "engine/model/summary.h"
 #include "engine/model/transformer.h"
+#include "engine/runtime/boot_options.h"
 #include "engine/runtime/cache_report.h"
 #include "engine/runtime/cost_report.h"
 #include "engine/runtime/device_memory.h"
 #include "engine/runtime/draft_boot.h"
+#include "engine/runtime/elastic_boot.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/expert_boot.h"
 #include "engine/runtime/machine_name.h"
@@ -38,34 +40,12 @@ void tell(const BootOptions& options, std::string_view stage, double fraction) {
   if (options.progress) options.progress(stage, fraction);
 }
 
-Status check_boot_options(const BootOptions& o) {
-  if (o.model.empty()) return invalid_argument("no model is given", "model");
-  if (o.max_model_len < 0) return invalid_argument("max_model_len must not be negative", "max_model_len");
-  if (o.max_num_seqs < 0) return invalid_argument("max_num_seqs must not be negative", "max_num_seqs");
-  if (o.max_num_batched_tokens < 0) {
-    return invalid_argument("max_num_batched_tokens must not be negative", "max_num_batched_tokens");
-  }
-  if (o.block_size < 1 || o.block_size > 1024) {
-    return invalid_argument("block_size must be between 1 and 1024", "block_size");
-  }
-  if (o.num_blocks < 0) return invalid_argument("num_blocks must not be negative", "num_blocks");
-  if (o.kv_cache_bytes < 0) return invalid_argument("kv_cache_bytes must not be negative", "kv_cache_bytes");
-  const DType kv = o.kv_type.value_or(DType::kF32);
-  if (kv != DType::kF32 && kv != DType::kF16 && kv != DType::kBF16 && kv != DType::kI8) {
-    return invalid_argument("the KV cache is f32, f16, bf16 or int8", "kv_cache_dtype");
-  }
-  if (o.device != "auto" && o.device != "cpu" && o.device != "cuda") {
-    return invalid_argument("must be auto, cpu or cuda, not " + o.device, "device");
-  }
-  RETURN_IF_ERROR(check_rank_options(o));
-  return parse_spec_config(o.speculative_config).status();
-}
-
 // Members in the order in which they depend on one another: the last goes first.
 struct LoadedModel {
   Backend host;  // packs weights when `backend` is a GPU
   Backend backend;
   Backend background;                    // one thread, for experts that are converted when they are loaded
+  std::unique_ptr<PageSource> pages;     // of blocks and experts that share a budget
   std::unique_ptr<PinnedMemory> pinned;  // of the store, in front of which a GPU is
   std::unique_ptr<Stream> stream;
   std::unique_ptr<Stream> host_stream;
@@ -78,6 +58,7 @@ struct LoadedModel {
   ModelInfo info;
   BootReport report;
   GenerationDefaults defaults;
+  std::optional<ElasticSplit> elastic;
   std::int64_t kept_for_cache = 0;  // bytes that --expert-memory auto left for the KV cache
 };
 
@@ -199,6 +180,7 @@ Status start_trace(const BootOptions& options, const ModelConfig& config, Loaded
 // What a GPU cannot do yet.
 const char* for_cpu_only(const BootOptions& options) {
   if (options.expert_parallel_size > 1) return "--expert-parallel-size";
+  if (options.elastic_bytes > 0) return "--elastic-memory";
   if (options.dense_memory != "all") return "--dense-memory leaves weights on disk";
   if (options.kv_type == DType::kI8) return "--kv-cache-dtype int8";
   return kEvictAtRelease ? "built so that no expert stays in memory" : nullptr;
@@ -268,8 +250,12 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   }
   loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
   ASSIGN_OR_RETURN(const RankPlan ranks, plan_ranks(options, summary));
+  loaded.pages = make_host_pages();
+  ASSIGN_OR_RETURN(loaded.elastic, plan_elastic_split(options, summary, *loaded.pages, available));
+  BootOptions shared = options;
+  if (loaded.elastic) shared.expert_memory = std::to_string(loaded.elastic->expert_bytes);
   ASSIGN_OR_RETURN(const MemoryPlan memory,
-                   memory_of(options, on_gpu ? &on_device : nullptr, ranks, summary, available));
+                   memory_of(shared, on_gpu ? &on_device : nullptr, ranks, summary, available));
   loaded.ranks = start_ranks(options, ranks, loaded.backend.threads, loaded.report.model_name);
   loaded.kept_for_cache = memory.kept_for_cache;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
@@ -292,6 +278,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
     }
     ASSIGN_OR_RETURN(load.lookahead, lookahead_options(options));
     share_store(ranks, *load.experts);
+    if (loaded.elastic) load.experts->store.elastic = loaded.elastic->slots;
     if (!summary.packed) {
       std::string error;
       loaded.background = make_backend({.isa = options.isa, .threads = 1}, &error);
@@ -368,44 +355,6 @@ class BootedEngineImpl final : public BootedEngine {
   std::unique_ptr<Engine> engine_;
 };
 
-Status set_scheduling(const BootOptions& options, EngineOptions& out) {
-  const auto policy = policy_named(options.scheduling_policy);
-  if (!policy) return invalid_argument("there is no policy " + options.scheduling_policy, "scheduling_policy");
-  out.policy.kind = *policy;
-  out.policy.mlfq.quantum = options.mlfq_quantum;
-  out.policy.mlfq.promote_after = options.mlfq_promote_after;
-  out.policy.dlpm.quantum = options.dlpm_quantum;
-  out.policy.dlpm.look_ahead = options.max_num_seqs;
-  out.target_itl_seconds = options.target_itl_seconds;
-  out.swap_space_bytes = options.swap_space_bytes;
-  if (options.preemption_mode == "swap") {
-    out.preemption = PreemptionMode::kSwap;
-  } else if (options.preemption_mode == "auto") {
-    out.preemption = PreemptionMode::kAuto;
-  } else if (options.preemption_mode != "recompute") {
-    return invalid_argument("preemption_mode is recompute, swap or auto", "preemption_mode");
-  }
-  return {};
-}
-
-Result<EngineOptions> engine_options(const BootOptions& options, const BootReport& report) {
-  EngineOptions out;
-  RETURN_IF_ERROR(set_scheduling(options, out));
-  out.model_name = report.model_name;
-  out.max_num_seqs = report.max_num_seqs;
-  out.max_num_batched_tokens = options.max_num_batched_tokens;
-  out.max_num_queued_reqs = options.max_num_queued_reqs;
-  out.max_num_queued_tokens = options.max_num_queued_tokens;
-  out.max_client_share = options.max_client_share;
-  out.prefix_caching = options.prefix_caching;
-  out.expert_batch_delay = options.expert_batch_delay;
-  out.free_window_blocks = options.free_window_blocks;
-  out.device_sampling = options.device_sampling;
-  out.step_limit_seconds = options.step_limit_seconds;
-  out.seed = options.seed;
-  return out;
-}
-
 // Slots of experts that nothing was loaded into yet: their memory is given out, but does not count as used.
 std::int64_t empty_slot_bytes(const Transformer& model) {
   if (model.store() == nullptr || model.tier() != nullptr) return 0;
@@ -440,10 +389,18 @@ Status BootedEngineImpl::start(const BootOptions& options, bool fit_sequences) {
   budget.max_num_seqs =
       fit_sequences ? full_length_sequences(options.max_num_seqs, loaded_.info.max_model_len) : options.max_num_seqs;
   budget.max_model_len = loaded_.info.max_model_len;
-  ASSIGN_OR_RETURN(report.num_blocks, choose_num_blocks(budget));
-  ASSIGN_OR_RETURN(KvCache cache, KvCache::create(*loaded_.backend.device, layout, report.num_blocks));
-  if (fit_sequences && device.host_visible()) take_memory(cache);
+  KvCache cache;
+  if (loaded_.elastic) {
+    ASSIGN_OR_RETURN(cache, make_elastic_cache(*loaded_.elastic, *loaded_.backend.device, layout));
+    report.num_blocks = loaded_.elastic->parts.present_blocks;
+    parts.elastic = loaded_.elastic->parts;
+  } else {
+    ASSIGN_OR_RETURN(report.num_blocks, choose_num_blocks(budget));
+    ASSIGN_OR_RETURN(cache, KvCache::create(*loaded_.backend.device, layout, report.num_blocks));
+    if (fit_sequences && device.host_visible()) take_memory(cache);
+  }
   report_cache(options, report);
+  report.num_blocks = cache.num_blocks();
   tell(options, "kv cache", 1.0);
   report_step_sizes(options, loaded_.info.max_model_len, fit_sequences, report);
 

@@ -54,6 +54,7 @@ struct BootOptions {
   bool free_window_blocks = true;               // blocks that no layer's window reaches any more are given up
   std::string quantization = "none";            // none, or a word of quantization_named()
   bool verify_weights = true;                   // compare the checksums of a packed model while it is read
+  std::int64_t elastic_bytes = 0;               // that KV blocks and experts share; 0: each has its own memory
   std::string expert_memory = "all";            // memory for experts: as parse_expert_memory() takes it
   std::string expert_device_memory = "auto";    // of a GPU, for experts: words of expert_memory
   double gpu_memory_utilization = 0.9;          // of its memory, for weights, experts and KV cache together

@@ -45,6 +45,16 @@ Status check_options(const EngineParts& parts) {
   if (parts.cache.num_blocks() < 1 || parts.cache.num_blocks() > std::numeric_limits<std::int32_t>::max()) {
     return invalid_argument("the KV cache has " + std::to_string(parts.cache.num_blocks()) + " blocks", "num_blocks");
   }
+  if (const ElasticParts& e = parts.elastic; e.budget_bytes > 0) {
+    const std::int32_t unit = parts.cache.unit_blocks();
+    const bool whole = e.present_blocks % unit == 0 && e.least_blocks % unit == 0;
+    const bool ordered = e.least_blocks > 0 && e.present_blocks >= e.least_blocks;
+    const bool fits =
+        e.block_bytes == parts.cache.layout().block_bytes() && e.present_blocks <= parts.cache.num_blocks();
+    if (!whole || !ordered || !fits || parts.model->elastic_slots() == nullptr) {
+      return invalid_argument("the budget does not go with cache and model", "elastic_memory");
+    }
+  }
   if (parts.limits.vocab_size != parts.model->vocab_size()) {
     return invalid_argument("the limits speak of " + std::to_string(parts.limits.vocab_size) +
                                 " token ids, the model has " + std::to_string(parts.model->vocab_size()),
@@ -67,7 +77,7 @@ EngineImpl::EngineImpl(EngineParts parts, Drive drive)
     : info_(parts.info),
       limits_(parts.limits),
       clock_(*parts.clock),
-      total_blocks_(parts.cache.num_blocks()),
+      total_blocks_(parts.elastic.budget_bytes > 0 ? parts.elastic.least_blocks : parts.cache.num_blocks()),
       block_size_(parts.cache.layout().block_size),
       shared_(ledger_limits(parts.options), parts.options.step_limit_seconds),
       loop_(std::make_unique<EngineLoop>(std::move(parts), shared_)) {

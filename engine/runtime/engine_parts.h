@@ -12,6 +12,7 @@
 #include "engine/base/status.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
+#include "engine/sched/elastic_plan.h"
 #include "engine/sched/policy.h"
 #include "engine/sched/scheduler.h"
 #include "engine/spec/drafter.h"
@@ -50,11 +51,22 @@ struct SpeculationParts {
   bool adaptive = false;                    // fewer or none where that is measured to be faster
 };
 
+// KV blocks and slots of experts that share one budget, where the model has slots that come and go (elastic_slots())
+// and the cache is made by create_elastic(). At the start both are within it.
+struct ElasticParts {
+  std::int64_t budget_bytes = 0;    // 0: none; all blocks of the cache are there
+  std::int64_t block_bytes = 0;     // of the cache's layout
+  std::int32_t present_blocks = 0;  // at the start; whole units of the cache, as the next
+  std::int32_t least_blocks = 0;    // that stay in any case: what a request may need at most
+  ElasticRules rules;
+};
+
 // `device`, `clock` and `metrics` must outlive the engine; `metrics` may be null.
 struct EngineParts {
   std::unique_ptr<Model> model;
   Device* device = nullptr;
   KvCache cache;
+  ElasticParts elastic;
   EngineOptions options;
   SpeculationParts speculation;
   ModelInfo info;

@@ -20,6 +20,13 @@ namespace {
 
 constexpr TimeNs kLongWaitNs = 3'600'000'000'000;
 
+BlockPool pool_of(const KvCache& cache, const ElasticParts& elastic) {
+  const auto blocks = static_cast<std::int32_t>(cache.num_blocks());
+  const std::int32_t size = cache.layout().block_size;
+  if (elastic.budget_bytes == 0) return {blocks, size};
+  return {blocks, size, elastic.present_blocks, cache.unit_blocks()};
+}
+
 std::uint64_t draw_seed(std::uint64_t server_seed, std::uint64_t number) {
   const auto words = philox4x32(server_seed, number, 0x5eedULL);
   return static_cast<std::uint64_t>(words[0]) << 32 | words[1];
@@ -33,12 +40,13 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       clock_(*parts.clock),
       shared_(shared),
       runner_(std::move(parts.model), *parts.device, std::move(parts.cache)),
-      pool_(static_cast<std::int32_t>(runner_.cache().num_blocks()), runner_.cache().layout().block_size),
+      pool_(pool_of(runner_.cache(), parts.elastic)),
       prefixes_(pool_, options_.prefix_caching, options_.model_name,
                 options_.free_window_blocks ? runner_.cache().layout().window() : 0),
       policy_(options_.policy),
       batcher_(options_.expert_batch_delay, runner_.model()),
       swap_(*parts.device, options_, clock_),
+      elastic_(parts.elastic, runner_.model().elastic_slots(), clock_),
       planner_(parts.planner ? std::move(parts.planner) : plan_step),
       speculation_(std::move(parts.speculation), clock_, parts.metrics, options_.model_name),
       sampler_(runner_.vocab_size()),
@@ -46,7 +54,8 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       sched_(parts.metrics, options_),
       experts_(parts.metrics, options_.model_name),
       tier_(parts.metrics, options_.model_name),
-      dense_(parts.metrics, options_.model_name) {
+      dense_(parts.metrics, options_.model_name),
+      elastic_report_(parts.metrics, options_.model_name) {
   swap_.probe(runner_.cache());
   end_turn();
 }
@@ -133,6 +142,7 @@ void EngineLoop::expire(TimeNs now) {
 }
 
 BatchPlan EngineLoop::plan() {
+  elastic_.settle(pool_, runner_.cache());
   SeqViews views = sequences_.views(pool_.block_size(), options_.max_logit_rows);
   if (policy_.needs_prefixes()) prefixes_.look_up(sequences_, views);
   policy_.rank(sequences_, views);
@@ -145,6 +155,7 @@ BatchPlan EngineLoop::plan() {
   input.free_blocks = pool_.free_blocks();
   input.block_size = pool_.block_size();
   input.refs = pool_.all_refs();
+  elastic_.balance(input, sched_limits(), pool_);
   BatchPlan plan = planner_(input, sched_limits());
   for (SeqId id : plan.preempted) preempt(sequences_.at(id));
   // INV-7: an empty plan while something could run would be a hang; end it in the open instead.
@@ -363,6 +374,7 @@ Status EngineLoop::audit() const {
   RETURN_IF_ERROR(sequences_.audit(pool_.block_size()));
   const auto tables = sequences_.block_tables();
   RETURN_IF_ERROR(pool_.audit(tables));
+  RETURN_IF_ERROR(elastic_.audit(pool_));
   return prefixes_.audit();
 }
 
@@ -376,8 +388,8 @@ void EngineLoop::end_turn() {
   stats_.running = stats_.waiting = stats_.paused = 0;
   for (const Sequence* seq : sequences_.all())
     ++(seq->paused ? stats_.paused : seq->running ? stats_.running : stats_.waiting);
-  stats_.kv_blocks_total = pool_.total_blocks();
-  stats_.kv_blocks_used = pool_.total_blocks() - pool_.free_blocks();
+  stats_.kv_blocks_total = pool_.present_blocks();
+  stats_.kv_blocks_used = pool_.present_blocks() - pool_.free_blocks();
   prefixes_.figures(stats_);
   swap_.figures(stats_);
   if (!ended_.empty()) policy_.retired(sequences_);
@@ -392,6 +404,8 @@ void EngineLoop::end_turn() {
   runner_.model().show_experts();
   stats_.dense = runner_.model().dense_figures();
   if (stats_.dense) dense_.figures(*stats_.dense);
+  stats_.elastic = elastic_.figures(pool_);
+  if (stats_.elastic) elastic_report_.figures(*stats_.elastic, pool_.present_blocks(), clock_.now());
   shared_.publish(stats_);
   for (const Ended& sample : ended_) shared_.live.close_sample(sample.request, sample.began);
   ended_.clear();

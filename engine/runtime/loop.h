@@ -8,6 +8,8 @@
 
 #include "engine/kv/block_pool.h"
 #include "engine/runtime/dense_report.h"
+#include "engine/runtime/elastic_memory.h"
+#include "engine/runtime/elastic_report.h"
 #include "engine/runtime/engine_metrics.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/engine_shared.h"
@@ -77,6 +79,7 @@ class EngineLoop {
   PolicyKeeper policy_;
   ExpertBatcher batcher_;
   SwapKeeper swap_;
+  ElasticMemory elastic_;
   const PlanStep planner_;
   StepCost step_cost_;
   Speculation speculation_;
@@ -86,6 +89,7 @@ class EngineLoop {
   ExpertReport experts_;
   TierReport tier_;
   DenseReport dense_;
+  ElasticReport elastic_report_;
   SequenceTable sequences_;
   StepIo io_;
   EngineStats stats_;

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/cores.h"
 #include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/host_pages.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/ref/ref_table.h"
@@ -110,6 +111,10 @@ Backend make_backend(const BackendChoice& choice, std::string* error) {
                    (choice.threads > 0 ? " asked for (" : " (") + describe_cores(cores) + ")";
   if (!backend.fallbacks.empty()) backend.reason += "; from ref: " + joined(backend.fallbacks);
   return backend;
+}
+
+std::unique_ptr<PageSource> make_host_pages() {
+  return std::make_unique<HostPages>();
 }
 
 }  // namespace foregate

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/api/op_table.h"
+#include "kernels/api/page_source.h"
 
 namespace foregate {
 
@@ -30,5 +31,8 @@ std::vector<std::string> runnable_isas();
 
 // On failure returns an empty `device` and sets *error (unknown name, or not runnable here).
 Backend make_backend(const BackendChoice& choice, std::string* error);
+
+// Pages of the host's memory.
+std::unique_ptr<PageSource> make_host_pages();
 
 }  // namespace foregate

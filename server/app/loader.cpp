@@ -25,6 +25,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.quantization = options.quantization;
   boot.verify_weights = options.verify_weights;
   boot.expert_memory = options.expert_memory;
+  boot.elastic_bytes = options.elastic_memory;
   boot.expert_policy = options.expert_policy;
   boot.dense_memory = options.dense_memory;
   boot.expert_warm = options.expert_warm;

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import threading
+import time
 import unittest
 
 import pack_e2e
@@ -87,6 +88,62 @@ class Offload(unittest.TestCase):
                 thread.join()
             self.assertEqual(got, want)
             self.assertGreater(figures(served)["moe_expert_evictions_total"], 0)
+
+    def ask_all(self, served, bodies):
+        got = [None] * len(bodies)
+
+        def ask(i):
+            got[i] = self.answer(served, **bodies[i])
+
+        threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(bodies))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return got
+
+    def test_one_budget_follows_what_requests_need(self):
+        bodies = [{"prompt": f"Story {i}: once upon a time", "max_tokens": 260, "ignore_eos": True, "logprobs": 0} for i in range(6)]
+        flags = ("--max-model-len", "512", "--kv-cache-memory-bytes", "1M", "--lookahead", "off")
+
+        def preemptions(served):
+            return float(re.search(r"^vllm:num_preemptions_total\{[^}]*\} (\S+)$", served.request("GET", "/metrics")[1], re.MULTILINE)[1])
+
+        def shares(served):
+            text = served.request("GET", "/metrics")[1]
+            return {name + (to or ""): float(value) for name, to, value in re.findall(
+                r'^foregate_elastic_(\w+)\{model_name="demo"(?:,to="(\w+)")?\} (\S+)$', text, re.MULTILINE)}
+
+        with Served(self.packed, *flags, "--expert-memory", "6M") as served:
+            want = self.ask_all(served, bodies)
+            self.assertGreater(preemptions(served), 0)
+            self.assertEqual(shares(served), {})
+        with Served(self.packed, *flags, "--elastic-memory", "7M") as served:
+            first = shares(served)
+            self.assertLessEqual(first["kv_bytes"] + first["expert_bytes"], first["budget_bytes"])
+            self.assertEqual(self.ask_all(served, bodies), want)
+            burst = shares(served)
+            self.assertEqual(preemptions(served), 0)
+            self.assertGreater(burst["moves_totalkv"], 0)
+            self.assertLess(burst["expert_bytes"], first["expert_bytes"])
+            end = time.monotonic() + 60
+            while shares(served)["moves_totalexperts"] == 0 and time.monotonic() < end:
+                for body in bodies:
+                    self.answer(served, **{**body, "max_tokens": 60})
+            after = shares(served)
+            self.assertGreater(after["moves_totalexperts"], 0)
+            self.assertGreater(after["expert_bytes"], burst["expert_bytes"])
+            self.assertLessEqual(after["kv_bytes"] + after["expert_bytes"], after["budget_bytes"])
+            self.assertEqual(self.ask_all(served, bodies), want)
+            self.assertEqual(preemptions(served), 0)
+            print(f"elastic: experts {first['expert_bytes']:.0f} -> {burst['expert_bytes']:.0f} -> {after['expert_bytes']:.0f} bytes")
+        self.assertIn("elastic memory: ", served.said)
+        for says, budget, more in (("leave --expert-memory out", "7M", ("--expert-memory", "40%")), ("at a time", "1M", ()),
+                                   ("not of ranks", "7M", ("--expert-parallel-size", "2")),
+                                   ("a trace says", "7M", ("--trace-routes", str(OPTIONS.work / "t")))):
+            done = foregate("serve", self.packed, "--port", "0", *flags, "--elastic-memory", budget, *more)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(says, done.stderr)
 
     def test_wrong_budgets_are_refused_at_start(self):
         for model, memory, says in ((self.packed, "much", "is not all, auto"), (self.packed, "0%", "is not all, auto"),

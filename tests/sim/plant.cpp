@@ -38,6 +38,8 @@ constexpr PlantInfo kPlants[] = {
     {Plant::kSwapOverlaps, "two copies of swapped blocks lie in one place", 1000},
     {Plant::kDraftTooLong, "a drafter gives more than it was asked for", 50},
     {Plant::kGivesUpEarly, "a block is given up while its last position is still read", 200},
+    {Plant::kSlotStays, "a slot of experts is counted as gone and stays", 200},
+    {Plant::kGivesBackNextPage, "the pages of the block beside are given back", 200},
 };
 static_assert(std::size(kPlants) == static_cast<std::size_t>(Plant::kCount) - 1);
 

@@ -48,6 +48,9 @@ enum class Plant : std::uint8_t {
   kSwapOverlaps,
   kDraftTooLong,
   kGivesUpEarly,
+  // of a budget that is shared
+  kSlotStays,
+  kGivesBackNextPage,
   kCount,
 };
 

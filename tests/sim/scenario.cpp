@@ -68,6 +68,7 @@ Scenario draw_scenario(std::uint64_t seed) {
   if (later.chance(0.3)) s.window = later.range(2, 12);
   o.free_window_blocks = later.chance(0.9);
   o.expert_batch_delay = later.chance(0.3) ? later.range(1, 6) : 0;
+  if (later.chance(0.3)) s.elastic = draw_elastic(later, s.block_size, s.num_blocks);
   return s;
 }
 

@@ -5,6 +5,7 @@
 
 #include "engine/runtime/engine_parts.h"
 #include "tests/sim/dice.h"
+#include "tests/sim/sim_elastic.h"
 #include "tests/sim/sim_model.h"
 
 namespace foregate::sim {
@@ -14,6 +15,7 @@ struct Scenario {
   Limits limits;
   std::int32_t block_size = 1;
   std::int64_t num_blocks = 1;
+  ElasticScenario elastic;  // of its blocks, num_blocks are the least
   std::int32_t window = 0;  // positions that a row sees; 0: all
   std::int32_t drafts = 0;  // tokens drafted at a time; 0: none
   bool adaptive = false;

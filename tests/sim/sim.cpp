@@ -42,6 +42,7 @@ class Simulation {
   SimClock clock_;
   Ledger ledger_;
   SimDevice device_;
+  SimPages pages_;
   Dice dice_;
   Dice plant_dice_;
   Rules rules_;
@@ -62,6 +63,7 @@ Simulation::Simulation(std::uint64_t seed, Plant plant)
       scenario_(draw_scenario(seed)),
       ledger_(plant, clock_),
       device_(seed, scenario_.allocation_fails, plant == Plant::kSwapOverlaps),
+      pages_(static_cast<std::size_t>(16 * scenario_.block_size * scenario_.elastic.unit), plant),
       dice_(seed, 2),
       plant_dice_(seed, 3),
       rules_(ledger_, scenario_.options, scenario_.limits.max_model_len),
@@ -73,7 +75,14 @@ Simulation::Simulation(std::uint64_t seed, Plant plant)
 EngineParts Simulation::parts() {
   EngineParts parts;
   auto model = std::make_unique<SimModel>(seed_, ledger_, clock_, scenario_.faults, scenario_.window);
-  auto cache = KvCache::create(device_, model->kv_layout(DType::kF32, scenario_.block_size), scenario_.num_blocks);
+  const KvLayout layout = model->kv_layout(DType::kF32, scenario_.block_size);
+  auto cache = KvCache::create(device_, layout, scenario_.num_blocks);
+  if (const ElasticScenario& elastic = scenario_.elastic; elastic.on) {
+    model->set_slots(std::make_unique<SimSlots>(seed_, elastic, ledger_.plant()));
+    cache = KvCache::create_elastic(device_, pages_, layout, elastic.most_blocks);
+    parts.elastic = elastic_parts(elastic, layout.block_bytes(), scenario_.num_blocks);
+    CHECK(cache->unit_blocks() == elastic.unit);
+  }
   CHECK(cache.ok());
   device_.begin();
   model_ = model.get();

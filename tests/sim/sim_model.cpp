@@ -82,6 +82,7 @@ std::int32_t SimModel::first_read(const SeqSpan& seq) const {
 Status SimModel::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
   const KvPages pages = pages_ = cache.pages(LayerId{0});
   ++steps_;
+  if (slots_) slots_->step();
   clock_.advance(1'000'000 + 10'000 * static_cast<TimeNs>(input.tokens.size()));
   if (dice_.chance(faults_.is_slow)) clock_.advance(1'000'000'000);
   check_who(input);

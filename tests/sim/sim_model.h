@@ -7,12 +7,15 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/base/clock.h"
 #include "engine/model/model.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/ledger.h"
+#include "tests/sim/sim_elastic.h"
 
 namespace foregate::sim {
 
@@ -47,6 +50,8 @@ class SimModel final : public Model {
   std::span<const std::int32_t> last_experts(std::uint64_t request) const override;
   std::span<const std::uint8_t> resident_experts() override;
   std::optional<ExpertFigures> expert_figures() const override;
+  ElasticSlots* elastic_slots() override { return slots_.get(); }
+  void set_slots(std::unique_ptr<SimSlots> slots) { slots_ = std::move(slots); }
   void stop_faults() { faults_ = {}; }
   void set_faults(const ModelFaults& faults) { faults_ = faults; }
   std::uint64_t contents(std::int32_t block) const;  // a hash of what its slots hold
@@ -73,7 +78,8 @@ class SimModel final : public Model {
   const std::int32_t window_;
   Dice dice_;
   bool broken_ = false;
-  KvPages pages_;  // of the last step
+  std::unique_ptr<SimSlots> slots_;  // null: as many as there are
+  KvPages pages_;                    // of the last step
   std::uint64_t steps_ = 0;
   mutable std::map<std::uint64_t, std::vector<std::int32_t>> experts_;  // by request
   std::vector<std::uint8_t> resident_;

@@ -23,7 +23,7 @@ struct Totals {
                 destroyed = 0, engine_failed = 0, steps = 0, preemptions = 0, swaps_in = 0, cancelled = 0, failed = 0,
                 stopped = 0, prefix_hits = 0, prefix_copies = 0, prefix_waits = 0, chunked = 0, accepted_drafts = 0,
                 rejected_drafts = 0, spoilt = 0, nonfinite = 0, promotions = 0, refills = 0, window_freed = 0,
-                held_back = 0;
+                held_back = 0, blocks_came = 0, blocks_went = 0;
   void add(const Outcome& o) {
     turns += static_cast<std::uint64_t>(o.turns);
     accepted += static_cast<std::uint64_t>(o.accepted);
@@ -50,6 +50,10 @@ struct Totals {
     refills += s.policy_refills;
     window_freed += s.window_blocks_freed;
     held_back += s.expert_held_back;
+    if (s.elastic) {
+      blocks_came += s.elastic->moves_to_cache;
+      blocks_went += s.elastic->moves_to_experts;
+    }
     if (!s.speculation) return;
     spoilt += s.speculation->spoilt;
     accepted_drafts += s.speculation->accepted_tokens;
@@ -81,6 +85,8 @@ struct Totals {
         {"refills", refills},
         {"blocks given up behind a window", window_freed},
         {"rows held back for their experts", held_back},
+        {"moves of a budget to blocks", blocks_came},
+        {"to experts", blocks_went},
         {"drains", drained},
         {"engines ended with requests in them", destroyed},
         {"engines that failed", engine_failed},

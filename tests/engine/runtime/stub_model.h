@@ -65,6 +65,7 @@ class RecordingModel final : public Model {
   }
   std::span<const std::uint8_t> resident_experts() override { return inner_->resident_experts(); }
   std::optional<ExpertFigures> expert_figures() const override { return inner_->expert_figures(); }
+  ElasticSlots* elastic_slots() override { return inner_->elastic_slots(); }
 
  private:
   std::unique_ptr<Model> inner_;

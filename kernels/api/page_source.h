@@ -1,0 +1,23 @@
+// Memory whose parts go back to the system and are taken again while the rest is in use: for what shares one budget and
+// changes its share. Whole pages, of a size that the backend says. One owner, one thread.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/api/device.h"
+
+namespace foregate {
+
+class PageSource {
+ public:
+  virtual ~PageSource() = default;
+  virtual std::size_t page_bytes() const = 0;
+  // Addresses for `pieces` pieces of `piece_bytes` each, in all a multiple of page_bytes(), beginning at one. Memory is
+  // taken when it is first written to and reads as zeros before; of a piece that is given back whole it may be taken in
+  // larger parts, never beyond the piece. Empty when there are not so many addresses.
+  virtual Memory reserve(std::size_t pieces, std::size_t piece_bytes) = 0;
+  // `bytes` of such memory, whole pages: the system has them back, and they read as zeros again.
+  virtual void give_back(std::byte* data, std::size_t bytes) = 0;
+};
+
+}  // namespace foregate
