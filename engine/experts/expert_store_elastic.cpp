@@ -1,6 +1,7 @@
 // Slots that come and go between steps, where something else shares their budget. Part of ExpertStore.
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "engine/experts/expert_store.h"
 #include "engine/io/file.h"
@@ -88,6 +89,7 @@ std::int64_t ExpertStore::give_up(std::int64_t bytes) {
   if (!elastic() || BUG_IF(!ready_.empty() || !awaited_.empty() || !pending_.empty())) return gone;
   collect(false);
   std::vector<bool> stuck(pools_.size(), false);
+  bool forgotten = false;
   while (gone < bytes) {
     std::size_t from = pools_.size();
     for (std::size_t i = 0; i < pools_.size(); ++i) {
@@ -96,6 +98,13 @@ std::int64_t ExpertStore::give_up(std::int64_t bytes) {
     }
     if (from == pools_.size()) break;
     stuck[from] = !free_slot(from);
+    if (stuck[from] && !std::exchange(forgotten, true)) {  // what was brought ahead gives way
+      forget_ahead();
+      forget_hints();
+      forget_certain();
+      collect(false);
+      stuck[from] = !free_slot(from);
+    }
     if (stuck[from]) continue;
     SlotPool& pool = pools_[from];
     options_.elastic.pages->give_back(pool.data(pool.remove_empty()), pool.slot_bytes());

@@ -71,11 +71,10 @@ std::int32_t plan_elastic(const ElasticFacts& facts, const ElasticRules& rules, 
   }
   memo.idle_blocks = memo.idle ? std::min(memo.idle_blocks, idle) : idle;
   memo.idle = true;
-  const bool sustained = seconds_between(memo.idle_since, facts.now) >= rules.sustain_seconds;
+  if (seconds_between(memo.idle_since, facts.now) < rules.sustain_seconds) return 0;
   const bool waited = memo.misses > 0 && memo.stall_seconds > 0;
-  if (!sustained || !waited || facts.slot_bytes <= 0) return 0;
-  const std::int32_t units = shrink(facts, left, memo);
-  if (units != 0) begin_idle_time(facts, memo);
+  const std::int32_t units = waited && facts.slot_bytes > 0 ? shrink(facts, left, memo) : 0;
+  begin_idle_time(facts, memo);
   return units;
 }
 

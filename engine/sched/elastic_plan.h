@@ -5,8 +5,8 @@
 //  1. When the sequences that run, or those that could be admitted into the next step, need more blocks than are free,
 //     blocks become more: out of bytes that nobody has, then out of slots, down to the least number of these.
 //  2. When more blocks than the need and a reserve were free all the time for `sustain_seconds`, and steps waited
-//     for experts meanwhile, what was free all that time becomes slots. Any need for blocks, and any such move, begins
-//     the time anew.
+//     for experts meanwhile, what was free all that time becomes slots. Any need for blocks begins
+//     the time anew, and so does its end.
 //  3. In each `interval_seconds` at most `bytes_per_interval` change hands, but for the blocks without which a running
 //     sequence would have to give up its own.
 #pragma once

@@ -43,8 +43,14 @@ struct Shares {
   std::int64_t block_bytes = 0;
   std::int64_t budget = 0;
 
+  // The model keeps a reference to what is loaded with it, so that must not move.
+  explicit Shares(bool elastic) : loaded(packing::load(disk(), "m", options(elastic))) {
+    EXPECT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
+    block_bytes = model().kv_layout(DType::kF32, kBlock).block_bytes();
+    budget = kFirstBlocks * block_bytes + static_cast<std::int64_t>(model().store()->stats().slot_bytes);
+  }
   // Most experts at the start; `elastic`: down to a fifth of them.
-  explicit Shares(bool elastic) {
+  LoadOptions options(bool elastic) {
     LoadOptions options = packing::load_options();
     options.max_batched_tokens = 64;
     options.experts.emplace();
@@ -54,10 +60,7 @@ struct Shares {
     const std::uint64_t all = expert_bytes();
     store.budget_bytes = all * 9 / 10;
     if (elastic) store.elastic = {&pages, all / 5, all};
-    loaded = packing::load(disk(), "m", options);
-    EXPECT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
-    block_bytes = model().kv_layout(DType::kF32, kBlock).block_bytes();
-    budget = kFirstBlocks * block_bytes + static_cast<std::int64_t>(model().store()->stats().slot_bytes);
+    return options;
   }
   Transformer& model() { return **loaded.model; }
   static std::uint64_t expert_bytes() {
@@ -93,7 +96,7 @@ struct Shares {
 
 std::vector<Request> burst(std::int32_t vocab) {
   std::vector<Request> requests;
-  for (std::uint64_t id = 1; id <= 4; ++id) {
+  for (std::uint64_t id = 1; id <= 3; ++id) {
     requests.push_back(make_request(id, random_prompt(id, 50, vocab), 70));
     requests.back().sampling.ignore_eos = true;
     if (id % 2 == 0) requests.back().sampling.temperature = 0.9f;
@@ -107,7 +110,7 @@ std::vector<std::vector<Token>> run(Engine& engine, const std::vector<Request>& 
   for (const Request& request : requests) {
     sinks.push_back(std::make_shared<CollectSink>());
     EXPECT_TRUE(engine.submit(request, sinks.back()).ok());
-    if (!together) EXPECT_TRUE(sinks.back()->wait_finished(1));
+    EXPECT_TRUE(together || sinks.back()->wait_finished(1));
   }
   std::vector<std::vector<Token>> answers;
   for (const auto& sink : sinks) {
@@ -136,7 +139,7 @@ TEST(ElasticEngine, ABurstTakesFromTheExpertsAndGivesBack) {
   EXPECT_EQ(stats.preemptions, 0u);
   EXPECT_EQ(stats.refused, 0u);
   EXPECT_GT(stats.elastic->moves_to_cache, 0u);
-  EXPECT_GT(stats.elastic->bytes_to_cache, static_cast<std::uint64_t>(12 * shared.block_bytes));
+  EXPECT_GE(stats.elastic->bytes_to_cache, static_cast<std::uint64_t>(8 * shared.block_bytes));
   EXPECT_LT(stats.elastic->expert_bytes, start.expert_bytes);
   // Short requests one after the other: blocks lie idle and experts are missed.
   std::vector<Request> few = burst(fixed.model().vocab_size());
