@@ -1,6 +1,6 @@
 // One budget for KV blocks and experts. A burst of long requests makes experts give way where fixed shares would
-// preempt somebody; afterwards experts get the memory back; the answers are those of a model that is all in memory,
-// byte for byte. And memory that is really taken stays within the budget.
+// preempt somebody; afterwards experts get the memory back; the answers are those that fixed shares give to one request
+// after the other, byte for byte. And memory that is really taken stays within the budget.
 #include <gtest/gtest.h>
 
 #include <chrono>
