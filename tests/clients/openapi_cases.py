@@ -99,14 +99,18 @@ def main():
     left = options.cases - BARE * (len(operations) - len(rich))
     share = max(2, left // (len(rich) + 3 * len(bodies)))  # of an operation without a body; four times as much with one
     begin = time.monotonic()
+    planned = 0
     for number, operation in enumerate(operations):
         if operation not in rich:
+            planned += BARE
             run.operation(operation, GenerationMode.POSITIVE, BARE, options.seed)
             continue
+        each = max(1, share * (4 if operation.body else 1) // 2)
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            run.operation(operation, mode, max(1, share * (4 if operation.body else 1) // 2), options.seed * 1000 + number)
+            planned += each
+            run.operation(operation, mode, each, options.seed * 1000 + number)
     sent = sum(run.statuses.values())
-    print(json.dumps({"sent": sent, "unsent": run.unsent, "seconds": round(time.monotonic() - begin, 1), "seed": options.seed,
+    print(json.dumps({"planned": planned, "sent": sent, "unsent": run.unsent, "seconds": round(time.monotonic() - begin, 1), "seed": options.seed,
                       "slowest_seconds": round(run.slowest, 2), "modes": run.modes, "statuses": dict(sorted(run.statuses.items())),
                       "operations": run.operations, "findings": len(run.findings)}, indent=1))
     for label, (count, text) in run.findings.items():
@@ -114,7 +118,7 @@ def main():
     missing = {one.label for one in operations} - set(run.operations)
     if missing:
         print(f"never asked: {sorted(missing)}")
-    return 1 if run.findings or missing or sent < 0.9 * options.cases else 0
+    return 1 if run.findings or missing or sent < 0.75 * planned else 0
 
 
 if __name__ == "__main__":
