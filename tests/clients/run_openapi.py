@@ -9,34 +9,14 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
-from demo_server import DemoServer
-
 HERE = Path(__file__).resolve().parent
-SKIPPED = 77
+sys.path.insert(0, str(HERE.parent))
+from demo_server import DemoServer  # noqa: E402
+from ready_python import SKIPPED, ready_python  # noqa: E402
+
 CANARY = {"prompt": "Once upon a time", "max_tokens": 12, "temperature": 0}
-
-
-def has_packages(python):
-    return python.exists() and subprocess.run([python, "-c", "import schemathesis"], capture_output=True).returncode == 0
-
-
-def ready_python(folder):
-    """The interpreter of a virtual environment with the packages, or None."""
-    python = folder / "bin" / "python"
-    if has_packages(python):
-        return python
-    try:
-        if not python.exists():
-            venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
-                        HERE / "openapi_requirements.txt"], check=True, timeout=300)
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"no virtual environment: {error}", file=sys.stderr)
-        return None
-    return python if has_packages(python) else None
 
 
 def main():
@@ -47,7 +27,7 @@ def main():
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    python = ready_python(options.venv)
+    python = ready_python(options.venv, HERE / "openapi_requirements.txt", "import schemathesis")
     if python is None:
         print("SKIPPED: the Python packages of tests/clients/openapi_requirements.txt cannot be had")
         return SKIPPED

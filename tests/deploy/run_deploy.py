@@ -6,31 +6,11 @@ import argparse
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SKIPPED = 77
-
-
-def has_packages(python, probe):
-    return python.exists() and subprocess.run([python, "-c", probe], capture_output=True).returncode == 0
-
-
-def ready_python(folder, requirements, probe):
-    """The interpreter of a virtual environment with the packages, or None."""
-    python = folder / "bin" / "python"
-    if has_packages(python, probe):
-        return python
-    try:
-        if not python.exists():
-            venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
-                        requirements], check=True, timeout=300)
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"no virtual environment: {error}", file=sys.stderr)
-        return None
-    return python if has_packages(python, probe) else None
+sys.path.insert(0, str(HERE.parent))
+from ready_python import SKIPPED, ready_python  # noqa: E402
 
 
 def main():

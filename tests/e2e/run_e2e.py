@@ -6,32 +6,12 @@ import argparse
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SKIPPED = 77
-
-
-def has_packages(python):
-    probe = "import anthropic, grpc_health, grpc_reflection, grpc_tools, httpx, openai, pytest"
-    return python.exists() and subprocess.run([python, "-c", probe], capture_output=True).returncode == 0
-
-
-def ready_python(folder):
-    """The interpreter of a virtual environment with the packages, or None."""
-    python = folder / "bin" / "python"
-    if has_packages(python):
-        return python
-    try:
-        if not python.exists():
-            venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
-                        HERE / "requirements.txt"], check=True, timeout=300)
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"e2e: no virtual environment: {error}", file=sys.stderr)
-        return None
-    return python if has_packages(python) else None
+sys.path.insert(0, str(HERE.parent))
+from ready_python import SKIPPED, ready_python  # noqa: E402
+PROBE = "import anthropic, grpc_health, grpc_reflection, grpc_tools, httpx, openai, pytest"
 
 
 def main():
@@ -41,7 +21,7 @@ def main():
     parser.add_argument("--venv", required=True, type=Path, help="made when it does not exist")
     parser.add_argument("rest", nargs="*", help="passed on to pytest, after --")
     options = parser.parse_args()
-    python = ready_python(options.venv)
+    python = ready_python(options.venv, HERE / "requirements.txt", PROBE)
     if python is None:
         print("e2e: SKIPPED: the Python packages of tests/e2e/requirements.txt cannot be had")
         return SKIPPED

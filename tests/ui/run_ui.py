@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "deploy"))
-from run_deploy import SKIPPED, ready_python  # noqa: E402
+sys.path.insert(0, str(HERE.parent))
+from ready_python import SKIPPED, ready_python  # noqa: E402
 
 
 def main():
