@@ -107,8 +107,8 @@ Json content_of(const Route& route) {
   if (json) content["application/json"] = {{"schema", reference(route.response)}};
   if (!json) content[std::string(route.response)] = {{"schema", {{"type", "string"}}}};
   if (!generates(route)) return content;
-  Json events = {{"type", "string"},
-                 {"description", "server-sent events; the data of each is x-event-schema, the last one [DONE]"}};
+  // No type: some readers take the body for one text, others hold each event, an object, to this schema.
+  Json events = {{"description", "server-sent events; the data of each is x-event-schema, the last one [DONE]"}};
   events["x-event-schema"] = reference(route.stream);
   content["text/event-stream"] = {{"schema", std::move(events)}};
   return content;

@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    python = ready_python(options.venv, HERE / "openapi_requirements.txt", "import schemathesis")
+    python = ready_python(options.venv.resolve(), HERE / "openapi_requirements.txt", "import schemathesis")
     if python is None:
         print("SKIPPED: the Python packages of tests/clients/openapi_requirements.txt cannot be had")
         return SKIPPED

@@ -21,7 +21,7 @@ def main():
     parser.add_argument("--venv", required=True, type=Path, help="made when it does not exist")
     parser.add_argument("rest", nargs="*", help="passed on to pytest, after --")
     options = parser.parse_args()
-    python = ready_python(options.venv, HERE / "requirements.txt", PROBE)
+    python = ready_python(options.venv.resolve(), HERE / "requirements.txt", PROBE)
     if python is None:
         print("e2e: SKIPPED: the Python packages of tests/e2e/requirements.txt cannot be had")
         return SKIPPED
