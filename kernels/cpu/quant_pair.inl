@@ -66,8 +66,10 @@ void quant_pair_tile(const std::uint8_t* block, std::int64_t units, const QuantR
     for (int g = 0; g < kUnitGroups<F>; ++g, row += R) {
       const std::uint8_t* group = unit + kUnitHeader<F> + g * kGroupBytes<F>;
       if (ahead > 0) {
-        fetch_ahead(group, ahead, kGroupBytes<F>);
-        fetch_ahead(group + apart, ahead, kGroupBytes<F>);
+        // What would lie behind a block is in the next pair: the other block of this one is read meanwhile.
+        const std::int64_t far = group - block + ahead < apart ? ahead : ahead + apart;
+        fetch_ahead(group, far, kGroupBytes<F>);
+        fetch_ahead(group + apart, far, kGroupBytes<F>);
       }
       const PairSide a{unpack_group<F>(group + kGroupScales<F>), group_factors<F>(a_shared, group, 0)};
       const PairSide b{unpack_group<F>(group + apart + kGroupScales<F>), group_factors<F>(b_shared, group + apart, 0)};
