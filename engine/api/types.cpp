@@ -49,7 +49,22 @@ Status validate_lists(const SamplingParams& s, const Limits& limits) {
     return invalid_argument("stop_token_ids has more than " + std::to_string(limits.max_stop_ids) + " entries",
                             "stop_token_ids");
   }
-  return validate_tokens(s.stop_token_ids, limits, "stop_token_ids");
+  RETURN_IF_ERROR(validate_tokens(s.stop_token_ids, limits, "stop_token_ids"));
+  return validate_tokens(s.allowed_token_ids, limits, "allowed_token_ids");
+}
+
+Status validate_rules(const SamplingParams& s, const Limits& limits) {
+  for (const std::vector<Token>& word : s.bad_words) {
+    if (word.empty()) return invalid_argument("bad_words must not hold an empty one", "bad_words");
+    RETURN_IF_ERROR(validate_tokens(word, limits, "bad_words"));
+  }
+  if (!s.thinking) return {};
+  if (s.thinking->tokens < 0) return out_of_range("thinking_token_budget", "at least 0");
+  if (s.thinking->close.empty()) {
+    return invalid_argument("thinking_token_budget needs a mark that ends thinking", "thinking_token_budget");
+  }
+  RETURN_IF_ERROR(validate_tokens(s.thinking->open, limits, "thinking_token_budget"));
+  return validate_tokens(s.thinking->close, limits, "thinking_token_budget");
 }
 
 }  // namespace
@@ -77,6 +92,7 @@ Status validate(const Request& request, const Limits& limits) {
   }
   RETURN_IF_ERROR(validate_shape(s));
   RETURN_IF_ERROR(validate_lists(s, limits));
+  RETURN_IF_ERROR(validate_rules(s, limits));
   if (s.logprobs && (*s.logprobs < 0 || *s.logprobs > limits.max_logprobs)) {
     return invalid_argument("logprobs must be between 0 and " + std::to_string(limits.max_logprobs), "logprobs");
   }

@@ -25,11 +25,23 @@ struct Limits {
   std::int32_t vocab_size = 0;
   std::int32_t max_n{kMaxSamples};  // parallel samples; charged as n queue slots
   std::int32_t max_logprobs{kMaxLogprobs};
-  std::int32_t max_logit_bias{kMaxLogitBias};  // entries
+  std::int32_t max_logit_bias{kMaxLogitBias};    // entries
+  std::int32_t max_allowed_ids{kMaxAllowedIds};  // of allowed_token_ids
+  std::int32_t max_bad_words{kMaxBadWords};
+  std::int32_t max_bad_word_bytes{kMaxBadWordBytes};
   std::int32_t max_stop_ids{kMaxStopIds};
   std::int32_t max_stop_strings{kMaxStopStrings};
   std::int32_t max_stop_bytes{kMaxStopBytes};  // of one stop string
   std::int32_t max_salt_bytes{kMaxSaltBytes};  // of cache_salt
+};
+
+// How long a model may think before it answers: after `tokens` of it the marks that end it follow, whatever the model
+// would say.
+struct ThinkingBudget {
+  std::int32_t tokens = 0;
+  std::vector<Token> open;   // what begins it
+  std::vector<Token> close;  // what ends it; not empty
+  bool begun = false;        // the prompt ends within it
 };
 
 struct SamplingParams {
@@ -41,6 +53,9 @@ struct SamplingParams {
   float presence_penalty = 0.0f;                    // [-2, 2]; output only
   float frequency_penalty = 0.0f;                   // [-2, 2]; output only
   std::vector<std::pair<Token, float>> logit_bias;  // [-100, 100]
+  std::vector<Token> allowed_token_ids;             // no others come, ends of the sequence neither; empty: all
+  std::vector<std::vector<Token>> bad_words;        // never completed in the output; none is empty
+  std::optional<ThinkingBudget> thinking;
   std::vector<Token> stop_token_ids;
   std::int32_t min_tokens = 0;
   std::int32_t max_tokens = 16;
@@ -87,6 +102,7 @@ struct TokenLogprob {
 // Logprobs of one emitted position: the chosen token, then the top alternatives, best first.
 struct PositionLogprobs {
   TokenLogprob chosen;
+  std::int32_t rank = 0;  // of the chosen token among all, from 1 for the likeliest
   std::vector<TokenLogprob> top;
 };
 

@@ -21,6 +21,12 @@ PositionLogprobs position_logprobs(std::span<const float> logits, Token chosen, 
   };
   PositionLogprobs result;
   result.chosen = entry(chosen);
+  const float own = logits[static_cast<std::size_t>(chosen)];
+  std::int32_t before = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    before += logits[i] > own || (logits[i] == own && static_cast<Token>(i) < chosen) ? 1 : 0;
+  }
+  result.rank = before + 1;
   const auto count = std::min(static_cast<std::size_t>(std::max(top, 0)), logits.size());
   if (count == 0) return result;
   std::vector<Token> ids(logits.size());

@@ -8,6 +8,7 @@
 #include "engine/sample/grammar_mask.h"
 #include "engine/sample/logit_row.h"
 #include "engine/sample/logprobs.h"
+#include "engine/sample/token_rules.h"
 
 namespace foregate {
 namespace {
@@ -66,30 +67,47 @@ Sampler::Sampler(std::int32_t vocab_size) : counts_(vocab_size) {}
 Result<SampledToken> Sampler::sample(const SampleInput& input) {
   if (!all_finite(input.logits)) return data_loss("the model gave logits that are not finite numbers");
   const SamplingParams& params = *input.params;
+  if (const std::optional<Token> must = forced(input)) return taken(input, *must);
   const std::span<const float> row = change_row(input) ? std::span<const float>(row_) : input.logits;
   block_maxima(row, maxima_);
   const std::size_t best = first_greatest(row, maxima_);
   if (!std::isfinite(row[best])) {
-    return invalid_argument("min_tokens, logit_bias, penalties and the form of the output leave no token to choose",
-                            "min_tokens");
+    return invalid_argument(
+        "min_tokens, logit_bias, bad_words, allowed_token_ids and the form of the output leave no token to choose",
+        "min_tokens");
   }
-  SampledToken result;
-  result.token = params.temperature < kGreedyBelow ? static_cast<Token>(best) : draw(input, row, row[best]);
-  result.stops = ends_sample(input, result.token);
-  if (params.logprobs) result.logprobs = position_logprobs(input.logits, result.token, *params.logprobs);
+  return taken(input, params.temperature < kGreedyBelow ? static_cast<Token>(best) : draw(input, row, row[best]));
+}
+
+SampledToken Sampler::taken(const SampleInput& input, Token token) {
+  SampledToken result{token, ends_sample(input, token), std::nullopt};
+  if (input.params->logprobs) result.logprobs = position_logprobs(input.logits, token, *input.params->logprobs);
   return result;
+}
+
+// A form that does not allow it goes before: it has an end of its own.
+std::optional<Token> Sampler::forced(const SampleInput& input) {
+  if (!input.params->thinking) return std::nullopt;
+  const std::optional<Token> token = forced_token(*input.params->thinking, input.output);
+  if (!token || !input.allowed) return token;
+  const auto at = static_cast<std::size_t>(*token);
+  const bool fits = at / 64 < input.allowed->size() && ((*input.allowed)[at / 64] >> (at % 64) & 1) != 0;
+  return fits ? token : std::nullopt;
 }
 
 // False when the parameters leave every row as it is; else row_ holds the changed one.
 bool Sampler::change_row(const SampleInput& input) {
   const SamplingParams& params = *input.params;
   const bool ends_wait = static_cast<std::int64_t>(input.output.size()) < params.min_tokens;
-  if (!input.allowed && !ends_wait && params.logit_bias.empty() && params.repetition_penalty == 1.0f &&
-      params.presence_penalty == 0.0f && params.frequency_penalty == 0.0f) {
+  if (!input.allowed && !ends_wait && params.logit_bias.empty() && params.allowed_token_ids.empty() &&
+      params.bad_words.empty() && params.repetition_penalty == 1.0f && params.presence_penalty == 0.0f &&
+      params.frequency_penalty == 0.0f) {
     return false;
   }
   row_.assign(input.logits.begin(), input.logits.end());
   if (input.allowed) apply_mask(row_, *input.allowed);
+  if (!params.allowed_token_ids.empty()) keep_only(row_, params.allowed_token_ids);
+  mask_bad_words(row_, input.output, params.bad_words);
   if (ends_wait) {
     mask_tokens(row_, params.stop_token_ids);
     if (!params.ignore_eos || input.allowed) mask_tokens(row_, input.eos_ids);

@@ -38,10 +38,10 @@ bool ends_sample(const SampleInput& input, Token token);
 class Sampler {
  public:
   explicit Sampler(std::int32_t vocab_size);
-  // Order of vLLM: grammar mask, min_tokens mask, logit_bias, repetition, frequency and presence penalty, then
-  // argmax (temperature < 1e-5; ties to the lowest id) or temperature, min_p, top_k, top_p and one draw
-  // among the tokens left, in order of their ids.
-  // kDataLoss when the row is not finite, kInvalidArgument when no token is left to choose.
+  // Order of vLLM: grammar mask, allowed ids, bad words, min_tokens mask, logit_bias, repetition, frequency and
+  // presence penalty, then argmax (temperature < 1e-5; ties to the lowest id) or temperature, min_p, top_k, top_p and
+  // one draw among the tokens left, in order of their ids. kDataLoss when the row is not finite, kInvalidArgument when
+  // no token is left to choose.
   Result<SampledToken> sample(const SampleInput& input);
 
  private:
@@ -49,6 +49,8 @@ class Sampler {
     float weight;  // exp((logit - highest) / temperature)
     Token id;
   };
+  static std::optional<Token> forced(const SampleInput& input);
+  static SampledToken taken(const SampleInput& input, Token token);
   bool change_row(const SampleInput& input);
   Token draw(const SampleInput& input, std::span<const float> row, float highest);
   void weigh(const SamplingParams& params, std::span<const float> row, float highest);

@@ -56,7 +56,8 @@ bool Generation::submit() {
     request.client = start_.client;
     request.priority = asked.priority;
     request.constraint = asked.constraint;
-    if (asked.echo) request.prompt_logprobs = asked.sampling.logprobs;
+    request.prompt_logprobs = asked.prompt_logprobs;
+    if (asked.echo) request.prompt_logprobs = std::max(request.prompt_logprobs, asked.sampling.logprobs);
     request.arrival = start_.arrival;
     request.deadline = start_.deadline;
     const Status status =

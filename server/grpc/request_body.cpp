@@ -34,6 +34,10 @@ void put_sampling(const v1::SamplingParams& from, Json& body) {
   put(body, "max_tokens", from.has_max_tokens(), from.max_tokens());
   put(body, "seed", from.has_seed(), from.seed());
   put(body, "n", from.has_n(), from.n());
+  put(body, "truncate_prompt_tokens", from.has_truncate_prompt_tokens(), from.truncate_prompt_tokens());
+  put(body, "thinking_token_budget", from.has_thinking_token_budget(), from.thinking_token_budget());
+  if (!from.allowed_token_ids().empty()) body["allowed_token_ids"] = list_of(from.allowed_token_ids());
+  if (!from.bad_words().empty()) body["bad_words"] = list_of(from.bad_words());
   if (!from.stop_token_ids().empty()) body["stop_token_ids"] = list_of(from.stop_token_ids());
   if (!from.stop().empty()) body["stop"] = list_of(from.stop());
 }

@@ -17,9 +17,9 @@ HttpAnswer::HttpAnswer(std::shared_ptr<Exchange> exchange, std::shared_ptr<const
       response_(*request_, *served_->tokenizer, std::move(response_id), served_->context.model_names[0], created),
       report_(report),
       choices_(request_->prompts.size() * static_cast<std::size_t>(request_->n)) {
-  if (!request_->echo) return;
+  if (!request_->echo && !request_->prompt_logprobs) return;
   for (std::size_t i = 0; i < request_->prompts.size(); ++i) {
-    echoes_.push_back({request_->prompt_texts[i], request_->prompts[i], {}});
+    echoes_.push_back({request_->echo ? request_->prompt_texts[i] : "", request_->prompts[i], {}});
   }
 }
 

@@ -43,7 +43,7 @@ class HttpAnswer final : public Answer {
   ReplyReport* report_;
   std::unique_ptr<SseWriter> sse_;
   std::vector<Choice> choices_;
-  std::vector<PromptEcho> echoes_;  // per prompt, when echo is on
+  std::vector<PromptEcho> echoes_;  // per prompt, when echo is on or prompt_logprobs asked for
   std::weak_ptr<Generation> generation_;
 };
 

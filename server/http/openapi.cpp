@@ -31,6 +31,9 @@ std::map<std::string, Json> limits_of(const OpenapiFacts& facts) {
   known["$max_logprobs"] = limits.max_logprobs;
   known["$max_logit_bias"] = limits.max_logit_bias;
   known["$max_stop_ids"] = limits.max_stop_ids;
+  known["$max_allowed_ids"] = limits.max_allowed_ids;
+  known["$max_bad_words"] = limits.max_bad_words;
+  known["$max_bad_word_bytes"] = limits.max_bad_word_bytes;
   known["$max_stop_strings"] = limits.max_stop_strings;
   known["$max_stop_bytes"] = limits.max_stop_bytes;
   known["$max_salt_bytes"] = limits.max_salt_bytes;

@@ -35,7 +35,11 @@ struct ApiRequest {
   bool continuous_usage = false;
   bool echo = false;
   bool return_token_ids = false;
-  std::string cache_salt;  // requests of other salts share no cached prefix with this one
+  bool tokens_as_ids = false;                   // tokens beside log-probabilities are called token_id:N
+  std::optional<std::int32_t> prompt_logprobs;  // alternatives for each token of the prompt; not of streams
+  std::optional<std::int32_t> truncate_prompt;  // only so many last tokens of a prompt; -1: as fit the model
+  std::optional<std::int32_t> thinking_budget;  // tokens, until settled as sampling.thinking
+  std::string cache_salt;                       // requests of other salts share no cached prefix with this one
   std::int32_t priority = 0;
   std::shared_ptr<const TokenConstraint> constraint;  // the form of the output; null: any
   std::optional<ReplyForm> reply;     // how reasoning and calls are told from content; none: all is content

@@ -80,8 +80,9 @@ Json ApiResponse::head(bool chunk) const {
 Json ApiResponse::choice_logprobs(const std::vector<Token>& tokens, const std::vector<PositionLogprobs>& logprobs,
                                   std::int64_t* text_offset) const {
   if (!request_.sampling.logprobs) return nullptr;
-  if (request_.kind == ApiKind::kChat) return chat_logprobs(logprobs, tokenizer_);
-  return completion_logprobs(tokens, logprobs, false, tokenizer_, text_offset);
+  const TokenNames names{tokenizer_, request_.tokens_as_ids};
+  if (request_.kind == ApiKind::kChat) return chat_logprobs(logprobs, names);
+  return completion_logprobs(tokens, logprobs, false, *request_.sampling.logprobs, names, text_offset);
 }
 
 std::string ApiResponse::whole(const std::vector<ChoiceResult>& choices, const std::vector<PromptEcho>& echoes,
@@ -107,7 +108,8 @@ std::string ApiResponse::whole(const std::vector<ChoiceResult>& choices, const s
       choice["text"] = echo != nullptr ? echo->text + result.text : result.text;
       Json logprobs = nullptr;
       if (echo != nullptr && request_.sampling.logprobs) {
-        logprobs = completion_logprobs(echo->tokens, echo->logprobs, true, tokenizer_, &offset);
+        logprobs = completion_logprobs(echo->tokens, echo->logprobs, true, *request_.sampling.logprobs,
+                                       {tokenizer_, request_.tokens_as_ids}, &offset);
         const Json more = choice_logprobs(result.tokens, result.logprobs, &offset);
         for (const auto& [key, list] : more.items()) {
           for (const Json& item : list) logprobs[key].push_back(item);
@@ -120,7 +122,13 @@ std::string ApiResponse::whole(const std::vector<ChoiceResult>& choices, const s
     }
     put_end(choice, result.end, called);
     if (request_.return_token_ids) choice["token_ids"] = result.tokens;
+    if (request_.prompt_logprobs && request_.kind == ApiKind::kCompletion) {
+      choice["prompt_logprobs"] = prompt_logprobs_json(echoes[i / n].logprobs, *request_.prompt_logprobs, tokenizer_);
+    }
     json["choices"].push_back(std::move(choice));
+  }
+  if (request_.prompt_logprobs && request_.kind == ApiKind::kChat) {
+    json["prompt_logprobs"] = prompt_logprobs_json(echoes[0].logprobs, *request_.prompt_logprobs, tokenizer_);
   }
   if (request_.return_token_ids && request_.kind == ApiKind::kChat) json["prompt_token_ids"] = request_.prompts[0];
   json["usage"] = usage_json(usage);
@@ -152,7 +160,8 @@ std::string ApiResponse::echo_chunk(std::size_t index, const PromptEcho& echo, c
   choice["text"] = echo.text;
   choice["logprobs"] = nullptr;
   if (request_.sampling.logprobs) {
-    choice["logprobs"] = completion_logprobs(echo.tokens, echo.logprobs, true, tokenizer_, &text_offsets_[index]);
+    choice["logprobs"] = completion_logprobs(echo.tokens, echo.logprobs, true, *request_.sampling.logprobs,
+                                             {tokenizer_, request_.tokens_as_ids}, &text_offsets_[index]);
   }
   choice["finish_reason"] = nullptr;
   if (request_.return_token_ids) choice["prompt_token_ids"] = echo.tokens;

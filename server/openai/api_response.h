@@ -42,7 +42,7 @@ struct ChoiceResult {
   SampleEnd end;
 };
 
-// What echo puts before a completion.
+// A prompt as echo puts it before a completion, and as prompt_logprobs tells of it.
 struct PromptEcho {
   std::string text;
   std::vector<Token> tokens;

@@ -54,10 +54,18 @@ double finite(float logprob) {
   return std::isfinite(logprob) ? static_cast<double>(logprob) : -9999.0;
 }
 
-Json chat_entry(const TokenLogprob& entry, const Tokenizer& tokenizer) {
-  const std::string bytes = tokenizer.token_bytes(entry.token);
+std::string name_of(Token token, const std::string& bytes, const TokenNames& names) {
+  return names.as_ids ? "token_id:" + std::to_string(token) : token_text(bytes);
+}
+
+std::size_t shown(const PositionLogprobs& position, std::int32_t most) {
+  return std::min(position.top.size(), static_cast<std::size_t>(most));
+}
+
+Json chat_entry(const TokenLogprob& entry, const TokenNames& names) {
+  const std::string bytes = names.tokenizer.token_bytes(entry.token);
   Json json = Json::object();
-  json["token"] = token_text(bytes);
+  json["token"] = name_of(entry.token, bytes, names);
   json["logprob"] = finite(entry.logprob);
   json["bytes"] = Json::array();
   for (unsigned char c : bytes) json["bytes"].push_back(static_cast<int>(c));
@@ -66,12 +74,12 @@ Json chat_entry(const TokenLogprob& entry, const Tokenizer& tokenizer) {
 
 }  // namespace
 
-Json chat_logprobs(const std::vector<PositionLogprobs>& positions, const Tokenizer& tokenizer) {
+Json chat_logprobs(const std::vector<PositionLogprobs>& positions, const TokenNames& names) {
   Json content = Json::array();
   for (const PositionLogprobs& position : positions) {
-    Json entry = chat_entry(position.chosen, tokenizer);
+    Json entry = chat_entry(position.chosen, names);
     entry["top_logprobs"] = Json::array();
-    for (const TokenLogprob& other : position.top) entry["top_logprobs"].push_back(chat_entry(other, tokenizer));
+    for (const TokenLogprob& other : position.top) entry["top_logprobs"].push_back(chat_entry(other, names));
     content.push_back(std::move(entry));
   }
   Json json = Json::object();
@@ -80,13 +88,13 @@ Json chat_logprobs(const std::vector<PositionLogprobs>& positions, const Tokeniz
 }
 
 Json completion_logprobs(const std::vector<Token>& tokens, const std::vector<PositionLogprobs>& positions,
-                         bool first_unknown, const Tokenizer& tokenizer, std::int64_t* text_offset) {
+                         bool first_unknown, std::int32_t most, const TokenNames& names, std::int64_t* text_offset) {
   Json offsets = Json::array(), texts = Json::array(), chosen = Json::array(), tops = Json::array();
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const std::string bytes = tokenizer.token_bytes(tokens[i]);
+    const std::string bytes = names.tokenizer.token_bytes(tokens[i]);
     offsets.push_back(*text_offset);
     *text_offset += characters(bytes);
-    texts.push_back(token_text(bytes));
+    texts.push_back(name_of(tokens[i], bytes, names));
     if (i >= positions.size() || (i == 0 && first_unknown)) {
       chosen.push_back(nullptr);
       tops.push_back(nullptr);
@@ -94,10 +102,11 @@ Json completion_logprobs(const std::vector<Token>& tokens, const std::vector<Pos
     }
     chosen.push_back(finite(positions[i].chosen.logprob));
     Json top = Json::object();
-    for (const TokenLogprob& other : positions[i].top) {
-      top[token_text(tokenizer.token_bytes(other.token))] = finite(other.logprob);
+    for (std::size_t k = 0; k < shown(positions[i], most); ++k) {
+      const TokenLogprob& other = positions[i].top[k];
+      top[name_of(other.token, names.tokenizer.token_bytes(other.token), names)] = finite(other.logprob);
     }
-    top[token_text(bytes)] = finite(positions[i].chosen.logprob);
+    top[name_of(tokens[i], bytes, names)] = finite(positions[i].chosen.logprob);
     tops.push_back(std::move(top));
   }
   Json json = Json::object();
@@ -105,6 +114,29 @@ Json completion_logprobs(const std::vector<Token>& tokens, const std::vector<Pos
   json["token_logprobs"] = std::move(chosen);
   json["tokens"] = std::move(texts);
   json["top_logprobs"] = std::move(tops);
+  return json;
+}
+
+Json prompt_logprobs_json(const std::vector<PositionLogprobs>& positions, std::int32_t most,
+                          const Tokenizer& tokenizer) {
+  Json json = Json::array();
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    if (i == 0) {
+      json.push_back(nullptr);
+      continue;
+    }
+    Json entries = Json::object();
+    const auto put = [&](const TokenLogprob& entry, std::int32_t rank) {
+      entries[std::to_string(entry.token)] = {{"logprob", finite(entry.logprob)},
+                                              {"rank", rank},
+                                              {"decoded_token", token_text(tokenizer.token_bytes(entry.token))}};
+    };
+    put(positions[i].chosen, positions[i].rank);
+    for (std::size_t k = 0; k < shown(positions[i], most); ++k) {
+      put(positions[i].top[k], static_cast<std::int32_t>(k) + 1);
+    }
+    json.push_back(std::move(entries));
+  }
   return json;
 }
 

@@ -51,7 +51,7 @@ Status add_prompt(const Json& prompt, const std::string& field, bool add_special
     request.prompt_texts.push_back(prompt.get<std::string>());
     return {};
   }
-  if (prompt.size() > static_cast<std::size_t>(context.limits.max_model_len)) {
+  if (!request.truncate_prompt && prompt.size() > static_cast<std::size_t>(context.limits.max_model_len)) {
     return invalid_argument(field + " has more tokens than the model takes", field);
   }
   std::vector<Token> tokens;
@@ -143,6 +143,7 @@ Result<ApiRequest> read_chat_request(const Json& json, const ApiContext& context
   RETURN_IF_ERROR(fields.status());
   ASSIGN_OR_RETURN(ChatPrompt prompt, render_chat(json, tools, context));
   RETURN_IF_ERROR(settle_reply(json, tools, prompt.text, context, request));
+  RETURN_IF_ERROR(settle_thinking(request, context));
   request.prompts.push_back(std::move(prompt.tokens));
   RETURN_IF_ERROR(settle_lengths(request, context, max_tokens, 0, "messages", max_field));
   return request;
@@ -165,6 +166,7 @@ Result<ApiRequest> read_completion_request(const Json& json, const ApiContext& c
   bool add_special = true;
   fields.boolean("add_special_tokens", add_special);
   RETURN_IF_ERROR(fields.status());
+  RETURN_IF_ERROR(settle_thinking(request, context));
   RETURN_IF_ERROR(read_prompts(json, add_special, context, request));
   RETURN_IF_ERROR(settle_lengths(request, context, max_tokens, 16, "prompt", "max_tokens"));
   return request;

@@ -17,13 +17,8 @@ constexpr UnsupportedField kUnsupported[] = {
     {"guided_whitespace_pattern", "[null]"},
     {"use_beam_search", "[null, false]"},
     {"length_penalty", "[null, 1]"},
-    {"bad_words", "[null, []]"},
-    {"allowed_token_ids", "[null, []]"},
-    {"truncate_prompt_tokens", "[null]"},
-    {"prompt_logprobs", "[null]"},
     {"prompt_embeds", "[null]"},
     {"logits_processors", "[null, []]"},
-    {"thinking_token_budget", "[null]"},
     {"chat_template", "[null]"},
     {"functions", "[null, []]"},
     {"function_call", R"([null, "none", "auto"])"},
@@ -56,6 +51,34 @@ void read_stop(Fields& fields, const Limits& limits, ApiRequest& request) {
       return fields.fail("stop", "holds a string longer than " + std::to_string(limits.max_stop_bytes) + " bytes");
     }
     request.stop.push_back(text);
+  }
+}
+
+// Each word as it is spelled alone and behind a space, as in vLLM.
+void read_bad_words(Fields& fields, const ApiContext& context, SamplingParams& sampling) {
+  const Json* words = fields.find("bad_words");
+  if (words == nullptr || !fields.ok()) return;
+  const Limits& limits = context.limits;
+  if (!words->is_array()) return fields.fail("bad_words", "must be a list of strings");
+  if (words->size() > static_cast<std::size_t>(limits.max_bad_words)) {
+    return fields.fail("bad_words", "has more than " + std::to_string(limits.max_bad_words) + " entries");
+  }
+  for (const Json& word : *words) {
+    if (!word.is_string()) return fields.fail("bad_words", "must be a list of strings");
+    std::string text = word.get<std::string>();
+    if (text.size() > static_cast<std::size_t>(limits.max_bad_word_bytes)) {
+      return fields.fail("bad_words",
+                         "holds a string longer than " + std::to_string(limits.max_bad_word_bytes) + " bytes");
+    }
+    text.erase(0, text.find_first_not_of(' '));
+    if (text.empty()) return fields.fail("bad_words", "must not hold an empty string");
+    for (const std::string& spelled : {text, " " + text}) {
+      auto tokens = context.tokenizer->encode(spelled, {});
+      if (!tokens.ok()) return fields.fail("bad_words", "cannot be split into tokens: " + tokens.status().message());
+      std::vector<std::vector<Token>>& all = sampling.bad_words;
+      if (!tokens->empty() && std::find(all.begin(), all.end(), *tokens) == all.end())
+        all.push_back(std::move(*tokens));
+    }
   }
 }
 
@@ -119,6 +142,9 @@ void read_sampling(Fields& fields, const ApiContext& context, SamplingParams& s)
   fields.boolean("ignore_eos", s.ignore_eos);
   fields.integers("stop_token_ids", static_cast<std::size_t>(context.limits.max_stop_ids), 0,
                   context.limits.vocab_size - 1, s.stop_token_ids);
+  fields.integers("allowed_token_ids", static_cast<std::size_t>(context.limits.max_allowed_ids), 0,
+                  context.limits.vocab_size - 1, s.allowed_token_ids);
+  read_bad_words(fields, context, s);
   read_seed(fields, s);
   read_logit_bias(fields, context.limits, s);
 }
@@ -132,6 +158,24 @@ void read_n(Fields& fields, const Limits& limits, ApiRequest& request) {
   request.n = static_cast<std::int32_t>(n);
 }
 
+std::optional<std::int32_t> read_optional(Fields& fields, const char* name, std::int64_t low, std::int64_t high) {
+  if (fields.find(name) == nullptr) return std::nullopt;
+  std::int64_t value = low;
+  fields.integer(name, low, high, value);
+  return static_cast<std::int32_t>(value);
+}
+
+// What is told or left out of a prompt. Needs to know whether the answer is a stream.
+void read_prompt_fields(Fields& fields, const Limits& limits, ApiRequest& request) {
+  request.prompt_logprobs = read_optional(fields, "prompt_logprobs", 0, limits.max_logprobs);
+  if (fields.ok() && request.prompt_logprobs && request.stream) {
+    fields.fail("prompt_logprobs", "is not for streams");
+  }
+  request.truncate_prompt = read_optional(fields, "truncate_prompt_tokens", -1, kMaxInt);
+  if (fields.ok() && request.truncate_prompt == 0) fields.fail("truncate_prompt_tokens", "must be -1 or at least 1");
+  request.thinking_budget = read_optional(fields, "thinking_token_budget", 0, kMaxInt);
+}
+
 void read_priority(Fields& fields, bool looked_at, ApiRequest& request) {
   std::int64_t priority = 0;
   fields.integer("priority", -kMaxInt, kMaxInt, priority);
@@ -139,6 +183,19 @@ void read_priority(Fields& fields, bool looked_at, ApiRequest& request) {
   request.priority = static_cast<std::int32_t>(priority);
   if (priority != 0 && !looked_at) {
     fields.fail_with(unimplemented("priority is looked at under --scheduling-policy priority only", "priority"));
+  }
+}
+
+// The last tokens of each prompt, as far as asked for or as leave room for the answer.
+void keep_last(ApiRequest& request, const ApiContext& context, std::int32_t max_tokens) {
+  const std::int64_t room = std::max<std::int64_t>(1, context.limits.max_model_len - max_tokens);
+  const std::int64_t most = *request.truncate_prompt < 0 ? room : *request.truncate_prompt;
+  for (std::size_t i = 0; i < request.prompts.size(); ++i) {
+    std::vector<Token>& prompt = request.prompts[i];
+    const auto size = static_cast<std::int64_t>(prompt.size());
+    if (size <= most) continue;
+    prompt.erase(prompt.begin(), prompt.begin() + (size - most));
+    if (request.echo) request.prompt_texts[i] = context.tokenizer->decode(prompt, request.skip_special_tokens);
   }
 }
 
@@ -153,6 +210,8 @@ void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& r
   fields.boolean("include_stop_str_in_output", request.include_stop);
   fields.boolean("skip_special_tokens", request.skip_special_tokens);
   fields.boolean("return_token_ids", request.return_token_ids);
+  fields.boolean("return_tokens_as_token_ids", request.tokens_as_ids);
+  read_prompt_fields(fields, context.limits, request);
   read_priority(fields, context.priorities, request);
   fields.text("cache_salt", static_cast<std::size_t>(context.limits.max_salt_bytes), request.cache_salt);
 }
@@ -184,8 +243,26 @@ Result<std::vector<Token>> tokenize_prompt(const std::string& text, const Encode
   return tokens;
 }
 
+Status settle_thinking(ApiRequest& request, const ApiContext& context) {
+  if (!request.thinking_budget) return {};
+  const auto refused = [](const char* why) {
+    return unimplemented(std::string("thinking_token_budget ") + why, "thinking_token_budget");
+  };
+  if (request.kind != ApiKind::kChat) return refused("is for chats");
+  const ThinkMarks marks = request.reply ? think_marks(request.reply->reasoning) : ThinkMarks();
+  if (marks.close.empty()) return refused("needs a model whose thinking has marks around it (--reasoning-parser)");
+  ThinkingBudget budget;
+  budget.tokens = *request.thinking_budget;
+  budget.begun = request.reply->start == ReplyForm::Start::kOpen;
+  ASSIGN_OR_RETURN(budget.open, context.tokenizer->encode(std::string(marks.open), {}));
+  ASSIGN_OR_RETURN(budget.close, context.tokenizer->encode(std::string(marks.close), {}));
+  request.sampling.thinking = std::move(budget);
+  return {};
+}
+
 Status settle_lengths(ApiRequest& request, const ApiContext& context, std::optional<std::int32_t> asked_max_tokens,
                       std::int32_t fallback, const char* prompt_field, const char* max_tokens_field) {
+  if (request.truncate_prompt) keep_last(request, context, asked_max_tokens.value_or(1));
   std::size_t longest = 0;
   for (const auto& prompt : request.prompts) {
     if (prompt.empty()) return invalid_argument(std::string(prompt_field) + " gives no tokens", prompt_field);

@@ -21,8 +21,11 @@ std::span<const UnsupportedField> unsupported_fields();
 // kUnimplemented for a member that would change the output and that this server does not support.
 Status refuse_unsupported(const Json& body);
 
-// Settles max_tokens for the longest prompt (`fallback` when the client gave none; 0 = all that is
-// left) and runs engine validation. `prompt_field` is the name for faults of the prompt.
+// Makes sampling.thinking of thinking_budget; after `reply` is known.
+Status settle_thinking(ApiRequest& request, const ApiContext& context);
+
+// Cuts prompts where that was asked for, settles max_tokens for the longest prompt (`fallback` when the client gave
+// none; 0 = all that is left) and runs engine validation. `prompt_field` is the name for faults of the prompt.
 Status settle_lengths(ApiRequest& request, const ApiContext& context, std::optional<std::int32_t> asked_max_tokens,
                       std::int32_t fallback, const char* prompt_field, const char* max_tokens_field);
 

@@ -117,6 +117,51 @@ def test_seed(client):
     assert others != {first}
 
 
+def test_prompt_logprobs_are_what_echo_tells(server):
+    body = {"prompt": "Once upon a time", "max_tokens": 3, "temperature": 0, "return_token_ids": True}
+    told = json.loads(server.post("/v1/completions", body | {"prompt_logprobs": 2})[1])["choices"][0]
+    echo = json.loads(server.post("/v1/completions", body | {"echo": True, "logprobs": 1})[1])["choices"][0]
+    ids, of_prompt = told["prompt_token_ids"], told["prompt_logprobs"]
+    assert len(of_prompt) == len(ids) and of_prompt[0] is None and told["text"] == echo["text"][len("Once upon a time"):]
+    for at in range(1, len(ids)):
+        own = of_prompt[at][str(ids[at])]
+        assert own["logprob"] == echo["logprobs"]["token_logprobs"][at] and own["decoded_token"] == echo["logprobs"]["tokens"][at]
+        ranks = {entry["rank"] for entry in of_prompt[at].values()}
+        assert {1, 2} <= ranks and len(of_prompt[at]) == (2 if own["rank"] <= 2 else 3)
+        assert max(of_prompt[at].values(), key=lambda entry: entry["logprob"])["rank"] == 1
+        assert len(echo["logprobs"]["top_logprobs"][at]) <= 2
+    chat_told = json.loads(server.post("/v1/chat/completions", {"messages": STORY, "max_tokens": 2, "prompt_logprobs": 0})[1])
+    assert chat_told["prompt_logprobs"][0] is None and len(chat_told["prompt_logprobs"]) == chat_told["usage"]["prompt_tokens"]
+
+
+def test_tokens_named_by_id(server):
+    body = {"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0, "logprobs": 2, "return_token_ids": True}
+    named = json.loads(server.post("/v1/completions", body | {"return_tokens_as_token_ids": True})[1])["choices"][0]
+    plain = json.loads(server.post("/v1/completions", body)[1])["choices"][0]
+    assert named["logprobs"]["tokens"] == [f"token_id:{token}" for token in named["token_ids"]]
+    assert named["text"] == plain["text"] and named["logprobs"]["token_logprobs"] == plain["logprobs"]["token_logprobs"]
+    assert all(top and all(name.startswith("token_id:") for name in top) for top in named["logprobs"]["top_logprobs"])
+
+
+def test_allowed_and_bad_tokens(client):
+    plain = chat(client, extra_body={"return_token_ids": True}).choices[0]
+    ids, text = plain.model_extra["token_ids"], plain.message.content
+    few = sorted(set(ids[:3]))
+    held = chat(client, extra_body={"allowed_token_ids": few, "return_token_ids": True}, max_tokens=12).choices[0]
+    assert set(held.model_extra["token_ids"]) <= set(few) and held.finish_reason == "length"
+    word = max(text.replace(".", " ").replace(",", " ").split(), key=len)
+    without = chat(client, extra_body={"bad_words": [word]}).choices[0].message.content
+    assert without != text and f" {word} " not in f" {without} "
+
+
+def test_prompts_are_cut(server):
+    body = {"prompt": list(range(5, 45)), "max_tokens": 2, "temperature": 0, "return_token_ids": True}
+    cut = json.loads(server.post("/v1/completions", body | {"truncate_prompt_tokens": 10})[1])
+    assert cut["usage"]["prompt_tokens"] == 10 and cut["choices"][0]["prompt_token_ids"] == list(range(35, 45))
+    whole = json.loads(server.post("/v1/completions", body | {"prompt": list(range(35, 45))})[1])
+    assert whole["choices"][0]["token_ids"] == cut["choices"][0]["token_ids"]
+
+
 def test_stop_strings(client):
     text = chat(client).choices[0].message.content
     stop = text[len(text) // 2:][:3]

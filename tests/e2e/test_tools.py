@@ -121,6 +121,11 @@ def test_reasoning(start, tmp_path):
     assert server.metric("foregate_reasoning_bytes_total") > 0
     straight = chat(client, extra_body={"chat_template_kwargs": {"enable_thinking": False}}).choices[0].message
     assert straight.content and not hasattr(straight, "reasoning_content")
+    for budget in (0, 3):
+        short = chat(client, extra_body={"thinking_token_budget": budget}).choices[0].message
+        assert short.content, "after the budget the answer follows"
+        kept = getattr(short, "reasoning_content", None) or ""
+        assert whole.reasoning_content.startswith(kept) and len(kept) < len(whole.reasoning_content)
     dropped = chat(client, extra_body={"include_reasoning": False}).choices[0].message
     assert dropped.content == "" and not hasattr(dropped, "reasoning_content")
 

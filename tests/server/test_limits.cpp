@@ -75,6 +75,9 @@ struct LimitsTest : testing::Test {
   void add_fields() {
     field("kMaxSamples", [](std::size_t n) { return "\"n\": " + std::to_string(n); });
     field("kMaxLogprobs", [](std::size_t n) { return "\"logprobs\": " + std::to_string(n); });
+    field("kMaxAllowedIds", [](std::size_t n) { return "\"allowed_token_ids\": " + list_of("5", n); });
+    field("kMaxBadWords", [](std::size_t n) { return "\"bad_words\": " + list_of("\"a\"", n); });
+    field("kMaxBadWordBytes", [](std::size_t n) { return "\"bad_words\": [\"" + std::string(n, 'a') + "\"]"; });
     field("kMaxStopIds", [](std::size_t n) { return "\"stop_token_ids\": " + list_of("5", n); });
     field("kMaxStopStrings", [](std::size_t n) { return "\"stop\": " + list_of("\"a\"", n); });
     field("kMaxStopBytes", [](std::size_t n) { return "\"stop\": \"" + std::string(n, 'a') + "\""; });

@@ -154,6 +154,8 @@ TEST_F(ClientTest, EveryFieldIsSent) {
   sampling.seed = -5;
   sampling.include_stop_str_in_output = true, sampling.ignore_eos = false, sampling.skip_special_tokens = true;
   sampling.logit_bias = {{3, 1.5f}};
+  sampling.truncate_prompt_tokens = 70, sampling.thinking_token_budget = 6;
+  sampling.allowed_token_ids = {5}, sampling.bad_words = {"no"};
   sampling.stop_token_ids = {8};
   sampling.stop = {"!"};
   request.form = Form{Form::Kind::kChoice, {}, {"a", "b"}};

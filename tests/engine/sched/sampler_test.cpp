@@ -13,6 +13,7 @@
 #include "engine/sample/logit_row.h"
 #include "engine/sample/logprobs.h"
 #include "engine/sample/penalties.h"
+#include "engine/sample/token_rules.h"
 
 namespace foregate {
 namespace {
@@ -288,6 +289,51 @@ TEST(Logprobs, PenaltiesDoNotShow) {
   EXPECT_EQ(sampled->token, 7);
   EXPECT_EQ(sampled->logprobs->chosen.logprob, position_logprobs(draw.row, 7, 0).chosen.logprob);
   EXPECT_NE(sampled->logprobs->top[0].token, 7);
+}
+
+TEST(Sampler, OnlyAllowedIdsCome) {
+  Draw draw;
+  draw.row = random_row(3, 200);
+  draw.params.allowed_token_ids = {150, 7, 150, 33};
+  const std::map<Token, int> seen = tally(draw, 400);
+  for (const auto& [token, count] : seen) EXPECT_TRUE(token == 150 || token == 7 || token == 33) << token;
+  EXPECT_GT(seen.size(), 1u);
+  draw.params.logit_bias = {{33, 100.0f}, {34, 100.0f}};
+  EXPECT_EQ(draw().value().token, 33);
+}
+
+TEST(Sampler, BadWordsAreNeverCompleted) {
+  Draw draw = greedy({0.0f, 1.0f, 5.0f, 4.0f});
+  draw.params.bad_words = {{2}};
+  EXPECT_EQ(draw().value().token, 3);
+  draw.params.bad_words = {{1, 0, 2}};
+  for (const auto& [output, token] :
+       std::map<std::vector<Token>, Token>{{{}, 2}, {{1, 0}, 3}, {{0, 1, 0}, 3}, {{1, 0, 0}, 2}, {{0}, 2}}) {
+    draw.output = output;
+    EXPECT_EQ(draw().value().token, token) << output.size();
+  }
+}
+
+TEST(Sampler, ThinkingEndsWithItsBudget) {
+  Draw draw = greedy({9.0f, 0.0f, 0.0f, 0.0f});
+  draw.params.logprobs = 0;
+  draw.params.thinking = ThinkingBudget{.tokens = 2, .open = {1}, .close = {2, 3}, .begun = true};
+  const auto next = [&](std::vector<Token> output) {
+    draw.output = std::move(output);
+    return draw().value().token;
+  };
+  EXPECT_EQ(next({0}), 0);
+  EXPECT_EQ(next({0, 0}), 2);
+  EXPECT_EQ(next({0, 0, 2}), 3);
+  EXPECT_EQ(next({0, 0, 2, 3}), 0);
+  EXPECT_EQ(next({2, 3}), 0) << "it ended by itself";
+  EXPECT_EQ(draw().value().logprobs->rank, 1);
+  draw.params.thinking->begun = false;
+  EXPECT_EQ(next({0, 0, 0}), 0) << "it never began";
+  EXPECT_EQ(next({0, 1, 0, 0}), 2);
+  EXPECT_EQ(draw().value().logprobs->rank, 3) << "of equals the lower ids go first";
+  draw.params.thinking->tokens = 0;
+  EXPECT_EQ(next({1}), 2);
 }
 
 }  // namespace

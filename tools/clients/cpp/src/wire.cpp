@@ -27,6 +27,10 @@ v1::SamplingParams to_wire(const Sampling& from) {
   put(from.include_stop_str_in_output, [&](bool v) { to.set_include_stop_str_in_output(v); });
   put(from.ignore_eos, [&](bool v) { to.set_ignore_eos(v); });
   put(from.skip_special_tokens, [&](bool v) { to.set_skip_special_tokens(v); });
+  put(from.truncate_prompt_tokens, [&](std::int32_t v) { to.set_truncate_prompt_tokens(v); });
+  put(from.thinking_token_budget, [&](std::int32_t v) { to.set_thinking_token_budget(v); });
+  for (const std::int32_t id : from.allowed_token_ids) to.add_allowed_token_ids(id);
+  for (const std::string& word : from.bad_words) to.add_bad_words(word);
   for (const auto& [token, bias] : from.logit_bias) (*to.mutable_logit_bias())[token] = bias;
   for (const std::int32_t id : from.stop_token_ids) to.add_stop_token_ids(id);
   for (const std::string& text : from.stop) to.add_stop(text);

@@ -87,10 +87,14 @@ struct Sampling {
   std::optional<float> temperature, top_p, min_p;
   std::optional<float> repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<std::int32_t> top_k, min_tokens, max_tokens, n;
-  std::optional<std::int32_t> logprobs;  // alternatives for each token; 0: only the chosen one
+  std::optional<std::int32_t> logprobs;                // alternatives for each token; 0: only the chosen one
+  std::optional<std::int32_t> truncate_prompt_tokens;  // only so many last tokens of the prompt; -1: as fit
+  std::optional<std::int32_t> thinking_token_budget;   // of chats: tokens of thinking before the answer must follow
   std::optional<std::int64_t> seed;
   std::optional<bool> include_stop_str_in_output, ignore_eos, skip_special_tokens;
   std::map<std::int32_t, float> logit_bias;
+  std::vector<std::int32_t> allowed_token_ids;  // no others come; empty: all may
+  std::vector<std::string> bad_words;           // never completed in the output
   std::vector<std::int32_t> stop_token_ids;
   std::vector<std::string> stop;
 };

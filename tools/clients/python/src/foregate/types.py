@@ -50,6 +50,10 @@ class Sampling:
     seed: Optional[int] = None
     n: Optional[int] = None
     logprobs: Optional[int] = None  # alternatives for each token; 0: only the chosen one
+    allowed_token_ids: Sequence[int] = ()  # no others come; empty: all may
+    bad_words: Sequence[str] = ()  # never completed in the output
+    truncate_prompt_tokens: Optional[int] = None  # only so many last tokens of the prompt; -1: as fit
+    thinking_token_budget: Optional[int] = None  # of chats: tokens of thinking before the answer must follow
 
 
 @dataclass(frozen=True)
