@@ -12,6 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.dont_write_bytecode = True
 
+import compare_logprobs  # noqa: E402
 import compare_peers  # noqa: E402
 import compare_servers  # noqa: E402
 
@@ -109,6 +110,12 @@ class Scripts(unittest.TestCase):
         done, report = self.run_script("compare_peers.py", "--llama-bench", slow, "--timeout", "1")
         self.assertEqual(done.returncode, 1)
         self.assertEqual(report["models"][0]["failures"], {"llama.cpp": "exit -9: no message"})
+
+    def test_log_probabilities_are_compared_by_token(self):
+        ours = [{7: -1.0, 3: -2.0, 5: -4.0}, {1: -0.5, 2: -1.5}]
+        theirs = [{7: -1.25, 3: -2.0, 9: -3.0}, {2: -0.5, 1: -0.75}]
+        found = compare_logprobs.apart(ours, theirs)
+        self.assertEqual(found, {"compared": 4, "median": 0.25, "most": 1.0, "same_first": 1, "prompts": 2})
 
     def test_servers_are_timed_by_their_streams(self):
         ours = self.program("ours", SERVER, first=0.05, gap=0.01, fails=False)
