@@ -200,6 +200,7 @@ Result<ApiRequest> parse_messages_request(std::string_view body, const ApiContex
   if (!chat.ok()) return chat.status();
   auto request = read_chat_request(*chat, context);
   if (!request.ok()) return renamed(request.status(), kNames);
+  if (request->prompt_logprobs) return unimplemented("prompt_logprobs is not told here", "prompt_logprobs");
   return request;
 }
 

@@ -17,7 +17,7 @@ void BlockAnswer::begin(const std::shared_ptr<Generation>& generation) {
   if (!request_->stream) return;
   exchange_->on_pressure([generation](bool pressed) { generation->set_paused(pressed); });
   Exchange& exchange = *exchange_;
-  exchange.begin_stream("text/event-stream; charset=utf-8", {{"x-request-id", writer_->id()}});
+  exchange.begin_stream("text/event-stream; charset=utf-8", id_header(exchange.request(), writer_->id()));
   sse_ = std::make_unique<SseWriter>([&exchange](std::string_view bytes) { exchange.send(bytes); },
                                      [&exchange] { exchange.end_stream(); });
   send(writer_->begin(generation->usage()));
@@ -46,7 +46,7 @@ void BlockAnswer::complete() {
     return sse_->close();
   }
   HttpResponse response;
-  response.headers.emplace_back("x-request-id", writer_->id());
+  response.headers = id_header(exchange_->request(), writer_->id());
   response.body = writer_->body(end_, usage);
   exchange_->respond(std::move(response));
 }

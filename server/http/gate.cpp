@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/http/errors.h"
+#include "server/openai/request_id.h"
 
 namespace foregate {
 namespace {
@@ -138,8 +139,11 @@ bool Gate::allows_origin(std::string_view origin) const {
 }
 
 Headers Gate::headers_of(const HttpRequest& request) const {
-  if (options_.allowed_origins.empty()) return {};
-  Headers headers = {{"vary", "origin"}};
+  Headers headers;
+  const std::string_view id = request.header("x-request-id");
+  if (!id.empty() && check_request_id(id, "x-request-id").ok()) headers.emplace_back("x-request-id", std::string(id));
+  if (options_.allowed_origins.empty()) return headers;
+  headers.emplace_back("vary", "origin");
   const std::string_view origin = request.header("origin");
   if (!allows_origin(origin)) return headers;
   const bool any = options_.allowed_origins == std::vector<std::string>{"*"};

@@ -33,7 +33,7 @@ void HttpAnswer::begin(const std::shared_ptr<Generation>& generation) {
 
 void HttpAnswer::begin_stream() {
   Exchange& exchange = *exchange_;
-  exchange.begin_stream("text/event-stream; charset=utf-8", {{"x-request-id", response_.id()}});
+  exchange.begin_stream("text/event-stream; charset=utf-8", id_header(exchange.request(), response_.id()));
   sse_ = std::make_unique<SseWriter>([&exchange](std::string_view bytes) { exchange.send(bytes); },
                                      [&exchange] { exchange.end_stream(); });
   if (request_->kind != ApiKind::kChat) return;
@@ -109,7 +109,7 @@ void HttpAnswer::complete() {
   std::vector<ChoiceResult> results;
   for (Choice& choice : choices_) results.push_back(std::move(choice.result));
   HttpResponse response;
-  response.headers.emplace_back("x-request-id", response_.id());
+  response.headers = id_header(exchange_->request(), response_.id());
   response.body = response_.whole(results, echoes_, generation->usage(), generation->timings());
   exchange_->respond(std::move(response));
 }

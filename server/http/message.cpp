@@ -34,4 +34,9 @@ const char* http_reason(int status) {
   }
 }
 
+Headers id_header(const HttpRequest& request, const std::string& id) {
+  if (!request.header("x-request-id").empty()) return {};
+  return {{"x-request-id", id}};
+}
+
 }  // namespace foregate

@@ -58,4 +58,8 @@ class Exchange {
 
 const char* http_reason(int status);
 
+// The header that tells the id of an answer; none where the client gave the request a name, which every answer brings
+// back.
+Headers id_header(const HttpRequest& request, const std::string& id);
+
 }  // namespace foregate

@@ -31,6 +31,7 @@ std::map<std::string, Json> limits_of(const OpenapiFacts& facts) {
   known["$max_logprobs"] = limits.max_logprobs;
   known["$max_logit_bias"] = limits.max_logit_bias;
   known["$max_stop_ids"] = limits.max_stop_ids;
+  known["$max_request_id_bytes"] = kMaxRequestIdBytes;
   known["$max_allowed_ids"] = limits.max_allowed_ids;
   known["$max_bad_words"] = limits.max_bad_words;
   known["$max_bad_word_bytes"] = limits.max_bad_word_bytes;

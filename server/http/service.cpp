@@ -14,6 +14,7 @@
 #include "server/http/openapi.h"
 #include "server/http/stats_json.h"
 #include "server/openai/api_error.h"
+#include "server/openai/request_id.h"
 #include "server/openai/responses_reply.h"
 #include "server/ops/deadline.h"
 #include "server/ops/trace_parent.h"
@@ -75,9 +76,7 @@ HttpCallbacks Service::callbacks() {
   HttpCallbacks callbacks;
   callbacks.gate = [this](HttpRequest& head) { return gate_.check(head); };
   callbacks.handle = [this](std::shared_ptr<Exchange> exchange) { handle(std::move(exchange)); };
-  if (!options_.allowed_origins.empty()) {
-    callbacks.headers = [this](const HttpRequest& request) { return gate_.headers_of(request); };
-  }
+  callbacks.headers = [this](const HttpRequest& request) { return gate_.headers_of(request); };
   callbacks.error_body = [](int status, const std::string& message) { return error_body(status, message); };
   return callbacks;
 }
@@ -133,7 +132,8 @@ void Service::generate(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
                           std::shared_ptr<const ServedModel> served,
                           std::shared_ptr<const ApiRequest> request) -> std::unique_ptr<Answer> {
     exchange->request().body = {};
-    std::string id = next_response_id(endpoint);
+    const std::string_view header = exchange->request().header("x-request-id");
+    std::string id = response_id(endpoint, header.empty() ? std::string_view(request->request_id) : header);
     const auto& name = served->context.model_names[0];
     const std::int64_t now = loop_.clock().wall_seconds();
     const ToolFormat format = request->reply ? request->reply->tools : ToolFormat::kNone;
@@ -150,6 +150,8 @@ void Service::generate(std::shared_ptr<Exchange> exchange, Endpoint endpoint) {
   const auto refuse = [exchange, endpoint](const Status& status) {
     exchange->respond(error_response(endpoint, status));
   };
+  const Status named = check_request_id(exchange->request().header("x-request-id"), "x-request-id");
+  if (!named.ok()) return refuse(named);
   const auto timeout = timeout_of(exchange->request());
   if (!timeout.ok()) return refuse(timeout.status());
   Caller caller;
@@ -299,12 +301,12 @@ HttpResponse Service::page_response(const std::string& path) const {
   return response;
 }
 
-std::string Service::next_response_id(Endpoint endpoint) {
+std::string Service::response_id(Endpoint endpoint, std::string_view named) {
   const char* prefix = endpoint == Endpoint::kResponses    ? "resp_"
                        : endpoint == Endpoint::kMessages   ? "msg_"
                        : endpoint == Endpoint::kCompletion ? "cmpl-"
                                                            : "chatcmpl-";
-  return prefix + id_prefix_ + hex64(next_response_++).substr(8);
+  return named.empty() ? prefix + id_prefix_ + hex64(next_response_++).substr(8) : prefix + std::string(named);
 }
 
 }  // namespace foregate

@@ -55,7 +55,7 @@ class Service {
   HttpResponse model_response(const std::string& id) const;
   HttpResponse version_response();
   double uptime() const;  // seconds
-  std::string next_response_id(Endpoint endpoint);
+  std::string response_id(Endpoint endpoint, std::string_view named);
 
   IoLoop& loop_;
   Frontend& frontend_;

@@ -22,7 +22,8 @@ enum class ApiKind { kChat, kCompletion };
 
 struct ApiRequest {
   ApiKind kind = ApiKind::kChat;
-  std::string model;  // as asked for; may be empty
+  std::string model;       // as asked for; may be empty
+  std::string request_id;  // the client's name for it; may be empty
   std::vector<std::vector<Token>> prompts;
   std::vector<std::string> prompt_texts;  // one per prompt, filled when echo is on
   SamplingParams sampling;

@@ -284,6 +284,7 @@ Result<ApiRequest> parse_responses_request(std::string_view body, const ApiConte
   if (!chat.ok()) return chat.status();
   auto request = read_chat_request(*chat, context);
   if (!request.ok()) return renamed(request.status(), kNames);
+  if (request->prompt_logprobs) return unimplemented("prompt_logprobs is not told here", "prompt_logprobs");
   echo.json = echo_of(json, request->sampling);
   return request;
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/api/limits.h"
+#include "server/openai/request_id.h"
 
 namespace foregate {
 namespace {
@@ -203,6 +204,8 @@ void keep_last(ApiRequest& request, const ApiContext& context, std::int32_t max_
 
 void read_common_fields(Fields& fields, const ApiContext& context, ApiRequest& request) {
   fields.text("model", kMaxModelNameBytes, request.model);
+  fields.text("request_id", kMaxRequestIdBytes, request.request_id);
+  fields.fail_with(check_request_id(request.request_id, "request_id"));
   read_n(fields, context.limits, request);
   read_sampling(fields, context, request.sampling);
   read_stop(fields, context.limits, request);

@@ -162,6 +162,21 @@ def test_prompts_are_cut(server):
     assert whole["choices"][0]["token_ids"] == cut["choices"][0]["token_ids"]
 
 
+def test_requests_by_name(server):
+    body = {"messages": STORY, "max_tokens": 2, "temperature": 0}
+    status, text, headers = server.post("/v1/chat/completions", body)
+    assert status == 200 and headers["x-request-id"] == json.loads(text)["id"]
+    status, text, headers = server.post("/v1/chat/completions", body, headers={"X-Request-Id": "mine-1"})
+    assert status == 200 and headers["x-request-id"] == "mine-1" and json.loads(text)["id"] == "chatcmpl-mine-1"
+    assert json.loads(server.post("/v1/chat/completions", body | {"request_id": "b.2"})[1])["id"] == "chatcmpl-b.2"
+    status, text, headers = server.post("/v1/chat/completions", {"messages": 1}, headers={"X-Request-Id": "mine-3"})
+    assert status == 400 and headers["x-request-id"] == "mine-3", "errors bring it back too"
+    for bad in ("a b", 'a"b', "x" * 257):
+        for field, answer in (("x-request-id", server.post("/v1/chat/completions", body, headers={"X-Request-Id": bad})),
+                              ("request_id", server.post("/v1/chat/completions", body | {"request_id": bad}))):
+            assert answer[0] == 400 and json.loads(answer[1])["error"]["param"] == field, answer[1]
+
+
 def test_stop_strings(client):
     text = chat(client).choices[0].message.content
     stop = text[len(text) // 2:][:3]
