@@ -40,7 +40,7 @@ COPY --from=build /out/packages /opt/foregate/packages
 # Which versions they have is the distribution's word of the day; the image's digest pins them.
 RUN apt-get update -q \
     && DEBIAN_FRONTEND=noninteractive xargs apt-get install -y -q --no-install-recommends < /opt/foregate/packages \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*.log /var/log/apt
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*.log /var/log/apt /etc/ssh/ssh_host_*
 COPY --from=build /out/bin /opt/foregate/bin
 COPY LICENSE /opt/foregate/LICENSE
 RUN echo 'foregate:x:65532:65532:Foregate:/tmp:/bin/sh' >> /etc/passwd && echo 'foregate:x:65532:' >> /etc/group
