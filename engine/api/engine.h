@@ -66,6 +66,7 @@ struct ExpertFigures {
   std::uint64_t guesses = 0;              // experts that the lookahead guessed for rows
   std::uint64_t guesses_right = 0;        // that the rows were routed to
   std::uint64_t guesses_right_plain = 0;  // that they were, had the guesses not been corrected; shadow mode counts it
+  std::uint64_t mixed_guesses = 0;        // of the guesses: for rows beside those of prompts
   PolicyFigures policy;                   // which experts stay
   double stall_seconds = 0.0;             // steps waited with no expert ready
   double read_seconds = 0.0;              // reads were in flight

@@ -16,8 +16,10 @@ std::vector<std::int32_t> expert_counts(const ModelConfig& config) {
   return counts;
 }
 
-bool decodes(const Step& step) {
-  return step.rows <= kMostRows && phase_of(step) == UsePhase::kDecode;
+// Rows that are guessed for, or 0.
+std::int64_t guessed_rows(const Step& step) {
+  const std::int64_t rows = decoding_rows(step);
+  return rows <= kMostRows ? rows : 0;
 }
 
 }  // namespace
@@ -64,19 +66,19 @@ Result<std::unique_ptr<Lookahead>> Lookahead::create(const ModelConfig& config, 
   return lookahead;
 }
 
-std::span<const std::int32_t> Lookahead::run_router(const Step& step, const LayerWeights& target,
+std::span<const std::int32_t> Lookahead::run_router(const Step& step, std::int64_t rows, const LayerWeights& target,
                                                     std::span<const float> shift) {
   const std::int64_t hidden = step.config.hidden_size;
-  const View2<float> normed{normed_, step.rows, hidden, hidden};
-  const View2<float> moved{shift.empty() ? nullptr : moved_, step.rows, hidden, hidden};
-  if (!shift.empty()) fill_moved(step, shift);
-  step.ops.rms_norm(step.stream, RmsNormArgs{.x = step.read(step.scratch.hidden, hidden),
+  const View2<float> normed{normed_, rows, hidden, hidden};
+  const View2<float> moved{shift.empty() ? nullptr : moved_, rows, hidden, hidden};
+  if (!shift.empty()) fill_moved(step, rows, shift);
+  step.ops.rms_norm(step.stream, RmsNormArgs{.x = {step.scratch.hidden, rows, hidden, hidden},
                                              .residual = moved,
                                              .weight = target.ffn_norm,
                                              .eps = step.config.rms_norm_eps,
                                              .out = normed});
-  target.router.route(step.ops, step.stream, {normed_, step.rows, hidden, hidden}, logits_, ids_, weights_);
-  const auto assignments = static_cast<std::size_t>(step.rows * step.config.router.top_k);
+  target.router.route(step.ops, step.stream, {normed_, rows, hidden, hidden}, logits_, ids_, weights_);
+  const auto assignments = static_cast<std::size_t>(rows * step.config.router.top_k);
   if (!host_visible_) {
     host_ids_.resize(assignments);
     step.stream.download(host_ids_.data(), ids_, assignments * sizeof(std::int32_t));
@@ -86,8 +88,8 @@ std::span<const std::int32_t> Lookahead::run_router(const Step& step, const Laye
 }
 
 // The shift of every row, which the norm adds to.
-void Lookahead::fill_moved(const Step& step, std::span<const float> shift) {
-  const auto count = static_cast<std::size_t>(step.rows) * shift.size();
+void Lookahead::fill_moved(const Step& step, std::int64_t rows, std::span<const float> shift) {
+  const auto count = static_cast<std::size_t>(rows) * shift.size();
   if (!host_visible_) host_floats_.resize(count);
   float* const to = host_visible_ ? moved_ : host_floats_.data();
   for (std::size_t at = 0; at < count; at += shift.size()) std::copy(shift.begin(), shift.end(), to + at);
@@ -95,8 +97,8 @@ void Lookahead::fill_moved(const Step& step, std::span<const float> shift) {
 }
 
 // Where the host reads it, until the next call.
-std::span<const float> Lookahead::residual(const Step& step) {
-  const auto count = static_cast<std::size_t>(step.rows * step.config.hidden_size);
+std::span<const float> Lookahead::residual(const Step& step, std::int64_t rows) {
+  const auto count = static_cast<std::size_t>(rows * step.config.hidden_size);
   if (host_visible_) return {step.scratch.hidden, count};
   host_floats_.resize(count);
   step.stream.download(host_floats_.data(), step.scratch.hidden, count * sizeof(float));
@@ -104,24 +106,25 @@ std::span<const float> Lookahead::residual(const Step& step) {
   return host_floats_;
 }
 
-void Lookahead::compare(const Step& step, LayerId id) {
+void Lookahead::compare(const Step& step, std::int64_t rows, LayerId id) {
   const Pending& pending = pending_[static_cast<std::size_t>(id.value)];
   const std::int32_t top_k = step.config.router.top_k;
-  const auto assignments = static_cast<std::size_t>(step.rows * top_k);
+  const auto assignments = static_cast<std::size_t>(rows * top_k);
   if (pending.step != step.number || pending.ids.size() != assignments) return;
   const std::span<const std::int32_t> routed{step.scratch.route.host_ids, assignments};
   gate_.observe(id, pending.ids, routed, pending.held);
   if (pending.plain.size() == assignments) right_plain_ += LookaheadGate::count_right(pending.plain, routed, top_k);
-  if (options_.correction && options_.distance > 0) learn_shift(step, id);
+  if (rows < step.rows) mixed_ += assignments;
+  if (options_.correction && options_.distance > 0) learn_shift(step, rows, id);
 }
 
-void Lookahead::learn_shift(const Step& step, LayerId id) {
+void Lookahead::learn_shift(const Step& step, std::int64_t rows, LayerId id) {
   const Pending& pending = pending_[static_cast<std::size_t>(id.value)];
   Shift& shift = shifts_[static_cast<std::size_t>(id.value)];
   const auto hidden = static_cast<std::size_t>(step.config.hidden_size);
   shift.mean.resize(hidden);
-  const std::span<const float> now = residual(step);
-  for (std::int64_t row = 0; row < step.rows; ++row) {
+  const std::span<const float> now = residual(step, rows);
+  for (std::int64_t row = 0; row < rows; ++row) {
     shift.rows = std::min(shift.rows + 1, kShiftRows);
     const float part = static_cast<float>(1 / shift.rows);
     const float* to = now.data() + static_cast<std::size_t>(row) * hidden;
@@ -137,9 +140,10 @@ void Lookahead::foresee(std::span<const Token> tokens, ExpertStore& store, Devic
 void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store,
                               DeviceTier* tier) {
   if (options_.mode == LookaheadMode::kOff) return;
-  tokens_.learn(step, id, decodes(step));
-  if (!decodes(step)) return;
-  if (options_.distance > 0) compare(step, id);
+  const std::int64_t rows = guessed_rows(step);
+  tokens_.learn(step, id, rows);
+  if (rows == 0) return;
+  if (options_.distance > 0) compare(step, rows, id);
   const std::int32_t target = ahead_[static_cast<std::size_t>(id.value)];
   if (target < 0) return;
   const LayerWeights& there = layers[static_cast<std::size_t>(target)];
@@ -147,20 +151,20 @@ void Lookahead::after_routing(const Step& step, LayerId id, const std::vector<La
   const bool correct = options_.correction && options_.distance > 0;
   pending.step = step.number;
   if (correct && options_.mode == LookaheadMode::kShadow) {
-    const auto plain = run_router(step, there);
+    const auto plain = run_router(step, rows, there);
     pending.plain.assign(plain.begin(), plain.end());
   }
-  const auto ids =
-      run_router(step, there, correct ? shifts_[static_cast<std::size_t>(target)].mean : std::span<const float>());
+  const auto ids = run_router(step, rows, there,
+                              correct ? shifts_[static_cast<std::size_t>(target)].mean : std::span<const float>());
   pending.ids.assign(ids.begin(), ids.end());
   pending.held.clear();
   for (const std::int32_t expert : ids) {
     const ExpertKey key{LayerId{target}, ExpertId{expert}};
     pending.held.push_back((tier != nullptr ? tier->held(key) : store.held(key)) ? 1 : 0);
   }
-  if (options_.distance == 0) return compare(step, id);
+  if (options_.distance == 0) return compare(step, rows, id);
   if (correct) {
-    const std::span<const float> now = residual(step);
+    const std::span<const float> now = residual(step, rows);
     pending.from.assign(now.begin(), now.end());
   }
   if (tier != nullptr) {
@@ -197,6 +201,7 @@ LookaheadStats Lookahead::stats() const {
     stats.right += layer.right;
   }
   stats.right_plain = right_plain_;
+  stats.mixed_guesses = mixed_;
   stats.token_guesses = tokens_.stats().guesses;
   stats.token_guesses_right = tokens_.stats().right;
   return stats;

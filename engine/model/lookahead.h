@@ -29,6 +29,7 @@ struct LookaheadStats {
   std::uint64_t guesses = 0;              // experts guessed for rows
   std::uint64_t right = 0;                // that the rows were then routed to
   std::uint64_t right_plain = 0;          // likewise, had there been no correction; counted in shadow mode
+  std::uint64_t mixed_guesses = 0;        // of them: in steps with prompts' rows
   std::uint64_t token_guesses = 0;        // experts that tokens' rows were expected to use in the first layers
   std::uint64_t token_guesses_right = 0;  // that they were routed to
 };
@@ -39,9 +40,9 @@ class Lookahead {
                                                    Device& device);
 
   // Layer `id` has routed its rows and its loads are under way: compares with what was guessed for it, guesses for the
-  // layer ahead, asks the store for what is worth it. Prompts are passed over, rows of drafts are not.
-  // With a tier in front of the store each is asked by its own times: the tier for what the host has, the store for the
-  // rest.
+  // layer ahead, asks the store for what is worth it. Rows of prompts are passed over, rows of drafts are not; of a
+  // step with both, those before the first prompt's count. With a tier in front of the store each is asked by its own
+  // times: the tier for what the host has, the store for the rest.
   void after_routing(const Step& step, LayerId id, const std::vector<LayerWeights>& layers, ExpertStore& store,
                      DeviceTier* tier = nullptr);
   // Tokens of the step to come: the layers that no earlier one guesses for may be asked for now (token_routes.h).
@@ -50,9 +51,10 @@ class Lookahead {
   // With a tier in front of the store it is told, and the store of what it has to read for it.
   void announce(const Step& step, LayerId target, const ExpertRoute& route, ExpertStore& store,
                 DeviceTier* tier = nullptr);
-  // Layer `target`'s router on the residual stream as it is now, plus `shift` [hidden] where given: [rows, top_k] ids
-  // by falling score. At the target's own place, without a shift, it gives what the layer routes.
-  std::span<const std::int32_t> run_router(const Step& step, const LayerWeights& target,
+  // Layer `target`'s router on the first `rows` (at most 16) of the residual stream as it is now, plus `shift` [hidden]
+  // where given: [rows, top_k] ids by falling score. At the target's own place, without a shift, it gives what the
+  // layer routes.
+  std::span<const std::int32_t> run_router(const Step& step, std::int64_t rows, const LayerWeights& target,
                                            std::span<const float> shift = {});
 
   LookaheadStats stats() const;
@@ -72,17 +74,17 @@ class Lookahead {
     double rows = 0;          // that it was learned from
   };
   Lookahead(const ModelConfig& config, const LookaheadOptions& options);
-  void compare(const Step& step, LayerId id);
-  void learn_shift(const Step& step, LayerId id);
-  std::span<const float> residual(const Step& step);
-  void fill_moved(const Step& step, std::span<const float> shift);
+  void compare(const Step& step, std::int64_t rows, LayerId id);
+  void learn_shift(const Step& step, std::int64_t rows, LayerId id);
+  std::span<const float> residual(const Step& step, std::int64_t rows);
+  void fill_moved(const Step& step, std::int64_t rows, std::span<const float> shift);
 
   LookaheadOptions options_;
   LookaheadGate gate_;
   std::vector<std::int32_t> ahead_;  // of each layer: the MoE layer `distance` further, or -1
   std::vector<Pending> pending_;     // by layer guessed for
   std::vector<Shift> shifts_;        // likewise
-  std::uint64_t right_plain_ = 0;
+  std::uint64_t right_plain_ = 0, mixed_ = 0;
   IssuedGuesses issued_;
   TokenRoutes tokens_;
   std::vector<std::int32_t> announced_;

@@ -21,6 +21,13 @@ UsePhase phase_of(const Step& step) {
   return prompt ? UsePhase::kPrefill : UsePhase::kDecode;
 }
 
+std::int64_t decoding_rows(const Step& step) {
+  for (std::size_t i = 0; i < step.input.seqs.size(); ++i) {
+    if (is_prompt(step, i)) return step.input.seqs[i].first_row;
+  }
+  return step.rows;
+}
+
 LayerUse use_of(const Step& step, LayerId id) {
   StepScratch& s = step.scratch;
   LayerUse use{.step = step.number,

@@ -16,6 +16,8 @@ namespace foregate {
 
 // Prompt rows beyond one per sequence make a step a prefill; rows of drafts do not.
 UsePhase phase_of(const Step& step);
+// Rows at the beginning of the step that decode or verify drafts: all of them, or those before the first prompt's.
+std::int64_t decoding_rows(const Step& step);
 // What a layer of the step uses, after group_by_expert(); its spans are in the step's scratch.
 LayerUse use_of(const Step& step, LayerId id);
 

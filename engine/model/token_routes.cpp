@@ -18,7 +18,7 @@ std::span<std::uint16_t> TokenRoutes::of(Layer& layer, Token token) {
   return std::span(layer.experts).subspan(static_cast<std::size_t>(token) * top_k_, top_k_);
 }
 
-void TokenRoutes::learn(const Step& step, LayerId id, bool judge) {
+void TokenRoutes::learn(const Step& step, LayerId id, std::int64_t judged) {
   const auto layer = std::ranges::find(layers_, id, &Layer::id);
   if (layer == layers_.end()) return;
   known_.clear();
@@ -26,7 +26,7 @@ void TokenRoutes::learn(const Step& step, LayerId id, bool judge) {
   for (std::size_t row = 0; row < step.input.tokens.size(); ++row) {
     const std::span<std::uint16_t> known = of(*layer, step.input.tokens[row]);
     const std::int32_t* ids = step.scratch.route.host_ids + row * top_k_;
-    if (judge && known[0] != kUnknown) {
+    if (static_cast<std::int64_t>(row) < judged && known[0] != kUnknown) {
       known_.insert(known_.end(), known.begin(), known.end());
       routed_.insert(routed_.end(), ids, ids + top_k_);
     }

@@ -25,8 +25,8 @@ class TokenRoutes {
   // For the first `layers` MoE layers; `experts` of each layer.
   TokenRoutes(const ModelConfig& config, const std::vector<std::int32_t>& experts, std::int32_t layers);
 
-  // Layer `id` has routed its rows. `judge`: what was remembered of them is compared, too.
-  void learn(const Step& step, LayerId id, bool judge);
+  // Layer `id` has routed its rows. What was remembered of the first `judged` is compared, too.
+  void learn(const Step& step, LayerId id, std::int64_t judged);
   // Rows of the next step.
   void foresee(std::span<const Token> tokens, LookaheadMode mode, ExpertStore& store, DeviceTier* tier);
 

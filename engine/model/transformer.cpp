@@ -327,6 +327,7 @@ std::optional<ExpertFigures> Transformer::expert_figures() const {
                        .guesses = guesses.guesses,
                        .guesses_right = guesses.right,
                        .guesses_right_plain = guesses.right_plain,
+                       .mixed_guesses = guesses.mixed_guesses,
                        .policy = weights_->store->policy().figures(),
                        .stall_seconds = stats.stall_seconds,
                        .read_seconds = stats.transfer.busy_seconds,

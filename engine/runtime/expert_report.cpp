@@ -74,6 +74,8 @@ ExpertReport::ExpertReport(Metrics* registry, const std::string& model_name) {
   guesses_right_.counter = &m.counter("moe_lookahead_guesses_right", "Of them: the row was routed there.", labels);
   guesses_right_plain_.counter = &m.counter("moe_lookahead_guesses_right_plain",
                                             "Of the guesses: right without the correction; in shadow mode.", labels);
+  mixed_guesses_.counter = &m.counter("moe_lookahead_mixed_guesses",
+                                      "Of the guesses: for rows that were generated beside a prompt.", labels);
   slots_ = &m.gauge("moe_expert_slots", "Experts that memory can hold.", labels);
   used_ = &m.gauge("moe_expert_slots_used", "Of them: holding or loading one.", labels);
   costed_ = &m.gauge("moe_calibrated_observed_read_bytes_per_second",
@@ -133,6 +135,7 @@ void ExpertReport::figures(const ExpertFigures& now, TimeNs time) {
   guesses_.follow(real(now.guesses));
   guesses_right_.follow(real(now.guesses_right));
   guesses_right_plain_.follow(real(now.guesses_right_plain));
+  mixed_guesses_.follow(real(now.mixed_guesses));
   slots_->set(real(now.slots));
   used_->set(real(now.slots_used));
   costed_->set(now.costed_read_rate);

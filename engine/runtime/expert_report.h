@@ -36,7 +36,7 @@ class ExpertReport {
   CounterFollower certain_, certain_right_, certain_hints_, certain_useful_, certain_late_;
   CounterFollower ahead_, ahead_useful_, ahead_late_, ahead_wasted_;
   CounterFollower token_hints_, token_hints_useful_, token_hints_wasted_, token_guesses_, token_guesses_right_;
-  CounterFollower hints_, hints_useful_, hints_wasted_, guesses_, guesses_right_, guesses_right_plain_;
+  CounterFollower hints_, hints_useful_, hints_wasted_, guesses_, guesses_right_, guesses_right_plain_, mixed_guesses_;
   HintSeries hint_bytes_, certain_bytes_;
   struct PolicySeries {
     CounterFollower hits;

@@ -65,7 +65,7 @@ function mix(value, hue) {
   return dark() ? `hsl(${hue} ${12 + 52 * v}% ${15 + 40 * v}%)` : `hsl(${hue} ${15 + 70 * v}% ${94 - 48 * v}%)`;
 }
 const hot = (v) => mix(v, 42 - 24 * v);
-const good = (v) => v === null ? "transparent" : mix(v, 187);
+const good = (v) => v === null ? "transparent" : mix(0.2 + 0.8 * v, 187);  // none at all is not "never"
 
 const places = {
   d: ["on disk", () => mix(0, 200)], l: ["on its way", () => mix(0.8, 38)], m: ["in memory", () => mix(0.9, 187)], g: ["on the device", () => mix(0.9, 275)],

@@ -37,6 +37,30 @@ PROMETHEUS_RULE = kind(shape({"groups": {"type": "array", "minItems": 1, "items"
     "rules": {"type": "array", "items": shape(
         {"alert": TEXT, "expr": TEXT, "for": DURATION, "labels": WORDS, "annotations": WORDS}, ["alert", "expr"])}}, ["name"])}}))
 
-CUSTOM = {("keda.sh/v1alpha1", "ScaledObject"): SCALED_OBJECT,
+EITHER = {"type": ["integer", "string"]}
+TEMPLATE = shape({"metadata": {"type": "object"}, "spec": {"type": "object"}}, ["metadata", "spec"])  # see pods_of
+LEADER_WORKER_SET = kind(shape({
+    "replicas": COUNT,
+    "startupPolicy": {"enum": ["LeaderCreated", "LeaderReady"]},
+    "rolloutStrategy": shape({"type": {"enum": ["RollingUpdate"]},
+                              "rollingUpdateConfiguration": shape({"partition": COUNT, "maxUnavailable": EITHER, "maxSurge": EITHER})}, ["type"]),
+    "leaderWorkerTemplate": shape({
+        "size": {"type": "integer", "minimum": 1},
+        "restartPolicy": {"enum": ["Default", "RecreateGroupOnPodRestart", "RecreateGroupAfterStart", "None"]},
+        "leaderTemplate": TEMPLATE, "workerTemplate": TEMPLATE}, ["workerTemplate"]),
+}, ["leaderWorkerTemplate"]))
+
+
+def pods_of(one):
+    """The pods that a custom resource makes, as Kubernetes' own schema knows them."""
+    if one["kind"] != "LeaderWorkerSet":
+        return []
+    both = one["spec"]["leaderWorkerTemplate"]
+    return [{"apiVersion": "v1", "kind": "Pod", "metadata": {**both[role]["metadata"], "name": role}, "spec": both[role]["spec"]}
+            for role in ("leaderTemplate", "workerTemplate")]
+
+
+CUSTOM = {("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"): LEADER_WORKER_SET,
+          ("keda.sh/v1alpha1", "ScaledObject"): SCALED_OBJECT,
           ("monitoring.coreos.com/v1", "ServiceMonitor"): SERVICE_MONITOR,
           ("monitoring.coreos.com/v1", "PrometheusRule"): PROMETHEUS_RULE}

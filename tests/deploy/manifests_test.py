@@ -15,7 +15,7 @@ import kubernetes_validate
 import yaml
 from helm_python.chart import Chart, lint
 
-from custom_kinds import CUSTOM
+from custom_kinds import CUSTOM, pods_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -41,7 +41,14 @@ def of(kind, manifests):
 
 
 def pod_specs(manifests):
-    return [one["spec"]["template"]["spec"] for one in manifests if one["kind"] in ("Deployment", "Job")]
+    return [one["spec"]["template"]["spec"] for one in manifests if one["kind"] in ("Deployment", "Job")] + [
+        pod["spec"] for one in manifests for pod in pods_of(one)]
+
+
+def server_pod(manifests):
+    """The pod that has the clients."""
+    return ([one["spec"]["template"] for one in of("Deployment", manifests)] +
+            [one["spec"]["leaderWorkerTemplate"]["leaderTemplate"] for one in of("LeaderWorkerSet", manifests)])[0]
 
 
 class Checks(unittest.TestCase):
@@ -50,22 +57,24 @@ class Checks(unittest.TestCase):
             custom = CUSTOM.get((one["apiVersion"], one["kind"]))
             if custom:
                 jsonschema.validate(one, custom)
-                continue
             for version in KUBERNETES:
-                kubernetes_validate.validate(one, version, strict=True)
+                for known in pods_of(one) if custom else [one]:
+                    kubernetes_validate.validate(known, version, strict=True)
 
     def check_house(self, manifests):
         """What schemas do not see: names that must meet, rights that no container has."""
-        deployment, service = of("Deployment", manifests)[0], of("Service", manifests)[0]
-        labels = deployment["spec"]["template"]["metadata"]["labels"]
-        for selector in (deployment["spec"]["selector"]["matchLabels"], service["spec"]["selector"],
+        pod, service = server_pod(manifests), of("Service", manifests)[0]
+        labels = pod["metadata"]["labels"]
+        if of("LeaderWorkerSet", manifests):
+            labels = {**labels, "leaderworkerset.sigs.k8s.io/worker-index": "0"}  # as its controller does
+        for selector in (*(one["spec"]["selector"]["matchLabels"] for one in of("Deployment", manifests)), service["spec"]["selector"],
                          *(one["spec"]["selector"]["matchLabels"] for one in of("PodDisruptionBudget", manifests)),
                          *(one["spec"]["podSelector"]["matchLabels"] for one in of("NetworkPolicy", manifests))):
             self.assertLessEqual(selector.items(), labels.items())
         for one in of("ServiceMonitor", manifests):
             self.assertLessEqual(one["spec"]["selector"]["matchLabels"].items(), service["metadata"]["labels"].items())
             self.assertIn(one["spec"]["endpoints"][0]["port"], [port["name"] for port in service["spec"]["ports"]])
-        server = deployment["spec"]["template"]["spec"]["containers"][0]
+        server = pod["spec"]["containers"][0]
         ports = {port["name"]: port["containerPort"] for port in server["ports"]}
         self.assertLessEqual({port["targetPort"] for port in service["spec"]["ports"]}, set(ports))
         for job in of("Job", manifests):  # no service and no autoscaler may take a pod that packs for a server
@@ -80,18 +89,20 @@ class Checks(unittest.TestCase):
                 self.assertTrue(rights["readOnlyRootFilesystem"])
                 self.assertFalse(rights["allowPrivilegeEscalation"])
                 self.assertEqual(rights["capabilities"], {"drop": ["ALL"]})
-        self.check_end(deployment, server, ports, self.config(manifests))
+        self.check_end(pod, server, ports, self.config(manifests))
+        startup = server["startupProbe"]
+        for deployment in of("Deployment", manifests):
+            self.assertGreaterEqual(deployment["spec"]["progressDeadlineSeconds"], startup["periodSeconds"] * startup["failureThreshold"])
 
-    def check_end(self, deployment, server, ports, config):
+    def check_end(self, pod, server, ports, config):
         """The grace period covers the wait before SIGTERM and the drain after it; ports are those of the configuration."""
-        grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        grace = pod["spec"]["terminationGracePeriodSeconds"]
         before = int(server["lifecycle"]["preStop"]["exec"]["command"][1]) if "lifecycle" in server else 0
         self.assertGreater(grace, before + config["shutdown_timeout"])
         self.assertEqual(ports["http"], config.get("port", 8000))
         self.assertEqual(config["host"], "0.0.0.0")
         self.assertEqual("grpc" in ports, config.get("grpc", True))
         startup = server["startupProbe"]
-        self.assertGreaterEqual(deployment["spec"]["progressDeadlineSeconds"], startup["periodSeconds"] * startup["failureThreshold"])
         self.assertEqual((startup["httpGet"]["path"], server["livenessProbe"]["httpGet"]["path"]), ("/health", "/health/live"))
 
     @staticmethod
@@ -101,7 +112,7 @@ class Checks(unittest.TestCase):
 
 class Helm(Checks):
     def test_every_set_of_values_renders_to_what_kubernetes_takes(self):
-        self.assertGreaterEqual(len(SETS), 7)
+        self.assertGreaterEqual(len(SETS), 9)
         for name, values in SETS.items():
             with self.subTest(name):
                 manifests = rendered(values)
@@ -113,8 +124,11 @@ class Helm(Checks):
             self.assertEqual(lint(CHART, values)["errors"], [])
 
     def test_schemas_refuse_a_field_that_is_unknown(self):
-        manifests = rendered(SETS["keda"])
-        for one in manifests:
+        group, = of("LeaderWorkerSet", rendered(SETS["ranks"]))
+        group["spec"]["leaderWorkerTemplate"]["workerTemplate"]["spec"]["containers"][0]["colour"] = "red"
+        with self.assertRaises(kubernetes_validate.ValidationError):
+            self.check_schemas([group])
+        for one in rendered(SETS["keda"]) + of("LeaderWorkerSet", rendered(SETS["ranks"])):
             one["spec" if "spec" in one else "metadata"]["colour"] = "red"
             with self.assertRaises((jsonschema.ValidationError, kubernetes_validate.ValidationError), msg=one["kind"]):
                 self.check_schemas([one])
@@ -125,12 +139,14 @@ class Helm(Checks):
                       {"autoscaling": {"type": "hpa", "minReplicas": 0}}, {"image": {"digest": "latest"}},
                       {"metrics": {"serviceMonitor": {"enabled": True, "intervall": "1s"}}}, {"gpus": 0},
                       {"options": {"admin_api_key": "k"}}, {"options": {"ssl_certfile": "/x"}}, {"tls": {"certKey": "../x"}},
-                      {"tls": {"crt": "x"}}):
+                      {"tls": {"crt": "x"}}, {"ranks": {"size": 0}}, {"ranks": {"secrets": "x"}}):
             with self.subTest(str(wrong)), self.assertRaises(Exception):
                 chart = Chart.load(CHART)
                 chart.validate_schema(wrong)
         for wrong, says in (({"model": {"volume": {"type": "claim"}}}, "model.volume.claim"),
                             ({"pack": {"mode": "job"}}, "pack.mode job"),
+                            ({"ranks": {"size": 2}}, "ranks.secret"),
+                            ({"ranks": {"size": 2, "secret": "x"}, "device": "cuda"}, "ranks.size"),
                             ({"pack": {"mode": "init", "cache": {"type": "hostPath"}}}, "pack.cache.hostPath")):
             with self.subTest(says), self.assertRaisesRegex(Exception, re.escape(says)):
                 rendered(wrong)
@@ -161,6 +177,32 @@ class Helm(Checks):
         ephemeral = pod_specs(rendered(SETS["ephemeral"]))[0]
         self.assertNotIn("lifecycle", ephemeral["containers"][0])
         self.assertIn("@sha256:", ephemeral["containers"][0]["image"])
+
+    def test_ranks_are_a_group_of_pods_that_share_a_key(self):
+        manifests = rendered(SETS["ranks"])
+        self.assertEqual(of("Deployment", manifests), [])
+        group, = of("LeaderWorkerSet", manifests)
+        self.assertEqual(group["spec"]["leaderWorkerTemplate"]["size"], 4)
+        self.assertNotIn("replicas", group["spec"], "the autoscaler's")
+        target = of("HorizontalPodAutoscaler", manifests)[0]["spec"]["scaleTargetRef"]
+        self.assertEqual(target, {key: group[key] for key in ("apiVersion", "kind")} | {"name": group["metadata"]["name"]})
+        leader, worker = pod_specs(manifests)
+        self.assertEqual([pod["containers"][0]["args"][0] for pod in (leader, worker)], ["run", "host"])
+        for pod in (leader, worker):
+            volumes = {volume["name"]: volume for volume in pod["volumes"]}
+            self.assertEqual(volumes["ranks"]["secret"], {"secretName": "foregate-ranks", "defaultMode": 0o400})
+            mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+            script = (ROOT / "tools" / "serve_ranks").read_text()
+            self.assertIn(f"RANK_KEY:-{mounts['ranks']}/ssh-privatekey", script)
+            self.assertEqual(mounts["tmp"], "/tmp")
+        port, = worker["containers"][0]["ports"]
+        self.assertIn(f"RANK_PORT:-{port['containerPort']}", script)
+        self.assertEqual([one["name"] for one in worker["containers"][0]["env"]], ["FOREGATE_HOST"], "keys of clients are rank 0's")
+        self.assertEqual(of("Service", manifests)[0]["spec"]["selector"]["leaderworkerset.sigs.k8s.io/worker-index"], "0")
+        own = {"matchLabels": of("PodDisruptionBudget", manifests)[0]["spec"]["selector"]["matchLabels"]}
+        policy = of("NetworkPolicy", manifests)[0]["spec"]
+        for peers in (policy["ingress"][-1]["from"], policy["egress"][0]["to"]):
+            self.assertEqual(peers, [{"podSelector": own}])
 
     def check_secrets(self, manifests):
         """Keys as variables, the certificate as files that may change, and everyone who asks a pod asks by TLS."""

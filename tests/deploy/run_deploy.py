@@ -24,7 +24,7 @@ def main():
         print("deploy: SKIPPED: the Python packages of tests/deploy/requirements.txt cannot be had")
         return SKIPPED
     environment = dict(os.environ, FOREGATE_BINARY=str(options.binary.resolve()), PYTHONDONTWRITEBYTECODE="1")
-    return subprocess.run([python, "-m", "unittest", *(options.rest or ["-v", "manifests_test"])], env=environment, cwd=HERE).returncode
+    return subprocess.run([python, "-m", "unittest", *(options.rest or ["-v", "manifests_test", "kubelet_test"])], env=environment, cwd=HERE).returncode
 
 
 if __name__ == "__main__":

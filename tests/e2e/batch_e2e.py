@@ -116,6 +116,18 @@ class Batch(unittest.TestCase):
         self.assertEqual(run("-i", packed, "-o", out).returncode, 0)
         created = re.compile(rb'"created":\d+')
         self.assertEqual(created.sub(b"", out.read_bytes()), created.sub(b"", self.whole.read_bytes()))
+        if shutil.which("zstd"):
+            halves = self.input.read_text().splitlines(keepends=True)
+            first, second = OPTIONS.work / "first.jsonl.zst", OPTIONS.work / "second.jsonl"
+            first.write_bytes(subprocess.run(["zstd", "-q", "-c"], input="".join(halves[:30]).encode(), capture_output=True, check=True).stdout)
+            second.write_text("".join(halves[30:]))
+            several = OPTIONS.work / "several.jsonl"
+            self.assertEqual(run("-i", first, "-i", second, "-o", several).returncode, 0)
+            # A faulty line is numbered in its file, and the answers count through.
+            self.assertEqual(len(several.read_text().splitlines()), REQUESTS + 2)
+            choices = [{one["custom_id"]: one["response"]["body"].get("choices") for one in map(json.loads, path.read_text().splitlines())
+                        if one["custom_id"]} for path in (several, self.whole)]
+            self.assertEqual(choices[0], choices[1])
         with self.input.open() as given:
             done = run("-i", "-", "-o", "-", stdin=given)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -190,6 +202,7 @@ class Batch(unittest.TestCase):
         for words, says in ((("-i", self.input), "--output-file"), (("-o", notes), "--input-file"),
                             (("-i", self.input, "-o", notes), "no output of a batch"),
                             (("-i", OPTIONS.work / "none", "-o", notes), "none"),
+                            (("-i", self.input, "-o", OPTIONS.work / "x.zst"), "not compressed"),
                             (("-i", self.input, "-o", OPTIONS.work / "x", "--nonsense"), "nonsense")):
             done = run(*words)
             self.assertEqual(done.returncode, 2, done.stderr)

@@ -153,6 +153,27 @@ class Offload(unittest.TestCase):
             self.assertIn(says, done.stderr)
             self.assertRegex(done.stderr, "expert[-_]memory")
 
+    def test_memory_stays_within_the_budget(self):
+        """The peak of the process: the budget of the experts and a twentieth, the other weights, the KV cache, and what
+        engine/runtime/expert_memory.h keeps for the program. All experts would not fit in that."""
+        out, share, cache, program = OPTIONS.work / "shape", 0.2, 8 << 20, 192 << 20
+        done = foregate("pack", "--shape", "olmoe-1b-7b", "--layers", "2", "-q", "q4_0", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        units = json.loads((out / INDEX).read_text())["units"]
+        experts = sum(unit["bytes"] for unit in units if "expert" in unit)
+        rest = sum(unit["bytes"] for unit in units) - experts
+        with Served(out, "--expert-memory", f"{share:.0%}", "--max-model-len", "256", "--kv-cache-memory-bytes", str(cache),
+                    "--no-cost-calibration") as served:
+            for prompt in ("the sea " * 40, "a wind"):
+                self.answer(served, prompt=prompt, max_tokens=12, ignore_eos=True)
+            self.assertGreater(figures(served)["moe_expert_evictions_total"], 0)
+            with open(f"/proc/{served.process.pid}/status") as status:
+                peak = 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1])
+        shutil.rmtree(out)
+        most = 1.05 * share * experts + rest + cache + program
+        self.assertLess(peak, most)
+        self.assertLess(most, experts + rest)
+
     def test_models_that_are_not_packed_work_too(self):
         for model, flags in ((OPTIONS.model, ()), (OPTIONS.model, ("-q", "q8_0"))):
             with Served(model, *flags) as served:

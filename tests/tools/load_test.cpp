@@ -309,6 +309,7 @@ TEST(LoadResult, DrawsAPlot) {
   for (std::size_t at = svg.find("<circle"); at != std::string::npos; at = svg.find("<circle", at + 1)) ++circles;
   EXPECT_EQ(circles, 8u);
   EXPECT_EQ(svg.find("nan"), std::string::npos);
+  for (const char* tick : {">5<", ">4<", ">500<", ">400<"}) EXPECT_NE(svg.find(tick), std::string::npos) << tick;
 }
 
 TEST(LoadRunner, SendsEachOnceAndKeepsTheLimit) {

@@ -1,9 +1,11 @@
 """The page at / in headless Chromium, over a server with experts on disk. Run by run_ui.py."""
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -147,6 +149,29 @@ class Page(unittest.TestCase):
         expect(page.locator(".turn.assistant .note")).to_contain_text("stopped after")
         expect(page.locator("#send")).to_be_visible()
         page.unroute("**/v1/chat/completions")
+
+    def test_stop_ends_the_work_too(self):
+        page = self.open()
+        page.route("**/v1/chat/completions",
+                   lambda route: route.continue_(post_data=json.dumps({**route.request.post_data_json, "ignore_eos": True, "max_tokens": 1900})))
+        ended = re.compile(r'vllm:request_success_total\{[^}]*finished_reason="abort"[^}]*\} (\d+)')
+
+        def aborted():
+            return sum(map(int, ended.findall(self.served.request("GET", "/metrics")[1])))
+
+        before = aborted()
+        self.ask(page, "Tell me a long story.")
+        expect(page.locator(".turn.assistant")).to_have_text(re.compile(".{20}"))
+        page.click("#stop")
+        expect(page.locator(".turn.assistant .note")).to_contain_text("stopped after")
+        page.unroute("**/v1/chat/completions")
+        until = time.monotonic() + 10
+        while aborted() == before and time.monotonic() < until:
+            time.sleep(0.05)
+        self.assertEqual(aborted(), before + 1)
+        self.ask(page, "And then?")  # what came before the stop is part of the conversation
+        expect(page.locator(".turn.assistant .note")).to_have_count(2)
+        self.assertEqual(self.faults, [])
 
     def test_wrong_settings_show_what_the_server_says(self):
         page = self.open()

@@ -15,7 +15,7 @@ constexpr const char* kHelp =
     "Answers every line of OpenAI's batch format (custom_id, method, url, body). Lines with faults give lines with an\n"
     "error. A run that was broken off goes on where it stopped when it is started again with the same files.\n\n"
     "  -i, --input-file FILE    may be given again; plain, gzip or zstd; - is standard input\n"
-    "  -o, --output-file FILE   - is standard output\n"
+    "  -o, --output-file FILE   - is standard output; written as it is, so not named .gz or .zst\n"
     "  --dry-run                check every line, count tokens, ask nothing\n"
     "  --no-throughput          batches and order as `foregate serve` has them; otherwise --max-num-seqs and\n"
     "                           --max-num-batched-tokens are 0 and lines that begin the same are asked together\n\n"
@@ -64,6 +64,9 @@ int batch_command(int argc, char** argv) {
   if (parsed->options.model.empty()) return wrong("no model given; usage: foregate batch MODEL -i IN -o OUT");
   if (arguments.inputs.empty()) return wrong("-i, --input-file is missing");
   if (arguments.output.empty() && !arguments.dry_run) return wrong("-o, --output-file is missing");
+  if (arguments.output.ends_with(".gz") || arguments.output.ends_with(".zst")) {
+    return wrong("-o, --output-file: answers are appended as they are, not compressed; name it without .gz or .zst");
+  }
   return run_batch(parsed->options, arguments, engine_loader());
 }
 

@@ -1,5 +1,6 @@
 // Latency against rate, drawn as an SVG. Part of load_result.h.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -49,8 +50,28 @@ double rate_of(const Json& report) {
   return rate.is_number() ? rate.get<double>() : report["request_throughput"].get<double>();
 }
 
+std::string tick(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  return text;
+}
+
+// One, two or five times a power of ten: at most five such steps reach `most`.
+double step_of(double most) {
+  const double least = most / 5, power = std::pow(10, std::floor(std::log10(least)));
+  for (const double factor : {1.0, 2.0, 5.0}) {
+    if (factor * power >= least) return factor * power;
+  }
+  return 10 * power;
+}
+
 struct Frame {
-  double most_x = 1e-9, most_y = 1e-9;
+  double most_x = 1e-9, most_y = 1e-9;  // multiples of the steps, once round() was called
+  double step_x = 1, step_y = 1;
+  void round() {
+    step_x = step_of(most_x), step_y = step_of(most_y);
+    most_x = step_x * std::ceil(most_x / step_x), most_y = step_y * std::ceil(most_y / step_y);
+  }
   double x(double value) const { return kLeft + value / most_x * (kWidth - kLeft - kRight); }
   double y(double value) const { return kHeight - kBottom - value / most_y * (kHeight - kTop - kBottom); }
 };
@@ -61,13 +82,13 @@ std::string text_at(double x, double y, const char* anchor, const std::string& t
 
 std::string axes(const Frame& frame) {
   std::string out;
-  for (int i = 0; i <= 4; ++i) {
-    const double x = frame.most_x * i / 4, y = frame.most_y * i / 4;
-    const std::string at = number(frame.y(y));
-    out += "<path d=\"M" + std::to_string(kLeft) + " " + at + "H" + std::to_string(kWidth - kRight) +
-           "\" stroke=\"#d5dbde\"/>\n";
-    out += text_at(kLeft - 8, frame.y(y) + 4, "end", number(y));
-    out += text_at(frame.x(x), kHeight - kBottom + 18, "middle", number(x));
+  for (int i = 0; i <= std::lround(frame.most_y / frame.step_y); ++i) {
+    const double y = frame.step_y * i;
+    out += "<path d=\"M" + std::to_string(kLeft) + " " + number(frame.y(y)) + "H" + std::to_string(kWidth - kRight) +
+           "\" stroke=\"#d5dbde\"/>\n" + text_at(kLeft - 8, frame.y(y) + 4, "end", tick(y));
+  }
+  for (int i = 0; i <= std::lround(frame.most_x / frame.step_x); ++i) {
+    out += text_at(frame.x(frame.step_x * i), kHeight - kBottom + 18, "middle", tick(frame.step_x * i));
   }
   out += text_at(kLeft - 8, 16, "end", "ms");
   return out + text_at((kLeft + kWidth) / 2.0, kHeight - 10, "middle", "requests per second");
@@ -81,9 +102,10 @@ std::string load_plot(const std::vector<Json>& reports) {
   Frame frame;
   const std::vector<Line> lines = sorted.empty() ? std::vector<Line>() : lines_of(sorted.front());
   for (const Json& report : sorted) {
-    frame.most_x = std::max(frame.most_x, rate_of(report) * 1.05);
-    for (const Line& line : lines) frame.most_y = std::max(frame.most_y, report[line.field].get<double>() * 1.05);
+    frame.most_x = std::max(frame.most_x, rate_of(report) * 1.02);
+    for (const Line& line : lines) frame.most_y = std::max(frame.most_y, report[line.field].get<double>() * 1.02);
   }
+  frame.round();
   std::string out = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + std::to_string(kWidth) + "\" height=\"" +
                     std::to_string(kHeight) +
                     "\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#1b2327\">\n"

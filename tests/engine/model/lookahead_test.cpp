@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/engine/model/decode_rows.h"
+#include "tests/engine/model/driver.h"
 
 namespace foregate {
 namespace {
@@ -57,6 +58,48 @@ TEST_P(LookaheadModel, TheCorrectionIsMeasuredAgainstDoingWithoutIt) {
               static_cast<unsigned long long>(with.figures.guesses),
               static_cast<unsigned long long>(with.figures.guesses_right),
               static_cast<unsigned long long>(without.figures.guesses_right));
+}
+
+// A sequence decodes while another's prompt comes in chunks, in the same steps; the last of which only decode.
+struct Mixed {
+  std::vector<std::vector<float>> logits;
+  ExpertFigures figures;
+};
+
+Mixed decode_beside_a_prompt(const MemoryFiles& disk, LookaheadMode mode, std::int32_t distance) {
+  ExpertLoading experts{.store = {.budget_bytes = 0}, .warm = false};
+  const auto index = TensorIndex::open(disk, "m");
+  for (const PackedUnit& unit : index->packed()->index().units) {
+    if (unit.kind == PackedKind::kExpert) experts.store.budget_bytes += unit.bytes * 3 / 4;
+  }
+  Driver driver("m", {.files = &disk, .experts = experts, .lookahead = {.mode = mode, .distance = distance}});
+  const int decoding = driver.add_sequence(), arriving = driver.add_sequence();
+  const Token vocab = driver.model().vocab_size();
+  Mixed run;
+  for (Token at = 0; at < 24; ++at) {
+    std::vector<Driver::Part> parts{{decoding, {(at * 7 + 3) % vocab}}};
+    if (at < 16) parts.push_back({arriving, {(at * 5 + 1) % vocab, (at * 3 + 2) % vocab, at % vocab}});
+    for (auto& row : driver.step(parts)) run.logits.push_back(std::move(row));
+  }
+  run.figures = *driver.model().expert_figures();
+  return run;
+}
+
+TEST_P(LookaheadModel, RowsBesideAPromptAreGuessedFor) {
+  const MemoryFiles disk = packing::packed(golden_dir(GetParam()), packing::pack_options("none"));
+  const Mixed control = decode_beside_a_prompt(disk, LookaheadMode::kShadow, 0);
+  EXPECT_EQ(control.figures.mixed_guesses, control.figures.guesses / 24 * 16) << "16 of 24 steps have a prompt's rows";
+  EXPECT_EQ(control.figures.guesses_right, control.figures.guesses)
+      << "the rows that are compared are those guessed for";
+  const Mixed off = decode_beside_a_prompt(disk, LookaheadMode::kOff, 1);
+  EXPECT_EQ(off.figures.mixed_guesses, 0u);
+  EXPECT_EQ(control.logits, off.logits);
+  for (const LookaheadMode mode : {LookaheadMode::kShadow, LookaheadMode::kAuto, LookaheadMode::kAlways}) {
+    const Mixed on = decode_beside_a_prompt(disk, mode, 1);
+    EXPECT_EQ(on.logits, off.logits) << lookahead_mode_name(mode);
+    EXPECT_GT(on.figures.mixed_guesses, 0u);
+    EXPECT_EQ(on.figures.hints, on.figures.hints_useful + on.figures.hints_wasted);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, LookaheadModel,

@@ -140,3 +140,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := set $config "shutdown_timeout" .Values.shutdown.timeoutSeconds -}}
 {{ toYaml $config }}
 {{- end -}}
+
+{{- define "foregate.scaled" -}}
+{{- if gt (int .Values.ranks.size) 1 -}}
+apiVersion: leaderworkerset.x-k8s.io/v1
+kind: LeaderWorkerSet
+{{- else -}}
+apiVersion: apps/v1
+kind: Deployment
+{{- end -}}
+{{- end -}}
