@@ -18,13 +18,15 @@ std::string shown(const Grammar& grammar, RuleId id) {
 // Rules that read no text at all, found from the node that reads to what leads there.
 class Pruner {
  public:
-  explicit Pruner(Automaton& automaton) : a_(automaton), live_(a_.nodes.size(), false), into_(a_.nodes.size()) {
+  explicit Pruner(Automaton& automaton)
+      : a_(automaton), live_(a_.nodes.size(), false), begins_(a_.nodes.size() + 1, 0) {
     waiting_.resize(a_.starts.size());
     ends_.assign(a_.starts.size(), false);
-    for (NodeId n = 0; n < a_.nodes.size(); ++n) {
-      for (const ByteEdge& edge : a_.nodes[n].bytes) into_[edge.to].push_back({n, kNoRule});
-      for (const RuleEdge& edge : a_.nodes[n].rules) into_[edge.to].push_back({n, edge.rule});
-    }
+    each_edge([this](NodeId, NodeId to, RuleId) { ++begins_[to]; });
+    std::uint32_t total = 0;
+    for (std::uint32_t& count : begins_) count = total += count;
+    into_.resize(total);
+    each_edge([this](NodeId from, NodeId to, RuleId rule) { into_[--begins_[to]] = {from, rule}; });
   }
   void run() {
     for (NodeId n = 0; n < a_.nodes.size(); ++n) {
@@ -34,7 +36,8 @@ class Pruner {
       const NodeId node = queue_.back();
       queue_.pop_back();
       if (a_.starts[a_.nodes[node].rule] == node) rule_ends(a_.nodes[node].rule);
-      for (const auto& [from, rule] : into_[node]) {
+      for (std::uint32_t i = begins_[node]; i < begins_[node + 1u]; ++i) {
+        const auto [from, rule] = into_[i];
         if (rule == kNoRule || ends_[rule]) {
           mark(from);
         } else {
@@ -51,6 +54,13 @@ class Pruner {
 
  private:
   static constexpr RuleId kNoRule = 0xffffffff;
+  template <typename Visit>
+  void each_edge(Visit visit) const {
+    for (NodeId n = 0; n < a_.nodes.size(); ++n) {
+      for (const ByteEdge& edge : a_.nodes[n].bytes) visit(n, edge.to, kNoRule);
+      for (const RuleEdge& edge : a_.nodes[n].rules) visit(n, edge.to, edge.rule);
+    }
+  }
   void mark(NodeId node) {
     if (live_[node]) return;
     live_[node] = true;
@@ -63,7 +73,8 @@ class Pruner {
   }
   Automaton& a_;
   std::vector<bool> live_, ends_;
-  std::vector<std::vector<std::pair<NodeId, RuleId>>> into_;
+  std::vector<std::uint32_t> begins_;            // by node: where its part of into_ begins
+  std::vector<std::pair<NodeId, RuleId>> into_;  // edges by where they lead
   std::vector<std::vector<NodeId>> waiting_;
   std::vector<NodeId> queue_;
 };
@@ -199,7 +210,7 @@ Result<Automaton> build_automaton(const Grammar& grammar, const GrammarLimits& l
   if (grammar.exprs() > limits.exprs) return too_large();
   ASSIGN_OR_RETURN(const std::vector<RuleId> used, used_rules(grammar));
   const std::vector<bool> inlined = inlined_rules(grammar);
-  BuildBudget budget{limits.build_steps, limits.nodes};
+  BuildBudget budget{limits.build_steps, limits.nodes, limits.set_elements};
   Automaton automaton;
   automaton.root = grammar.root();
   automaton.starts.assign(grammar.rules(), LeftEdges::kNoNode);

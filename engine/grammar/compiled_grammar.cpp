@@ -1,5 +1,7 @@
 #include "engine/grammar/compiled_grammar.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -93,41 +95,45 @@ Result<std::shared_ptr<const Mask>> CompiledGrammar::mask_of(Tables& tables, Sta
 Result<Mask> CompiledGrammar::make_mask(Tables& tables, StateId state) const {
   Mask mask(trie_->mask_words(), 0);
   const std::vector<Item> items = tables.states.state(state).items;  // steps below may move the states
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    if (i > 0 && items[i].node == items[i - 1].node) continue;
-    const NodeTokens& tokens = classes_.of(items[i].node);
+  for (auto first = items.begin(), last = first; first != items.end(); first = last) {
+    last = std::find_if(first, items.end(), [first](const Item& item) { return item.node != first->node; });
+    const NodeTokens& tokens = classes_.of(first->node);
     if (!tokens.known) {
       RETURN_IF_ERROR(add_all(tables, state, mask));
       break;
     }
     set_bits(mask, tokens.few);
-    for (std::size_t w = 0; w < tokens.many.size(); ++w) mask[w] |= tokens.many[w];
-    RETURN_IF_ERROR(add_dependent(tables, state, tokens, mask));
+    set_bits(mask, tokens.many);
+    if (tokens.leaving != nullptr) RETURN_IF_ERROR(add_leaving(tables, {first, last}, *tokens.leaving, mask));
   }
   if (tables.states.state(state).ends) set_bits(mask, trie_->vocabulary().end_ids);
   return mask;
 }
 
-// Reads each of the tokens, which come in the order of the trie: what two of them begin with is read once.
-Status CompiledGrammar::add_dependent(Tables& tables, StateId from, const NodeTokens& tokens, Mask& mask) const {
-  std::vector<std::uint32_t> path = {0};  // nodes of the trie that were read, by depth
-  std::vector<StateId> states = {from};
-  std::vector<std::uint32_t> chain;
-  for (const std::uint32_t leaf : tokens.dependent) {
-    chain.clear();
-    std::uint32_t node = leaf;
-    while (trie_->node(node).depth >= path.size() || path[trie_->node(node).depth] != node) {
-      chain.push_back(node);
-      node = trie_->node(node).parent;
-    }
-    path.resize(trie_->node(node).depth + 1u);
-    states.resize(path.size());
-    for (; !chain.empty(); chain.pop_back()) {
-      path.push_back(chain.back());
-      states.push_back(tables.states.step(states.back(), trie_->node(chain.back()).byte));
+// Reads what tokens go on with, each once, where the rule of these items returns to. Rests come in ascending order:
+// what two of them begin with is read once.
+Status CompiledGrammar::add_leaving(Tables& tables, std::span<const Item> items, const LeavingTokens& tokens,
+                                    Mask& mask) const {
+  std::vector<StateId> states = {tables.states.behind(items)};  // by bytes of the rest that were read
+  if (states[0] == kOverflow) return overflow();
+  if (states[0] == kDead) return {};
+  std::vector<bool> good;
+  for (const LeavingTokens::Rest& rest : tokens.rests) {
+    const std::string& text = trie_->vocabulary().tokens[static_cast<std::size_t>(rest.token)];
+    states.resize(std::min<std::size_t>(states.size(), rest.shared + 1u));
+    while (states.back() != kDead && rest.offset + states.size() <= text.size()) {
+      const char byte = text[rest.offset + states.size() - 1];
+      states.push_back(tables.states.step(states.back(), static_cast<std::uint8_t>(byte)));
     }
     if (states.back() == kOverflow) return overflow();
-    if (states.back() != kDead) set_bits(mask, trie_->tokens(leaf));
+    good.push_back(states.back() != kDead);
+  }
+  for (std::size_t i = 0; i + 1 < tokens.alike.size(); ++i) {
+    const auto &now = tokens.alike[i], &next = tokens.alike[i + 1];
+    const auto asked = std::span(tokens.asked).subspan(now.rests, next.rests - now.rests);
+    if (std::none_of(asked.begin(), asked.end(), [&good](std::uint32_t rest) { return good[rest]; })) continue;
+    if (now.mask >= 0) set_bits(mask, tokens.masks[static_cast<std::size_t>(now.mask)]);
+    set_bits(mask, std::span(tokens.ids).subspan(now.ids, next.ids - now.ids));
   }
   return {};
 }

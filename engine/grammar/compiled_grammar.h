@@ -42,7 +42,7 @@ class CompiledGrammar final : public TokenConstraint, public std::enable_shared_
   // With the lock held.
   Result<std::shared_ptr<const Mask>> mask_of(Tables& tables, StateId state) const;
   Result<Mask> make_mask(Tables& tables, StateId state) const;
-  Status add_dependent(Tables& tables, StateId from, const NodeTokens& tokens, Mask& mask) const;
+  Status add_leaving(Tables& tables, std::span<const Item> items, const LeavingTokens& tokens, Mask& mask) const;
   Status add_all(Tables& tables, StateId from, Mask& mask) const;
 
   const GrammarLimits limits_;

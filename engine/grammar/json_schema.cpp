@@ -146,9 +146,14 @@ class SchemaCompiler {
       return schema_error(Code::kUnimplemented, where, "enum beside const is not supported");
     }
     const bool single = schema.contains("const");
-    const Json values = single ? Json::array({schema["const"]}) : schema["enum"];
+    const Json alone = single ? Json::array({schema["const"]}) : Json();
+    const Json& values = single ? alone : schema["enum"];
     if (!values.is_array() || values.empty())
       return schema_error(Code::kInvalidArgument, where, "enum must be a list that is not empty");
+    if (values.size() > kMaxFormValues) {
+      return schema_error(Code::kInvalidArgument, where,
+                          "enum has more than " + std::to_string(kMaxFormValues) + " values");
+    }
     ASSIGN_OR_RETURN(const auto named, named_types(schema, where));
     std::vector<ExprId> choices;
     for (const Json& one : values) {
@@ -273,7 +278,7 @@ class SchemaCompiler {
     const Json& list = schema["prefixItems"];
     if (!list.is_array() || list.empty())
       return schema_error(Code::kInvalidArgument, where, "prefixItems must be a list that is not empty");
-    const ExprId comma = grammar_.sequence({rules_.space(), grammar_.text(","), rules_.space()});
+    const ExprId comma = rules_.between(",");
     std::vector<ExprId> parts = {grammar_.text("["), rules_.space()};
     std::int32_t count = 0;
     for (const Json& one : list) {
@@ -313,15 +318,20 @@ class SchemaCompiler {
   };
 
   Result<std::vector<Member>> members_of(const Json& schema, const std::string& where, std::size_t depth) {
-    const Json properties = schema.value("properties", Json::object()),
-               required = schema.value("required", Json::array());
+    static const Json kNoProperties = Json::object(), kNoNames = Json::array();
+    const Json& properties = schema.contains("properties") ? schema["properties"] : kNoProperties;
+    const Json& required = schema.contains("required") ? schema["required"] : kNoNames;
     if (!properties.is_object()) return schema_error(Code::kInvalidArgument, where, "properties must be an object");
     if (!required.is_array()) return schema_error(Code::kInvalidArgument, where, "required must be a list");
+    if (properties.size() + required.size() > 2 * std::size_t{kMaxFormMembers}) return too_many(where);
     std::unordered_map<std::string, bool> wanted;  // and whether it is described
     for (const Json& name : required) {
       if (!name.is_string()) return schema_error(Code::kInvalidArgument, where, "required must hold names");
       wanted.emplace(name.get<std::string>(), false);
     }
+    std::size_t count = properties.size() + wanted.size();
+    for (const auto& entry : properties.items()) count -= wanted.count(entry.key());
+    if (count > kMaxFormMembers) return too_many(where);
     std::vector<Member> members;
     for (const auto& [name, property] : properties.items()) {
       const auto found = wanted.find(name);
@@ -339,9 +349,14 @@ class SchemaCompiler {
     return members;
   }
 
+  static Status too_many(const std::string& where) {
+    return schema_error(
+        Code::kInvalidArgument, where,
+        "properties and required name more than " + std::to_string(kMaxFormMembers) + " members of an object");
+  }
+
   ExprId member(const std::string& name, ExprId one) {
-    return grammar_.sequence(
-        {grammar_.text("\"" + json_escaped(name) + "\""), rules_.space(), grammar_.text(":"), rules_.space(), one});
+    return grammar_.sequence({grammar_.text("\"" + json_escaped(name) + "\""), rules_.between(":"), one});
   }
 
   // A member that is not named; kNoExpr when there is none. Without a word about them a schema that names properties
@@ -354,7 +369,7 @@ class SchemaCompiler {
     if (found != schema.end()) {
       ASSIGN_OR_RETURN(one, value(*found, where + "/additionalProperties", depth + 1));
     }
-    return grammar_.sequence({other_key(members), rules_.space(), grammar_.text(":"), rules_.space(), one});
+    return grammar_.sequence({other_key(members), rules_.between(":"), one});
   }
 
   // A key that is none of the names: as a walk through the tree of their characters, which is left somewhere or ends
@@ -399,7 +414,7 @@ class SchemaCompiler {
 
   // Members in the order of the schema; optional ones may be left out.
   ExprId object_body(const std::vector<Member>& members, ExprId others) {
-    const ExprId comma = grammar_.sequence({rules_.space(), grammar_.text(","), rules_.space()});
+    const ExprId comma = rules_.between(",");
     std::size_t first = 0;  // the first that is required
     while (first < members.size() && !members[first].required) ++first;
     std::vector<ExprId> rest;  // what may follow the first required one, from the end

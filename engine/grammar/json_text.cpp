@@ -90,7 +90,9 @@ std::string json_escaped(std::string_view text) {
 ExprId JsonRules::named(const char* name, RuleId& id, bool& fresh) {
   id = grammar_.declare(name);
   fresh = !grammar_.defined(id);
-  return grammar_.rule(id);
+  const auto [found, first] = references_.try_emplace(id, kNoExpr);
+  if (first) found->second = grammar_.rule(id);
+  return found->second;
 }
 
 ExprId JsonRules::space() {
@@ -146,7 +148,7 @@ ExprId JsonRules::number() {
 
 ExprId JsonRules::list(std::string_view open, ExprId item, std::string_view close, std::int32_t least,
                        std::int32_t most) {
-  const ExprId more = grammar_.sequence({space(), grammar_.text(","), space(), item});
+  const ExprId more = grammar_.sequence({between(","), item});
   std::vector<ExprId> choices;
   if (least == 0) choices.push_back(grammar_.text(""));
   if (most != 0) {
@@ -156,8 +158,14 @@ ExprId JsonRules::list(std::string_view open, ExprId item, std::string_view clos
   return grammar_.sequence({grammar_.text(open), grammar_.choice(std::move(choices)), space(), grammar_.text(close)});
 }
 
+ExprId JsonRules::between(std::string_view mark) {
+  const auto [found, fresh] = between_.try_emplace(std::string(mark), kNoExpr);
+  if (fresh) found->second = grammar_.sequence({space(), grammar_.text(mark), space()});
+  return found->second;
+}
+
 ExprId JsonRules::member() {
-  return grammar_.sequence({string(), space(), grammar_.text(":"), space(), value()});
+  return grammar_.sequence({string(), between(":"), value()});
 }
 
 ExprId JsonRules::object() {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "engine/grammar/expr.h"
@@ -30,6 +31,7 @@ class JsonRules {
   ExprId array();
   ExprId value();
   ExprId boolean() { return grammar_.choice({grammar_.text("true"), grammar_.text("false")}); }
+  ExprId between(std::string_view mark);  // space, the mark, space
   ExprId null() { return grammar_.text("null"); }
   // open, items parted by commas, close; `item` repeated least to most times (kUnbounded: any).
   ExprId list(std::string_view open, ExprId item, std::string_view close, std::int32_t least, std::int32_t most);
@@ -38,6 +40,8 @@ class JsonRules {
   ExprId named(const char* name, RuleId& id, bool& fresh);
   ExprId member();
   Grammar& grammar_;
+  std::unordered_map<RuleId, ExprId> references_;  // expressions that are used again and again
+  std::unordered_map<std::string, ExprId> between_;
 };
 
 }  // namespace foregate::grammar

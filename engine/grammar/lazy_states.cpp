@@ -17,7 +17,7 @@ std::size_t mix(std::size_t hash, std::uint64_t value) {
 }
 
 std::size_t hash_of(const State& state) {
-  std::size_t hash = (state.ends ? 1u : 0u) + (state.certain ? 2u : 0u);
+  std::size_t hash = (state.ends ? 1u : 0u) + (state.leaves ? 2u : 0u);
   for (const Item& item : state.items) hash = mix(hash, word(item));
   return hash;
 }
@@ -30,7 +30,6 @@ LazyStates::LazyStates(const Automaton& automaton, const GrammarLimits& limits)
   states_[kDead].next.assign(automaton.classes(), kDead);
   states_[kOverflow].next.assign(automaton.classes(), kOverflow);
   stacks_.resize(3);
-  stacks_[kAnyCaller].certain = false;
   by_hash_.emplace(hash_of(states_[kDead]), kDead);
 }
 
@@ -43,6 +42,20 @@ StateId LazyStates::frame(NodeId node) {
   State state;
   state.items = {{node, kFrame}};
   return intern(std::move(state));
+}
+
+StateId LazyStates::behind(RuleId rule) {
+  std::vector<Item> open;
+  for (const NodeId back : automaton_.returns[rule]) open.push_back({back, kAnyCaller});
+  return close(std::move(open));
+}
+
+StateId LazyStates::behind(std::span<const Item> items) {
+  std::vector<Item> open;
+  for (const Item& item : items) {
+    if (item.stack > kAnyCaller) open.push_back({stacks_[item.stack].back, stacks_[item.stack].below});
+  }
+  return close(std::move(open));
 }
 
 StateId LazyStates::find_step(StateId from, std::uint8_t byte_class) {
@@ -75,7 +88,6 @@ StateId LazyStates::close(std::vector<Item> open) {
 
 bool LazyStates::expand(Item item, State& state, std::vector<Item>& open) {
   const Node& node = automaton_.nodes[item.node];
-  if (stacks_[item.stack].certain) state.certain = true;
   if (!node.bytes.empty()) state.items.push_back(item);
   for (const RuleEdge& edge : node.rules) {
     // A rule at the very end of another returns to where that one does: lists do not deepen the stack.
@@ -95,6 +107,8 @@ void LazyStates::leave(Item item, State& state, std::vector<Item>& open) {
     state.ends = true;
   } else if (item.stack > kAnyCaller) {
     open.push_back({stacks_[item.stack].back, stacks_[item.stack].below});
+  } else if (item.stack == kFrame) {
+    state.leaves = true;
   } else {
     if (automaton_.nodes[item.node].rule == automaton_.root) state.ends = true;
     for (const NodeId back : automaton_.returns[automaton_.nodes[item.node].rule]) open.push_back({back, kAnyCaller});
@@ -105,7 +119,7 @@ StackId LazyStates::push(NodeId back, StackId below) {
   const std::uint64_t key = static_cast<std::uint64_t>(back) << 32 | below;
   const auto [found, fresh] = by_stack_.try_emplace(key, static_cast<StackId>(stacks_.size()));
   if (fresh) {
-    stacks_.push_back({back, below, stacks_[below].certain});
+    stacks_.push_back({back, below});
     bytes_ += sizeof(Stack) + 48;
   }
   return found->second;
@@ -116,7 +130,7 @@ StateId LazyStates::intern(State state) {
   const auto [first, last] = by_hash_.equal_range(hash);
   for (auto known = first; known != last; ++known) {
     const State& other = states_[known->second];
-    if (other.items == state.items && other.ends == state.ends && other.certain == state.certain) return known->second;
+    if (other.items == state.items && other.ends == state.ends && other.leaves == state.leaves) return known->second;
   }
   if (states_.size() >= limits_.states) return kOverflow;
   state.next.assign(automaton_.classes(), kUnknownStep);

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -19,7 +19,7 @@ using StackId = std::uint32_t;
 inline constexpr StateId kDead = 0;      // nothing more can be read
 inline constexpr StateId kOverflow = 1;  // past the limits: not known what can be read
 // Stacks that hold nothing that is known. Behind kWhole the text may end; below kFrame is whatever called the rule, and
-// what is read on kAnyCaller depends on that.
+// nothing is read behind its end; on kAnyCaller is read what any caller may go on with.
 inline constexpr StackId kWhole = 0;
 inline constexpr StackId kFrame = 1;
 inline constexpr StackId kAnyCaller = 2;
@@ -33,8 +33,8 @@ struct Item {
 
 struct State {
   std::vector<Item> items;    // ascending; every node reads a byte
-  bool ends = false;          // the text may end here; of states over kFrame: for some caller
-  bool certain = false;       // what was read is valid whatever the caller is
+  bool ends = false;          // the text may end here; on kAnyCaller: for some caller
+  bool leaves = false;        // of states over kFrame: the rule may end here
   std::vector<StateId> next;  // by byte class; kUnknownStep where not asked for yet
 };
 
@@ -44,6 +44,10 @@ class LazyStates {
   StateId start();
   // A state that holds one node of a rule whose caller is not known.
   StateId frame(NodeId node);
+  // A state behind the end of a rule whose caller is not known: all that any of them may go on with.
+  StateId behind(RuleId rule);
+  // Where the rules of these items return to.
+  StateId behind(std::span<const Item> items);
   StateId step(StateId state, std::uint8_t byte) {
     const StateId known = states_[state].next[automaton_.byte_class[byte]];
     return known != kUnknownStep ? known : find_step(state, automaton_.byte_class[byte]);
@@ -59,7 +63,6 @@ class LazyStates {
   struct Stack {
     NodeId back = 0;  // where to go on
     StackId below = 0;
-    bool certain = true;  // does not stand on kAnyCaller
   };
   StateId find_step(StateId from, std::uint8_t byte_class);
   StateId close(std::vector<Item> open);

@@ -14,6 +14,7 @@ namespace foregate::grammar {
 struct BuildBudget {
   std::uint64_t steps = 0;
   std::size_t nodes = 0;
+  std::size_t elements = 0;  // of the sets of one rule
   bool spend(std::uint64_t amount) {
     if (steps < amount) return false;
     steps -= amount;

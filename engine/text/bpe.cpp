@@ -92,7 +92,8 @@ Status Bpe::index_merges() {
   merged_.reserve(config_.merges.size());
   std::string joined;
   for (std::size_t rank = 0; rank < config_.merges.size(); ++rank) {
-    const auto& [left, right] = config_.merges[rank];
+    const std::string& left = config_.merges[rank].first;  // names, not bindings: not every compiler captures those
+    const std::string& right = config_.merges[rank].second;
     const auto refuse = [&](const std::string& why) {
       return data_loss(
           "model.merges[" + std::to_string(rank) + "] (" + quoted(left, 40) + ", " + quoted(right, 40) + "): " + why,

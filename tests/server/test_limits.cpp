@@ -146,6 +146,15 @@ struct LimitsTest : testing::Test {
       return compiled(Kind::kChoice,
                       "[" + members(n, [](std::size_t i) { return "\"" + std::to_string(i) + "\""; }) + "]");
     };
+    probes["kMaxFormValues"] = [this](std::size_t n) {
+      return compiled(Kind::kJsonSchema,
+                      "{\"enum\": [" + members(n, [](std::size_t i) { return std::to_string(i); }) + "]}");
+    };
+    probes["kMaxFormMembers"] = [this](std::size_t n) {
+      return compiled(Kind::kJsonSchema, "{\"required\": [" + members(n, [](std::size_t i) {
+                                           return "\"" + std::to_string(i) + "\"";
+                                         }) + "]}");
+    };
     probes["kMaxFormRepeats"] = [this](std::size_t n) {
       return compiled(Kind::kRegex, "a{0," + std::to_string(n) + "}");
     };

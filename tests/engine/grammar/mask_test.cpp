@@ -110,6 +110,51 @@ TEST(Mask, ALongStringStaysWithinItsLength) {
   for (std::uint32_t seed = 1; seed <= 5; ++seed) expect_equal_masks(compiler, vocabulary, source, 200, seed);
 }
 
+// What lies behind a string decides for all the tokens that end it alike.
+TEST(Mask, ACallerDecidesOnceForTokensThatGoOnAlike) {
+  std::vector<std::string> more;
+  for (int i = 0; i < 3000; ++i) more.push_back("w" + std::to_string(i) + "\"" + (i % 2 == 0 ? "," : "]"));
+  GrammarLimits limits;
+  auto grammar =
+      parse_grammar({Kind::kJsonSchema, R"({"type":"array","items":{"type":"string"},"maxItems":2})"}, limits);
+  ASSERT_TRUE(grammar.ok());
+  auto automaton = build_automaton(*grammar, limits);
+  ASSERT_TRUE(automaton.ok());
+  const TokenTrie trie(byte_vocabulary(more));
+  NodeClasses classes(*automaton, trie, limits);
+  std::size_t strings = 0;
+  for (NodeId node = 0; node < automaton->nodes.size(); ++node) {
+    const NodeTokens& tokens = classes.of(node);
+    ASSERT_TRUE(tokens.known);
+    if (tokens.leaving == nullptr) continue;
+    EXPECT_LE(tokens.leaving->rests.size(), 4u) << node;
+    if (tokens.leaving->masks.size() + tokens.leaving->ids.size() > 0 && tokens.leaving->rests.size() == 2) ++strings;
+  }
+  EXPECT_GE(strings, 1u);
+}
+
+// A rule that thousands of others end with, and a text of thousands of places: what is outside is looked for once.
+TEST(Mask, LongRowsOfRulesAreClassifiedInTime) {
+  std::string optional = R"({"properties":{)";
+  for (int i = 0; i < 1500; ++i)
+    optional += std::string(i > 0 ? "," : "") + "\"p" + std::to_string(i) + "\":{\"type\":\"integer\"}";
+  const std::string list = R"({"type":"array","maxItems":1500,"items":{"type":"string","maxLength":1500}})";
+  GrammarLimits limits;
+  limits.prepare_visits = limits.prepare_walks = std::uint64_t{1} << 40;
+  const Vocabulary vocabulary = byte_vocabulary({"\",", "\", \"", "\"]", "1}", "1,"});
+  for (const std::string& schema : {optional + "}}", list}) {
+    auto grammar = parse_grammar({Kind::kJsonSchema, schema}, limits);
+    ASSERT_TRUE(grammar.ok());
+    auto automaton = build_automaton(*grammar, limits);
+    ASSERT_TRUE(automaton.ok());
+    const TokenTrie trie(vocabulary);
+    NodeClasses classes(*automaton, trie, limits);
+    classes.prepare();
+    EXPECT_LT(classes.visits(), 600 * automaton->nodes.size());
+    EXPECT_LT(classes.situations(), 4 * automaton->nodes.size());
+  }
+}
+
 TEST(State, ACopyGoesItsOwnWay) {
   const auto constraint = compiled(Kind::kGbnf, "root ::= \"a\" root \"b\" | \"c\"");
   auto state = constraint->start();

@@ -176,5 +176,21 @@ TEST(Schema, CombinationsDoNotMultiply) {
   expect_schema(optional + "}}", {"{}", R"({"p7":1,"p499":2})"}, {R"({"p499":1,"p7":2})"});
 }
 
+TEST(Schema, TooManyNamesOrValuesAreRefusedByName) {
+  const auto names = [](int count) {
+    std::string list = "[";
+    for (int i = 0; i < count; ++i) list += (i == 0 ? "\"p" : ",\"p") + std::to_string(i) + "\"";
+    return list + "]";
+  };
+  const auto refusal = [](const std::string& schema) {
+    return bytes_compiler().compile({Kind::kJsonSchema, schema}).status().message();
+  };
+  EXPECT_NE(refusal(R"({"required":)" + names(5001) + "}").find("name more than 5000 members"), std::string::npos);
+  EXPECT_NE(refusal(R"({"properties":{"p0":{},"q":{}},"required":)" + names(5000) + "}").find("more than 5000"),
+            std::string::npos);
+  EXPECT_EQ(refusal(R"({"properties":{"p0":{},"p1":{}},"required":)" + names(5000) + "}"), "");
+  EXPECT_NE(refusal(R"({"enum":)" + names(50'001) + "}").find("more than 50000 values"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace foregate::grammar
