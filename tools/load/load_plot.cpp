@@ -102,8 +102,8 @@ std::string load_plot(const std::vector<Json>& reports) {
   Frame frame;
   const std::vector<Line> lines = sorted.empty() ? std::vector<Line>() : lines_of(sorted.front());
   for (const Json& report : sorted) {
-    frame.most_x = std::max(frame.most_x, rate_of(report) * 1.02);
-    for (const Line& line : lines) frame.most_y = std::max(frame.most_y, report[line.field].get<double>() * 1.02);
+    frame.most_x = std::max(frame.most_x, rate_of(report));
+    for (const Line& line : lines) frame.most_y = std::max(frame.most_y, report[line.field].get<double>());
   }
   frame.round();
   std::string out = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + std::to_string(kWidth) + "\" height=\"" +

@@ -40,6 +40,8 @@ TEST_P(LookaheadModel, NoModeChangesABit) {
       EXPECT_EQ(bytes.asked > 0, on.figures.hints > 0);
       EXPECT_EQ(bytes.useful + bytes.late > 0, on.figures.hints_useful > 0);
       EXPECT_LE(bytes.useful + bytes.late + bytes.wasted, bytes.asked);
+      // What is read ahead for a token is bounded by what it is routed to: top_k experts in each layer.
+      EXPECT_LE(bytes.asked, (on.figures.guesses + on.figures.token_hints) * on.figures.slot_bytes);
     }
   }
 }
