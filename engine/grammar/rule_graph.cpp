@@ -82,10 +82,16 @@ class RawGraph {
     const std::uint64_t states = 1 + StateCount(grammar_, inlined_).of(body);
     if (states > kRawPerNode * budget_.nodes) return std::nullopt;
     for (auto& first : first_) first.reserve(static_cast<std::size_t>(states));
+    edges_.reserve(static_cast<std::size_t>(states + states / 4));
     const NodeId last = append(body, add());
     return failed_ ? std::nullopt : std::optional<NodeId>(last);
   }
   std::size_t size() const { return first_[kBytes].size(); }
+  std::size_t reading() const {
+    std::size_t count = 0;
+    for (NodeId state = 0; state < size(); ++state) count += reads(state) ? 1 : 0;
+    return count;
+  }
   bool reads(NodeId state) const { return first_[kBytes][state] != kNone || first_[kRules][state] != kNone; }
   template <typename Visit>
   void bytes(NodeId state, Visit visit) const {
@@ -386,7 +392,7 @@ Result<std::vector<Node>> build_rule(const Grammar& grammar, RuleId id, const st
   if (!last) return too_large();
   NodeMaker maker(raw, *last, budget);
   ASSIGN_OR_RETURN(std::vector<Node> nodes, maker.make(true, std::min(256 + 4 * raw.size(), budget.nodes)));
-  if (nodes.empty()) {
+  if (nodes.empty() && raw.reading() <= budget.nodes) {
     ASSIGN_OR_RETURN(nodes, maker.make(false, std::min(raw.size(), budget.nodes)));
   }
   if (nodes.empty()) return too_large();
