@@ -61,7 +61,9 @@ ROWS = [
     ]),
     ("Throughput", [
         ("Tokens", "short", 8, "Per second: prompts computed, tokens generated.",
-         [(rate("vllm:prompt_tokens"), "prompt"), (rate("vllm:generation_tokens"), "generated")]),
+         [(rate("vllm:prompt_tokens"), "prompt"), (rate("vllm:prompt_tokens_cached"), "of it in the cache"),
+          (rate("vllm:generation_tokens"), "generated")]),
+        ("Prompt tokens by source", "short", 8, "Per second.", [(rate("vllm:prompt_tokens_by_source", "source"), "{{source}}")]),
         ("Steps", "short", 8, "Per second; batched: with rows of several samples; parts: of prompts that came in pieces.",
          [(rate("foregate_steps"), "steps"), (rate("foregate_batched_steps"), "batched"), (rate("foregate_chunked_prefills"), "parts of prompts")]),
         ("Rows of a step", "short", 8, "On average.", [(mean("vllm:iteration_tokens_total"), "rows")]),

@@ -14,8 +14,8 @@ struct GrammarLimits {
   std::size_t depth = kMaxFormDepth;          // nesting: parentheses, schemas within schemas
   std::size_t exprs = 400'000;                // of the grammar as written
   std::size_t nodes = 150'000;                // of the automaton
-  std::size_t set_elements = 1u << 21;        // of sets of states that become nodes, for one rule
-  std::uint64_t build_steps = 60'000'000;     // of building it
+  std::size_t set_elements = 1u << 20;        // of sets of states that become nodes, for one rule
+  std::uint64_t build_steps = 24'000'000;     // of building it
   std::uint64_t prepare_visits = 24'000'000;  // trie nodes looked at when tokens are classified ahead of use,
   std::uint64_t prepare_walks = 64;           // and all of the trie so many times: a small one is soon looked at later
   std::size_t items = 4096;                   // ways of reading the same bytes that are followed at once

@@ -70,9 +70,9 @@ class RawGraph {
   struct Edge {
     NodeId to = 0;
     std::uint32_t next = kNone;
-    RuleId rule = 0;       // of one that enters a rule
-    std::uint8_t low = 0;  // of one that reads a byte
-    std::uint8_t high = 0;
+    std::uint32_t what = 0;  // the rule that it enters; the byte that it reads, lowest and highest: low << 8 | high
+    std::uint8_t low() const { return static_cast<std::uint8_t>(what >> 8); }
+    std::uint8_t high() const { return static_cast<std::uint8_t>(what); }
   };
   RawGraph(const Grammar& grammar, const std::vector<bool>& inlined, BuildBudget& budget)
       : grammar_(grammar), inlined_(inlined), budget_(budget) {}
@@ -82,10 +82,16 @@ class RawGraph {
     const std::uint64_t states = 1 + StateCount(grammar_, inlined_).of(body);
     if (states > kRawPerNode * budget_.nodes) return std::nullopt;
     for (auto& first : first_) first.reserve(static_cast<std::size_t>(states));
+    edges_.reserve(static_cast<std::size_t>(states + states / 4));
     const NodeId last = append(body, add());
     return failed_ ? std::nullopt : std::optional<NodeId>(last);
   }
   std::size_t size() const { return first_[kBytes].size(); }
+  std::size_t reading() const {
+    std::size_t count = 0;
+    for (NodeId state = 0; state < size(); ++state) count += reads(state) ? 1 : 0;
+    return count;
+  }
   bool reads(NodeId state) const { return first_[kBytes][state] != kNone || first_[kRules][state] != kNone; }
   template <typename Visit>
   void bytes(NodeId state, Visit visit) const {
@@ -133,14 +139,14 @@ class RawGraph {
     }
     if (inlined_[expr.rule]) return append(grammar_.body(expr.rule), from);
     const NodeId to = add();
-    connect(kRules, from, {.to = to, .rule = expr.rule});
+    connect(kRules, from, {.to = to, .what = expr.rule});
     return to;
   }
   NodeId append_text(const std::string& text, NodeId from) {
     for (const char c : text) {
       const NodeId to = add();
       const auto byte = static_cast<std::uint8_t>(c);
-      connect(kBytes, from, {.to = to, .low = byte, .high = byte});
+      connect(kBytes, from, {.to = to, .what = byte * 257u});
       from = to;
     }
     return from;
@@ -154,7 +160,7 @@ class RawGraph {
       for (int i = 0; i < sequence.length; ++i) {
         const NodeId to = i + 1 == sequence.length ? end : add();
         const auto& bytes = sequence.bytes[static_cast<std::size_t>(i)];
-        connect(kBytes, at, {.to = to, .low = bytes.low, .high = bytes.high});
+        connect(kBytes, at, {.to = to, .what = bytes.low * 256u + bytes.high});
         at = to;
       }
     }
@@ -252,6 +258,7 @@ class NodeMaker {
   Result<std::vector<Node>> make(bool subsets, std::size_t most) {
     sets_ = {};
     std::vector<Node> nodes;
+    nodes.reserve(std::min(most, raw_.size()));
     if (!id_of({0})) return too_large();
     for (NodeId i = 0; i < sets_.size(); ++i) {
       if (sets_.elements() > budget_.elements) return too_large();
@@ -294,12 +301,12 @@ class NodeMaker {
       raw_.bytes(state, [&](const RawGraph::Edge& edge) {
         const auto to = good ? id_of({edge.to}) : std::nullopt;
         good = to.has_value();
-        if (good) node.bytes.push_back({edge.low, edge.high, *to});
+        if (good) node.bytes.push_back({edge.low(), edge.high(), *to});
       });
       raw_.rules(state, [&](const RawGraph::Edge& edge) {
         const auto to = good ? id_of({edge.to}) : std::nullopt;
         good = to.has_value();
-        if (good) node.rules.push_back({edge.rule, *to});
+        if (good) node.rules.push_back({edge.what, *to});
       });
     }
     return good;
@@ -308,8 +315,8 @@ class NodeMaker {
     std::map<RuleId, StateSet> rules;
     std::vector<ByteEdge> edges;
     for (const NodeId state : states) {
-      raw_.bytes(state, [&edges](const RawGraph::Edge& edge) { edges.push_back({edge.low, edge.high, edge.to}); });
-      raw_.rules(state, [&rules](const RawGraph::Edge& edge) { rules[edge.rule].push_back(edge.to); });
+      raw_.bytes(state, [&edges](const RawGraph::Edge& edge) { edges.push_back({edge.low(), edge.high(), edge.to}); });
+      raw_.rules(state, [&rules](const RawGraph::Edge& edge) { rules[edge.what].push_back(edge.to); });
     }
     for (auto& [rule, targets] : rules) {
       const auto to = id_of(std::move(targets));
@@ -386,7 +393,7 @@ Result<std::vector<Node>> build_rule(const Grammar& grammar, RuleId id, const st
   if (!last) return too_large();
   NodeMaker maker(raw, *last, budget);
   ASSIGN_OR_RETURN(std::vector<Node> nodes, maker.make(true, std::min(256 + 4 * raw.size(), budget.nodes)));
-  if (nodes.empty()) {
+  if (nodes.empty() && raw.reading() <= budget.nodes) {
     ASSIGN_OR_RETURN(nodes, maker.make(false, std::min(raw.size(), budget.nodes)));
   }
   if (nodes.empty()) return too_large();

@@ -1,5 +1,6 @@
 #include "engine/runtime/engine_metrics.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/api/check.h"
@@ -62,10 +63,35 @@ EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, s
   queue_time_ = &m.histogram("vllm:request_queue_time_seconds", "Arrival to first step.", latency_buckets(), labels);
   iteration_tokens_ = &m.histogram("vllm:iteration_tokens_total", "Rows of one step.",
                                    {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}, labels);
+  add_request_series(m, labels, max_model_len);
+}
+
+void EngineMetrics::add_request_series(Metrics& m, const Labels& labels, std::int32_t max_model_len) {
   const auto buckets = token_buckets(max_model_len);
   request_prompt_tokens_ = &m.histogram("vllm:request_prompt_tokens", "Prompt tokens of a sample.", buckets, labels);
   request_generation_tokens_ =
       &m.histogram("vllm:request_generation_tokens", "Generated tokens of a sample.", buckets, labels);
+  // Nothing else is generated for a request than its samples, so the most of one is its own number.
+  max_generation_tokens_ =
+      &m.histogram("vllm:request_max_num_generation_tokens", "Generated tokens of a sample, at most.", buckets, labels);
+  computed_tokens_ = &m.histogram("vllm:request_prefill_kv_computed_tokens",
+                                  "Prompt tokens of a sample that were not in the prefix cache.", buckets, labels);
+  params_max_tokens_ = &m.histogram("vllm:request_params_max_tokens", "max_tokens of a request.", buckets, labels);
+  params_n_ = &m.histogram("vllm:request_params_n", "Samples that a request asks for.", {1, 2, 5, 10, 20}, labels);
+  time_per_output_token_ = &m.histogram("vllm:request_time_per_output_token_seconds",
+                                        "Mean time between the tokens of a sample.", itl_buckets(), labels);
+  prefill_time_ =
+      &m.histogram("vllm:request_prefill_time_seconds", "First step to first token.", latency_buckets(), labels);
+  decode_time_ =
+      &m.histogram("vllm:request_decode_time_seconds", "First token to last token.", latency_buckets(), labels);
+  inference_time_ =
+      &m.histogram("vllm:request_inference_time_seconds", "First step to last token.", latency_buckets(), labels);
+  prompt_tokens_cached_ = &m.counter("vllm:prompt_tokens_cached", "Prompt tokens that were not computed.", labels);
+  Labels source = labels;
+  source["source"] = "local_compute";
+  prompt_tokens_computed_ = &m.counter("vllm:prompt_tokens_by_source", "Prompt tokens, by where from.", source);
+  source["source"] = "local_cache_hit";
+  prompt_tokens_hit_ = &m.counter("vllm:prompt_tokens_by_source", "Prompt tokens, by where from.", source);
 }
 
 void EngineMetrics::add_prefix_series(Metrics& m, const Labels& labels) {
@@ -96,7 +122,12 @@ void EngineMetrics::token(const Sequence& seq, std::int32_t tokens, TimeNs now) 
     itl_->observe(seconds_between(seq.last_token_at, now));
     return;
   }
+  const std::int32_t cached = std::max(0, seq.cached_tokens);
   prompt_tokens_->add(seq.prompt_tokens());
+  prompt_tokens_cached_->add(cached);
+  prompt_tokens_hit_->add(cached);
+  prompt_tokens_computed_->add(seq.prompt_tokens() - cached);
+  computed_tokens_->observe(seq.prompt_tokens() - cached);
   ttft_->observe(seconds_between(seq.queued_at, now));
 }
 
@@ -105,6 +136,19 @@ void EngineMetrics::finish(const Sequence& seq, FinishReason reason, TimeNs now)
   e2e_->observe(seconds_between(seq.queued_at, now));
   request_prompt_tokens_->observe(seq.prompt_tokens());
   request_generation_tokens_->observe(seq.output_tokens());
+  max_generation_tokens_->observe(seq.output_tokens());
+  params_max_tokens_->observe(seq.request->sampling.max_tokens);
+  if (seq.index == 0) params_n_->observe(seq.request->n);
+  if (seq.first_token_at >= 0) finish_times(seq);
+}
+
+// Of a sample that has a token. Times of a preempted one count what it waited for again.
+void EngineMetrics::finish_times(const Sequence& seq) {
+  const double decode = seconds_between(seq.first_token_at, seq.last_token_at);
+  prefill_time_->observe(seconds_between(seq.first_run_at, seq.first_token_at));
+  decode_time_->observe(decode);
+  inference_time_->observe(seconds_between(seq.first_run_at, seq.last_token_at));
+  if (seq.output_tokens() > 1) time_per_output_token_->observe(decode / (seq.output_tokens() - 1));
 }
 
 void EngineMetrics::preempted() {

@@ -28,6 +28,8 @@ class EngineMetrics {
 
  private:
   void add_prefix_series(Metrics& m, const Labels& labels);
+  void add_request_series(Metrics& m, const Labels& labels, std::int32_t max_model_len);
+  void finish_times(const Sequence& seq);
   std::unique_ptr<Metrics> own_;
   Gauge* running_;
   Gauge* waiting_;
@@ -60,6 +62,17 @@ class EngineMetrics {
   Histogram* iteration_tokens_;
   Histogram* request_prompt_tokens_;
   Histogram* request_generation_tokens_;
+  Counter* prompt_tokens_cached_;
+  Counter* prompt_tokens_computed_;
+  Counter* prompt_tokens_hit_;
+  Histogram* time_per_output_token_;
+  Histogram* prefill_time_;
+  Histogram* decode_time_;
+  Histogram* inference_time_;
+  Histogram* computed_tokens_;
+  Histogram* params_n_;
+  Histogram* params_max_tokens_;
+  Histogram* max_generation_tokens_;
 };
 
 }  // namespace foregate

@@ -324,6 +324,7 @@ void EngineLoop::emit(Sequence& seq, TokenEvent event, TimeNs now) {
     stats_.generated_tokens += event.tokens.size();
     metrics_.token(seq, static_cast<std::int32_t>(event.tokens.size()), now);
     policy_.sampled(seq, static_cast<std::int32_t>(event.tokens.size()));
+    if (seq.first_token_at < 0) seq.first_token_at = now;
     seq.last_token_at = now;
     event.decided_at = now;
   }

@@ -61,6 +61,7 @@ struct Sequence {
 
   TimeNs queued_at = 0;
   TimeNs first_run_at = -1;
+  TimeNs first_token_at = -1;
   TimeNs last_token_at = -1;
 
   std::int32_t prompt_tokens() const { return static_cast<std::int32_t>(request->prompt.size()); }

@@ -34,7 +34,7 @@ WORDS = ["Ġ", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<s>", "</s>", "<b
 BOMBS = ["a", "\n", " ", "\t", "1", "us", "e\u0301", "\u200d", "\U0001F468\u200d", "ﷺ", "\ufeff", "\u0000", "'s", "----", "é", "𝕏"]
 PATTERNS = ["(", ")", "*", "+a", "?", "a**", "[", "[^", "[z-a]", "\\", "(?=a)", "(?<n>a)", "\\1", "a{2,1}", "a{1000000}", "((a*)*)*b", "(a|a)*" * 20, "(" * 1000,
             "(" * 60_000 + ")" * 60_000, "a{1,1000}{1,1000}", "(" + "a?" * 500 + ")" + "a" * 500, "\\p{L}{1,50}", "\\ud800", "[\\x00-\\xff]*", "^^$$",
-            "(|)", "(()*)*", ".{100000}", "\\", "[[:foo:]]"]
+            "(|)", "(()*)*", ".{100000}", ".{15000}", "a{100000}", "(a?){2000}", "(a?){100000}", "(.*a){300}", "\\", "[[:foo:]]"]
 RULES = ["", "root ::= root", "root ::= ", "root", "x ::= \"a\"", "root ::= y", "root ::= (", "root ::= [", "root ::= \"", "root ::= root root | \"a\"",
          "root ::= (\"\")*", "root ::= ((\"\"*)*)*", "root ::= \"a\"{1000000}", "root ::= a\n" + "".join(f"a{i} ::= a{i + 1}\n" for i in range(5000)),
          "root ::= " + "(" * 60_000 + "\"a\"" + ")" * 60_000, "root ::= [\\xff-\\x00]", "root ::= \"\\u{110000}\"", "root ::= \"a\" ::= \"b\"",
@@ -66,6 +66,9 @@ def schemas():
         "nested pattern": {"properties": {"a": {"type": "string", "pattern": "(" * 300 + "a" + ")*" * 300}}}, "number range": {"type": "integer", "minimum": -2 ** 70, "maximum": 2 ** 70},
         "multiple": {"type": "number", "multipleOf": 1e-300}, "not": {"not": {"not": {"type": "string"}}}, "if": {"if": True, "then": False},
         "prefix": {"prefixItems": [{"type": "integer"}] * 5000}, "mutual": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+        "list of long strings": {"type": "array", "maxItems": 4096, "items": {"type": "string", "maxLength": 4096}},
+        "optional": {"properties": {f"p{i}": {"type": "integer"} for i in range(5_000)}}, "5000 required": {"required": [f"p{i}" for i in range(5_000)]},
+        "const of 190 KB": {"const": "x" * 190_000}, "enum of 50000": {"enum": [f"v{i}" for i in range(50_000)]}, "long string": {"type": "string", "maxLength": 4096},
         "false": False, "true": True, "list": [], "number": 7, "surrogate": {"const": "\ud800"}, "key of 1 MB": {"properties": {"k" * 900_000: {}}},
     }
     yield from listed.items()

@@ -23,7 +23,7 @@ from bad_input_cases import bodies, wire
 
 LIMIT_SECONDS = 2.0
 AMPLIFICATION = 100
-SLACK_SECONDS, SLACK_BYTES = 0.25, 128 << 20  # what the form of one answer may cost to read, whoever asks; beyond it, its sender counts
+SLACK_SECONDS, SLACK_BYTES = 0.1, 40 << 20  # what the form of one answer may cost to read, whoever asks; beyond it, its sender counts
 FINE = {503, 504}
 WIRE = {501, 503, 505}  # of broken HTTP: a coding or a version that there is not
 

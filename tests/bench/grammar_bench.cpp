@@ -68,8 +68,8 @@ std::vector<double> steps(const TokenConstraint& form, std::size_t count) {
 
 void report(const char* name, const char* kind, double compile_ms, std::vector<double> times) {
   std::sort(times.begin(), times.end());
-  std::printf("%-14s %-5s compile %7.1f ms  n %zu  median %7.2f us  p99 %8.1f us  max %8.1f us\n", name, kind, compile_ms,
-              times.size(), times[times.size() / 2], times[times.size() * 99 / 100], times.back());
+  std::printf("%-14s %-5s compile %7.1f ms  n %zu  median %7.2f us  p99 %8.1f us  max %8.1f us\n", name, kind,
+              compile_ms, times.size(), times[times.size() / 2], times[times.size() * 99 / 100], times.back());
 }
 
 void run(const grammar::Vocabulary& vocabulary, const Form& form) {

@@ -124,6 +124,28 @@ TEST_P(Fuzz, MutationsEndWell) {
   std::printf("\n");
 }
 
+// What libFuzzer kept (tests/fuzz/README.md): a length of four bytes, the lowest first, then so many bytes.
+TEST_P(Fuzz, KeptInputsEndWell) {
+  std::ifstream in(FOREGATE_SOURCE_DIR "/tests/fuzz/kept/" + std::string(GetParam().name), std::ios::binary);
+  if (!in) GTEST_SKIP() << "nothing is kept yet";
+  std::stringstream text;
+  text << in.rdbuf();
+  const std::string packed = text.str();
+  std::vector<int> reached(static_cast<std::size_t>(GetParam().stages) + 1);
+  int runs = 0;
+  for (std::size_t at = 0; at < packed.size(); ++runs) {
+    ASSERT_LE(at + 4, packed.size());
+    std::size_t size = 0;
+    for (int i = 3; i >= 0; --i)
+      size = size << 8 | static_cast<unsigned char>(packed[at + static_cast<std::size_t>(i)]);
+    ASSERT_LE(size, packed.size() - at - 4);
+    ++reached[static_cast<std::size_t>(GetParam().run(std::string_view(packed).substr(at + 4, size)))];
+    at += 4 + size;
+  }
+  EXPECT_GT(runs, 100) << GetParam().name;
+  EXPECT_GT(reached.back(), 0) << GetParam().name;
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, Fuzz, testing::ValuesIn(fuzz_targets()),
                          [](const auto& target) { return std::string(target.param.name); });
 

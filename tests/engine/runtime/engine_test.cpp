@@ -199,18 +199,33 @@ TEST(Engine, MetricsCarryTheNamesOfVllm) {
   ASSERT_TRUE(sink->wait_finished(1));
   ASSERT_TRUE(wait_idle(*engine));
   const std::string text = metrics.prometheus_text();
-  for (const char* line :
-       {"vllm:num_requests_running{model_name=\"stub\"} 0", "vllm:num_requests_waiting{",
-        "vllm:kv_cache_usage_perc{model_name=\"stub\"} 0", "vllm:prompt_tokens_total{model_name=\"stub\"} 3",
-        "vllm:generation_tokens_total{model_name=\"stub\"} 4", "vllm:num_preemptions_total{",
-        "vllm:request_success_total{finished_reason=\"length\",model_name=\"stub\"} 1",
-        "vllm:time_to_first_token_seconds_count{model_name=\"stub\"} 1",
-        "vllm:inter_token_latency_seconds_count{model_name=\"stub\"} 3",
-        "vllm:e2e_request_latency_seconds_count{model_name=\"stub\"} 1",
-        "vllm:request_queue_time_seconds_count{model_name=\"stub\"} 1",
-        "vllm:iteration_tokens_total_count{model_name=\"stub\"} 4", "foregate_steps_total{model_name=\"stub\"} 4",
-        "foregate_bugs_total 0", "vllm:request_prompt_tokens_sum{model_name=\"stub\"} 3",
-        "vllm:request_generation_tokens_sum{model_name=\"stub\"} 4"}) {
+  for (const char* line : {"vllm:num_requests_running{model_name=\"stub\"} 0",
+                           "vllm:num_requests_waiting{",
+                           "vllm:kv_cache_usage_perc{model_name=\"stub\"} 0",
+                           "vllm:prompt_tokens_total{model_name=\"stub\"} 3",
+                           "vllm:generation_tokens_total{model_name=\"stub\"} 4",
+                           "vllm:num_preemptions_total{",
+                           "vllm:request_success_total{finished_reason=\"length\",model_name=\"stub\"} 1",
+                           "vllm:time_to_first_token_seconds_count{model_name=\"stub\"} 1",
+                           "vllm:inter_token_latency_seconds_count{model_name=\"stub\"} 3",
+                           "vllm:e2e_request_latency_seconds_count{model_name=\"stub\"} 1",
+                           "vllm:request_queue_time_seconds_count{model_name=\"stub\"} 1",
+                           "vllm:iteration_tokens_total_count{model_name=\"stub\"} 4",
+                           "foregate_steps_total{model_name=\"stub\"} 4",
+                           "foregate_bugs_total 0",
+                           "vllm:request_prompt_tokens_sum{model_name=\"stub\"} 3",
+                           "vllm:request_generation_tokens_sum{model_name=\"stub\"} 4",
+                           "vllm:request_max_num_generation_tokens_sum{model_name=\"stub\"} 4",
+                           "vllm:request_prefill_kv_computed_tokens_sum{model_name=\"stub\"} 3",
+                           "vllm:request_params_n_sum{model_name=\"stub\"} 1",
+                           "vllm:request_params_max_tokens_sum{model_name=\"stub\"} 4",
+                           "vllm:request_prefill_time_seconds_count{model_name=\"stub\"} 1",
+                           "vllm:request_decode_time_seconds_count{model_name=\"stub\"} 1",
+                           "vllm:request_inference_time_seconds_count{model_name=\"stub\"} 1",
+                           "vllm:request_time_per_output_token_seconds_count{model_name=\"stub\"} 1",
+                           "vllm:prompt_tokens_cached_total{model_name=\"stub\"} 0",
+                           "vllm:prompt_tokens_by_source_total{model_name=\"stub\",source=\"local_compute\"} 3",
+                           "vllm:prompt_tokens_by_source_total{model_name=\"stub\",source=\"local_cache_hit\"} 0"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line;
   }
 }
