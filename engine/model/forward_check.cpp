@@ -71,6 +71,13 @@ Status check_forward(const ModelConfig& config, std::int64_t max_rows, const For
   for (std::size_t i = 0; i < input.drafted.size(); ++i) {
     if (!inside(input.drafted[i], input.seqs[i].rows)) return internal_error("a draft is as long as all its rows");
   }
+  const std::size_t hidden = rows * static_cast<std::size_t>(config.hidden_size);
+  if (!input.hidden_out.empty() && input.hidden_out.size() != hidden) {
+    return internal_error("the room for hidden states has the wrong size");
+  }
+  if (input.hidden_in.size() != (config.first_layer > 0 ? hidden : 0)) {
+    return internal_error("the hidden states of the rows before are those of a NextN layer, all or none");
+  }
   if (input.logit_rows.size() > rows) return internal_error("more logit rows than rows");
   if (logits.rows != static_cast<std::int64_t>(input.logit_rows.size()) || logits.cols != config.vocab_size) {
     return internal_error("the logits have the wrong shape");

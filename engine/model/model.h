@@ -34,6 +34,11 @@ struct ForwardInput {
   // [seqs.size()] of the rows of each, the last so many hold drafted tokens; empty: none do. It changes what is counted
   // of the step, never what is computed.
   std::span<const std::int32_t> drafted{};
+  // [T, hidden_size], rows without gaps; empty: not wanted. Of each row what the lm head reads, of a NextN layer
+  // (nextn.h) what its norm before the lm head reads.
+  std::span<float> hidden_out{};
+  // [T, hidden_size] for a NextN layer alone: of each row, hidden_out of the row before it.
+  std::span<const float> hidden_in{};
 };
 
 class Model {

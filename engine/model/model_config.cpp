@@ -116,7 +116,8 @@ void read_router(ConfigReader& config, ModelConfig& model) {
 
 void read_ffn_layers(ConfigReader& config, ModelConfig& model) {
   const ArchTable& arch = *model.arch;
-  const auto count = static_cast<std::int64_t>(model.layers.size());
+  const auto layers = static_cast<std::int64_t>(model.layers.size());
+  const auto count = layers + static_cast<std::int64_t>(model.nextn.size());
   std::int64_t step = 1;
   std::vector<std::int64_t> dense;
   if (arch.dense_layers_from_config) {
@@ -124,7 +125,8 @@ void read_ffn_layers(ConfigReader& config, ModelConfig& model) {
     dense = config.integers("mlp_only_layers", 0, count - 1, static_cast<std::size_t>(kMaxLayers));
   }
   for (std::int64_t i = 0; i < count; ++i) {
-    LayerConfig& layer = model.layers[static_cast<std::size_t>(i)];
+    LayerConfig& layer =
+        i < layers ? model.layers[static_cast<std::size_t>(i)] : model.nextn[static_cast<std::size_t>(i - layers)];
     layer.sparse = arch.sparse && (i + 1) % step == 0 && std::find(dense.begin(), dense.end(), i) == dense.end();
     layer.ffn_intermediate = int_field(config, layer.sparse ? arch.expert_width_key : "intermediate_size", kMaxWidth);
   }
@@ -217,6 +219,7 @@ void read_model(ConfigReader& config, ModelConfig& model) {
   model.hidden_size = int_field(config, "hidden_size", kMaxWidth);
   model.max_positions = int_field(config, "max_position_embeddings", kMaxPositions);
   model.layers.resize(static_cast<std::size_t>(int_field(config, "num_hidden_layers", kMaxLayers)));
+  model.nextn.resize(static_cast<std::size_t>(config.integer_or("num_nextn_predict_layers", 0, kMaxLayers, 0)));
   model.rms_norm_eps =
       static_cast<float>(config.number_or("rms_norm_eps", 1e-12, 1.0, model.arch->rms_norm_eps_default));
   model.activation = read_activation(config, *model.arch);

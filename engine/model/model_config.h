@@ -52,6 +52,9 @@ struct ModelConfig {
   RouterRule router;  // experts == 0: a dense model
   std::vector<RopeConfig> ropes;
   std::vector<LayerConfig> layers;
+  // num_nextn_predict_layers: layers behind the others that predict the token after the next (nextn.h).
+  std::vector<LayerConfig> nextn;
+  std::int32_t first_layer = 0;  // of the file is layers[0]; above 0: the layers are NextN ones
   const WeightNames* names = &kHuggingFaceNames;
   // In each head of q and k the rows of the file are 0, d/2, 1, d/2 + 1, ...; the loader puts them in order.
   bool paired_rope_rows = false;

@@ -44,10 +44,18 @@ struct LayerWeights {
   PackedWeight shared_gate;  // [1, hidden]
 };
 
+// How a NextN layer joins a token's embedding and the hidden state of the row before it.
+struct NextnWeights {
+  const float* token_norm = nullptr;   // [hidden]
+  const float* hidden_norm = nullptr;  // [hidden]
+  PackedWeight join;                   // [hidden, 2 * hidden], the token's half first; no data: not a NextN layer
+};
+
 struct ModelWeights {
   PackedWeight embedding;  // [vocab, hidden]
   PackedWeight lm_head;    // [vocab, hidden]; the same copy as embedding when tied
   const float* final_norm = nullptr;
+  NextnWeights nextn;
   std::vector<LayerWeights> layers;
   ResidentExperts experts;                    // empty when `store` has them
   std::vector<DeviceExperts> device_experts;  // [layers] for devices that route by themselves; empty: none

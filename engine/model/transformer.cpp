@@ -7,6 +7,7 @@
 #include "engine/model/moe_offload.h"
 #include "engine/model/moe_resident.h"
 #include "engine/model/moe_tiered.h"
+#include "engine/model/nextn.h"
 #include "engine/model/rank_experts.h"
 #include "engine/model/routing.h"
 #include "engine/model/step.h"
@@ -80,9 +81,7 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   for (std::size_t i = 0; i < config_.ropes.size(); ++i) load_rope(input.positions, i);
   const bool row_each = input.tokens.size() == input.seqs.size();
   if (collect_steps_ && !step.host_routes && row_each) stream_.collect();
-  ops_.embed(stream_, EmbedArgs{.table = weights_->embedding,
-                                .tokens = input.tokens.data(),
-                                .out = step.view(scratch_.hidden, config_.hidden_size)});
+  begin_rows(step);
   for (std::int32_t i = 0; i < static_cast<std::int32_t>(config_.layers.size()); ++i) {
     if (weights_->dense) RETURN_IF_ERROR(weights_->dense->begin(LayerId{i}));
     Result<std::int64_t> expert_bytes = run_layer(step, LayerId{i}, cache);
@@ -93,10 +92,9 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
     if (!expert_bytes.ok()) return expert_bytes.status();
     bytes += *expert_bytes;
   }
-  if (!input.logit_rows.empty()) {
-    add_and_norm(step, weights_->final_norm, false);
-    RETURN_IF_ERROR(compute_logits(step, logits));
-  }
+  if (!input.logit_rows.empty() || !input.hidden_out.empty()) add_and_norm(step, weights_->final_norm, false);
+  if (!input.hidden_out.empty()) bring_hidden(step);
+  if (!input.logit_rows.empty()) RETURN_IF_ERROR(compute_logits(step, logits));
   std::vector<std::int32_t> distinct;
   if (!step.host_routes) {
     distinct.resize(config_.layers.size());
@@ -110,6 +108,20 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   if (weights_->costs) weights_->costs->observe(weights_->store->stats().transfer, sparse_layers_);
   bytes_read_.fetch_add(static_cast<std::uint64_t>(bytes), std::memory_order_relaxed);
   return {};
+}
+
+// The residual stream before the first layer.
+void Transformer::begin_rows(const Step& step) {
+  const bool nextn = weights_->nextn.join.data != nullptr;
+  ops_.embed(stream_, EmbedArgs{.table = weights_->embedding,
+                                .tokens = step.input.tokens.data(),
+                                .out = step.view(nextn ? scratch_.delta : scratch_.hidden, config_.hidden_size)});
+  if (nextn) join_rows(step, weights_->nextn, reinterpret_cast<float*>(nextn_rows_.data()));
+}
+
+void Transformer::bring_hidden(const Step& step) {
+  const float* from = weights_->nextn.join.data != nullptr ? scratch_.hidden : scratch_.normed;
+  stream_.download(step.input.hidden_out.data(), from, step.input.hidden_out.size() * sizeof(float));
 }
 
 void Transformer::foresee(std::span<const Token> tokens) {

@@ -109,11 +109,14 @@ class Transformer final : public Model {
   const char* failure() const;
   Status prepare_host_experts(const LoadOptions& options);
   void load_rope(std::span<const std::int32_t> positions, std::size_t rope);
+  void begin_rows(const Step& step);
+  void bring_hidden(const Step& step);
   Status compute_logits(const Step& step, View2<float> logits);
   Status make_logit_room(std::int64_t rows);
   void bring_logits(const Step& step, View2<const float> from, View2<float> logits);
   friend Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel&, Device&, const OpTable&, Stream&,
                                                                const LoadOptions&);
+  friend Result<std::unique_ptr<Transformer>> load_nextn(const OpenModel&, const Transformer&, const LoadOptions&);
   friend Result<std::unique_ptr<Transformer>> with_fewer_experts(const Transformer&, std::int32_t, std::int32_t);
 
   ModelConfig config_;
@@ -134,6 +137,7 @@ class Transformer final : public Model {
   Stream& stream_;
   Device* device_ = nullptr;
   bool collect_steps_ = false;
+  Memory nextn_rows_;  // [max_batched_tokens, 2 * hidden] of a NextN layer: what its rows are joined from
   Memory device_logits_;
   Memory device_tokens_;
   std::int64_t steps_ = 0;

@@ -126,7 +126,7 @@ Result<std::unique_ptr<ModelWeights>> load_weights(const ModelConfig& config, co
     if (experts->tier && target != nullptr) RETURN_IF_ERROR(make_tier(*experts, *target, *weights));
   }
   if (!streamed.empty()) RETURN_IF_ERROR(make_dense_window(index, streamed, window, *dense, device, *weights));
-  if (config.tied_embeddings) weights->lm_head = weights->embedding;
+  if (config.tied_embeddings && weights->lm_head.data == nullptr) weights->lm_head = weights->embedding;
   return weights;
 }
 

@@ -20,6 +20,12 @@ const WeightNames kHuggingFaceNames = {
                .up = "mlp.shared_expert.up_proj.weight",
                .down = "mlp.shared_expert.down_proj.weight"},
     .shared_router = "mlp.shared_expert_gate.weight",
+    .nextn = {.token_norm = "enorm.weight",
+              .hidden_norm = "hnorm.weight",
+              .join = "eh_proj.weight",
+              .head_norm = "shared_head.norm.weight",
+              .embedding = "embed_tokens.weight",
+              .lm_head = "shared_head.head.weight"},
 };
 
 std::string numbered(const char* pattern, std::int64_t number) {

@@ -14,6 +14,16 @@ struct FfnNames {
   const char* down = nullptr;
 };
 
+// Of a NextN layer, under its stem. A file may leave the table and the head out: they are the model's then.
+struct NextnNames {
+  const char* token_norm = nullptr;
+  const char* hidden_norm = nullptr;
+  const char* join = nullptr;
+  const char* head_norm = nullptr;
+  const char* embedding = nullptr;
+  const char* lm_head = nullptr;
+};
+
 struct WeightNames {
   const char* embedding = nullptr;
   const char* final_norm = nullptr;
@@ -31,7 +41,8 @@ struct WeightNames {
   FfnNames dense;
   FfnNames shared;
   const char* shared_router = nullptr;  // [1, hidden] or [hidden]
-  const MoeNames* moe = nullptr;        // null: the architecture's two spellings
+  NextnNames nextn;
+  const MoeNames* moe = nullptr;  // null: the architecture's two spellings
 };
 
 extern const WeightNames kHuggingFaceNames;

@@ -54,6 +54,7 @@ class Planner {
   void fused_experts(const MoeNames& names, std::int64_t width);
   void stacked_experts(const MoeNames& names, std::int64_t width);
   void layer(std::int32_t number);
+  void nextn();
 
   const ModelConfig& config_;
   const WeightNames& names_;
@@ -303,7 +304,7 @@ void Planner::shared_router(PackedWeight& out) {
 
 void Planner::layer(std::int32_t number) {
   layer_ = number;
-  stem_ = numbered(names_.layer, number);
+  stem_ = numbered(names_.layer, config_.first_layer + number);
   LayerWeights& out = weights_.layers[static_cast<std::size_t>(number)];
   const LayerConfig& layer = config_.layers[static_cast<std::size_t>(number)];
   vector(stem_ + names_.attention_norm, config_.hidden_size, WeightGroup::kNorm, out.attention_norm);
@@ -317,8 +318,29 @@ void Planner::layer(std::int32_t number) {
   }
 }
 
+// A NextN layer with what is before and behind it, all under its stem.
+void Planner::nextn() {
+  const std::int64_t hidden = config_.hidden_size;
+  const NextnNames& names = names_.nextn;
+  layer(0);
+  vector(stem_ + names.token_norm, hidden, WeightGroup::kNorm, weights_.nextn.token_norm);
+  vector(stem_ + names.hidden_norm, hidden, WeightGroup::kNorm, weights_.nextn.hidden_norm);
+  matrix(stem_ + names.join, hidden, 2 * hidden, WeightGroup::kAttention, weights_.nextn.join);
+  vector(stem_ + names.head_norm, hidden, WeightGroup::kNorm, weights_.final_norm);
+  if (index_.find(stem_ + names.embedding) != nullptr) {
+    matrix(stem_ + names.embedding, config_.vocab_size, hidden, WeightGroup::kEmbedding, weights_.embedding);
+  }
+  if (index_.find(stem_ + names.lm_head) != nullptr) {
+    matrix(stem_ + names.lm_head, config_.vocab_size, hidden, WeightGroup::kLmHead, weights_.lm_head);
+  }
+}
+
 Status Planner::run() {
   weights_.layers.resize(config_.layers.size());
+  if (config_.first_layer > 0) {
+    nextn();
+    return status_;
+  }
   matrix(names_.embedding, config_.vocab_size, config_.hidden_size, WeightGroup::kEmbedding, weights_.embedding);
   for (std::size_t i = 0; i < config_.layers.size() && status_.ok(); ++i) layer(static_cast<std::int32_t>(i));
   layer_ = -1;

@@ -10,8 +10,10 @@
 #include "engine/kv/block_pool.h"
 #include "engine/model/fewer_experts.h"
 #include "engine/model/model_source.h"
+#include "engine/model/nextn.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/spec/model_drafter.h"
+#include "engine/spec/mtp_drafter.h"
 #include "engine/spec/ngram_drafter.h"
 #include "engine/spec/spec_config.h"
 #include "engine/spec/suffix_drafter.h"
@@ -88,6 +90,56 @@ Result<std::unique_ptr<Drafter>> self_drafter(const BootOptions& options, const 
   return make_drafter(options, host, std::move(model), 0);
 }
 
+// Places for max_num_seqs sequences, fewer where memory is short, one at least.
+MtpShape mtp_shape(const BootOptions& options, const DraftHost& host, const Transformer& layer,
+                   std::int64_t position_bytes) {
+  MtpShape shape;
+  const std::int32_t longest = std::min(layer.config().max_positions, host.max_model_len);
+  shape.positions = static_cast<std::int32_t>(blocks_for(std::min(longest, shape.positions), kDraftPage)) * kDraftPage;
+  shape.kept = std::min(shape.kept, std::max(shape.positions / 2, 1));
+  shape.max_rows = std::max(kDraftRows, options.max_num_seqs);
+  shape.hidden_size = layer.config().hidden_size;
+  shape.vocab_size = host.vocab_size;
+  shape.places = options.max_num_seqs;
+  const std::int64_t one = shape.positions * position_bytes + shape.hidden_bytes();
+  const std::int64_t available = available_memory();
+  if (available > 0) {
+    const std::int64_t fit = std::clamp<std::int64_t>(available / kShareOfMemory / one, 1, shape.places);
+    shape.places = static_cast<std::int32_t>(fit);
+  }
+  return shape;
+}
+
+Result<std::unique_ptr<Drafter>> mtp_drafter(const BootOptions& options, const DraftHost& host,
+                                             const SpecConfig& config) {
+  ASSIGN_OR_RETURN(const OpenModel opened,
+                   open_model(local_files(), config.model.empty() ? options.model : config.model));
+  LoadOptions load;
+  ASSIGN_OR_RETURN(load.weights, draft_weights(config.quantization, false));
+  load.max_batched_tokens = std::max(kDraftRows, options.max_num_seqs);
+  load.verify_weights = options.verify_weights;
+  ASSIGN_OR_RETURN(std::unique_ptr<Transformer> layer, load_nextn(opened, *host.target, load));
+  const KvLayout layout = layer->kv_layout(options.kv_type.value_or(DType::kF16), kDraftPage);
+  const MtpShape shape = mtp_shape(options, host, *layer, layout.block_bytes() / kDraftPage);
+  if (shape.kept + config.num_speculative_tokens > shape.positions) {
+    return invalid_argument("--speculative-config: num_speculative_tokens is too many for a context of " +
+                                std::to_string(shape.positions) + " positions",
+                            "speculative_config");
+  }
+  const std::int64_t pages = std::int64_t{shape.places} * shape.positions / kDraftPage;
+  ASSIGN_OR_RETURN(KvCache cache, KvCache::create(host.device, layout, pages));
+  char text[240];
+  std::snprintf(text, sizeof text,
+                "NextN layer: %.3f GB of weights; for each of %d sequences %.3f MB of keys and values of %d tokens and "
+                "%.3f MB of hidden states of %d; %.3f GB to compute",
+                static_cast<double>(layer->weight_bytes()) * 1e-9, shape.places,
+                static_cast<double>(layout.block_bytes() * shape.positions / kDraftPage) * 1e-6, shape.positions,
+                static_cast<double>(shape.hidden_bytes()) * 1e-6, shape.kept,
+                static_cast<double>(layer->scratch_bytes()) * 1e-9);
+  log_info(text);
+  return std::unique_ptr<Drafter>(std::make_unique<MtpDrafter>(std::move(layer), host.device, std::move(cache), shape));
+}
+
 }  // namespace
 
 Status choose_drafter(const BootOptions& options, const DraftHost& host, SpeculationParts& parts, std::string& said) {
@@ -105,6 +157,8 @@ Status choose_drafter(const BootOptions& options, const DraftHost& host, Specula
     parts.drafter = std::move(drafter);
   } else if (config.method == SpecMethod::kSelf) {
     ASSIGN_OR_RETURN(parts.drafter, self_drafter(options, host, config));
+  } else if (config.method == SpecMethod::kMtp) {
+    ASSIGN_OR_RETURN(parts.drafter, mtp_drafter(options, host, config));
   } else {
     ASSIGN_OR_RETURN(parts.drafter, load_draft_model(options, host, config));
   }

@@ -222,6 +222,7 @@ bool EngineLoop::step(const BatchPlan& plan) {
     return false;
   }
   build_step(plan, sequences_, txn, pool_.block_size(), io_);
+  speculation_.ask_for_hidden(io_);
   if (options_.device_sampling && runner_.model().samples()) ask_for_tokens(plan, sequences_, io_);
   const TimeNs start = clock_.now();
   note_first_runs(plan, start);
@@ -274,6 +275,7 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
       finish(seq, FinishReason::kError, now, event.status());
       continue;
     }
+    speculation_.note_rows(plan.entries[i], seq, io_, i);
     if (event->has_value()) prefixes_.publish(seq, stats_);
     prefixes_.give_up_unread(seq, stats_);
     if (!event->has_value()) continue;

@@ -153,6 +153,18 @@ void Speculation::choose_parts(const SeqViews& views, bool instant) {
   }
 }
 
+void Speculation::ask_for_hidden(StepIo& io) const {
+  if (enabled()) io.hidden.resize(io.tokens.size() * static_cast<std::size_t>(drafter_->hidden_size()));
+}
+
+void Speculation::note_rows(const PlanEntry& entry, const Sequence& seq, const StepIo& io, std::size_t index) {
+  if (io.hidden.empty() || seq.plain_only) return;
+  const auto size = static_cast<std::size_t>(drafter_->hidden_size());
+  const auto first = static_cast<std::size_t>(io.seqs[index].first_row);
+  const auto rows = static_cast<std::size_t>(std::clamp(seq.computed - entry.first_position, 0, entry.rows));
+  drafter_->computed(seq.id, entry.first_position, std::span(io.hidden).subspan(first * size, rows * size));
+}
+
 void Speculation::note_turn(const BatchPlan& plan, TimeNs took) {
   if (!controller_) return;
   const bool decodes_only = std::ranges::all_of(plan.entries, [](const PlanEntry& entry) {

@@ -15,6 +15,7 @@
 #include "engine/runtime/counter_follower.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/sequence_table.h"
+#include "engine/runtime/step_io.h"
 #include "engine/sched/batch_plan.h"
 #include "engine/spec/controller.h"
 #include "engine/spec/drafter.h"
@@ -32,6 +33,10 @@ class Speculation {
   // Before the plan: a draft for every running sequence that is to decode, in Sequence::draft; its length in the view.
   // The model is told of the tokens to come: the newest ones before anything is drafted, then the drafts.
   void propose(SequenceTable& sequences, SeqViews& views, Model& model);
+  // Before a step: room for the states of its rows, where the drafter needs them.
+  void ask_for_hidden(StepIo& io) const;
+  // After accept_entry of entry `index`: the states of its rows that stand, for the drafter.
+  void note_rows(const PlanEntry& entry, const Sequence& seq, const StepIo& io, std::size_t index);
   // After a turn with a good step that took so long, drafting, sampling and handing out included.
   void note_turn(const BatchPlan& plan, TimeNs took);
   // After accept_entry: counts, and gives blocks back that only rejected rows were in.

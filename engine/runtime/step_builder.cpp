@@ -42,6 +42,7 @@ void StepIo::clear() {
   logit_rows.clear();
   logit_ranges.clear();
   rules.clear();
+  hidden.clear();
 }
 
 void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& txn, std::int32_t block_size,

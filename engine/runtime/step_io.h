@@ -36,8 +36,10 @@ struct StepIo {
   std::vector<SampleRule> rules;  // by logit row; empty: all are sampled on the host
   std::vector<Token> sampled;     // where the model puts their tokens
 
+  std::vector<float> hidden;  // [rows, hidden_size] where the model puts its states; empty: nobody wants them
+
   ForwardInput input() {
-    return {tokens, positions, slot_mapping, seqs, logit_rows, requests, rules, sampled, drafted};
+    return {tokens, positions, slot_mapping, seqs, logit_rows, requests, rules, sampled, drafted, hidden};
   }
   void clear();
 };

@@ -43,6 +43,13 @@ class Drafter {
   // Does once what propose() does, for rows that it had missed: so many. Touches the memory that it will need, and
   // shows what a row takes. 0: there is nothing to do.
   virtual std::int32_t warm_up() { return 0; }
+  // Of the hidden states that computed() is to get (ForwardInput::hidden_out of the target); 0: it needs none.
+  virtual std::int32_t hidden_size() const { return 0; }
+  // Rows of the sequence that the target has computed and that stand, from position `first` on: [rows, hidden_size],
+  // valid during the call. Rows may come again, the same ones, and some may never come.
+  virtual void computed(SeqId seq, std::int32_t first, std::span<const float> hidden) {
+    static_cast<void>(seq), static_cast<void>(first), static_cast<void>(hidden);
+  }
   // The sequence has ended, nothing more will be asked about it.
   virtual void forget(SeqId seq) { static_cast<void>(seq); }
 };

@@ -1,17 +1,14 @@
 #include "engine/spec/model_drafter.h"
 
 #include <algorithm>
-#include <cmath>
 #include <exception>
 #include <utility>
 
 #include "engine/base/log.h"
-#include "engine/sample/logit_row.h"
 
 namespace foregate {
 namespace {
 
-constexpr float kFarBelow = 9.0F;  // of the best logit: what is less probable than e^-9 of it is left out
 constexpr std::int32_t kWarmRows = 16;
 constexpr std::size_t kSteadyRows = 2;  // of a sequence: its newest token, and the last of a draft that stood whole
 
@@ -118,17 +115,9 @@ Status ModelDrafter::run(std::span<const Part> parts) {
   return {};
 }
 
-ModelDrafter::Guess ModelDrafter::guess(std::size_t row) {
+GuessedToken ModelDrafter::guess(std::size_t row) {
   const auto vocab = static_cast<std::size_t>(model_->vocab_size());
-  const std::span<const float> logits(reinterpret_cast<const float*>(logits_.data()) + row * vocab, vocab);
-  if (!all_finite(logits)) return {};
-  block_maxima(logits, maxima_);
-  const std::size_t best = first_greatest(logits, maxima_);
-  if (best >= static_cast<std::size_t>(options_.vocab_size)) return {};
-  at_least(logits, maxima_, logits[best] - kFarBelow, near_);
-  float sum = 0.0F;
-  for (const std::int32_t id : near_) sum += std::exp(logits[static_cast<std::size_t>(id)] - logits[best]);
-  return {static_cast<Token>(best), 1.0F / sum};
+  return guess_({reinterpret_cast<const float*>(logits_.data()) + row * vocab, vocab}, options_.vocab_size);
 }
 
 std::int32_t ModelDrafter::warm_up() {
@@ -158,7 +147,7 @@ void ModelDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> draf
     std::vector<Part> next;
     for (std::size_t row = 0; row < parts.size(); ++row) {
       Part part = parts[row];
-      const Guess best = part.whole ? guess(row) : Guess{};
+      const GuessedToken best = part.whole ? guess(row) : GuessedToken{};
       if (best.token < 0) continue;
       const DraftAsk& ask = asks[part.ask];
       Draft& draft = drafts[part.ask];

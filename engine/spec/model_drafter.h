@@ -14,6 +14,7 @@
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
 #include "engine/spec/drafter.h"
+#include "engine/spec/greedy_guess.h"
 #include "kernels/api/device.h"
 
 namespace foregate {
@@ -53,11 +54,7 @@ class ModelDrafter final : public Drafter {
   bool make_room(Follower& follower, std::size_t positions);
   bool evict_one();
   Status run(std::span<const Part> parts);
-  struct Guess {
-    Token token = -1;  // -1: none to draft
-    float probability = 0.0F;
-  };
-  Guess guess(std::size_t row);
+  GuessedToken guess(std::size_t row);
 
   std::unique_ptr<Model> model_;
   Device& device_;
@@ -75,8 +72,7 @@ class ModelDrafter final : public Drafter {
   std::vector<std::int64_t> slots_;
   std::vector<SeqSpan> seqs_;
   std::vector<std::int32_t> logit_rows_;
-  std::vector<float> maxima_;       // of one row of logits, by block
-  std::vector<std::int32_t> near_;  // tokens of it that are not much less probable than the best
+  GreedyGuess guess_;
 };
 
 }  // namespace foregate

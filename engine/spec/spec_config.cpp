@@ -112,6 +112,11 @@ Status set_method(const std::string& method, const std::string& model, SpecConfi
     config.method = SpecMethod::kSelf;
     return {};
   }
+  if (is_mtp(method)) {
+    config.method = SpecMethod::kMtp;
+    config.model = model;
+    return {};
+  }
   if (method == "draft_model" || (method.empty() && !model.empty())) {
     if (model.empty()) return wrong("method draft_model needs a model");
     config.method = SpecMethod::kDraftModel;
@@ -119,11 +124,7 @@ Status set_method(const std::string& method, const std::string& model, SpecConfi
     return {};
   }
   if (method.empty()) return wrong("method is missing");
-  if (is_mtp(method)) {
-    return wrong("method " + printable(method) +
-                 " needs layers that predict further tokens; no architecture that is served here has them");
-  }
-  return wrong("method " + printable(method) + " is not known; ngram, suffix, draft_model and self are");
+  return wrong("method " + printable(method) + " is not known; ngram, suffix, draft_model, self and mtp are");
 }
 
 }  // namespace
@@ -135,6 +136,7 @@ const char* spec_method_name(SpecMethod method) {
     case SpecMethod::kSuffix: return "suffix";
     case SpecMethod::kDraftModel: return "draft_model";
     case SpecMethod::kSelf: return "self";
+    case SpecMethod::kMtp: return "mtp";
   }
   return "off";
 }
@@ -149,7 +151,7 @@ Result<SpecConfig> parse_spec_config(std::string_view json) {
   Given given;
   for (const auto& [key, value] : fields.items()) RETURN_IF_ERROR(read_key(value, key, config, given));
   RETURN_IF_ERROR(set_method(given.method, given.model, config));
-  if (!config.quantization.empty() && config.method != SpecMethod::kDraftModel) {
+  if (!config.quantization.empty() && config.method != SpecMethod::kDraftModel && config.method != SpecMethod::kMtp) {
     return wrong("quantization is of a draft model");
   }
   if (config.num_experts > 0 && config.method != SpecMethod::kSelf) return wrong("num_experts is of method self");

@@ -11,11 +11,11 @@
 
 namespace foregate {
 
-enum class SpecMethod : std::uint8_t { kOff, kNgram, kSuffix, kDraftModel, kSelf };
+enum class SpecMethod : std::uint8_t { kOff, kNgram, kSuffix, kDraftModel, kSelf, kMtp };
 
 struct SpecConfig {
   SpecMethod method = SpecMethod::kOff;
-  std::string model;                        // path of the draft model
+  std::string model;                        // path of the draft model; mtp: of the NextN layer, empty: the model's own
   std::string quantization;                 // of its weights at load; empty: q8_0, unless it is packed
   std::int32_t num_experts = 0;             // self: of the model's, to a row; our own key
   bool adaptive = true;                     // fewer or none where that is measured to be faster; our own key

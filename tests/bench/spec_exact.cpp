@@ -3,7 +3,7 @@
 // against one sequence at a time without any of it. Ends with 1 when a token differs, or when something of this never
 // happened.
 //
-//   spec_exact --model DIR --draft DIR [--tokens N] [--threads N]
+//   spec_exact --model DIR --draft DIR [--nextn DIR] [--tokens N] [--threads N]
 //
 // N tokens are compared at least; fewer than 20000 leave out the widest batches.
 #include <cstdio>
@@ -30,6 +30,7 @@ constexpr std::int32_t kBlock = 4;
 struct Options {
   std::string model;
   std::string draft;
+  std::string nextn;  // a NextN layer of the model; empty: that is left out
   std::int64_t tokens = 8000;
   int threads = 2;
 };
@@ -131,10 +132,16 @@ struct Drafting {
 };
 
 std::vector<Drafting> draftings(const Options& options) {
-  return {{"ngram", R"({"method": "ngram", "adaptive": false, "prompt_lookup_min": 1, "prompt_lookup_max": 3})"},
-          {"suffix", R"({"method": "suffix", "adaptive": false, "suffix_decoding_max_spec_factor": 4})"},
-          {"draft model", R"({"method": "draft_model", "adaptive": false, "model": ")" + options.draft + "\"}"},
-          {"self", R"({"method": "self", "adaptive": false, "num_experts": 1})", true}};
+  std::vector<Drafting> ways = {
+      {"ngram", R"({"method": "ngram", "adaptive": false, "prompt_lookup_min": 1, "prompt_lookup_max": 3})"},
+      {"suffix", R"({"method": "suffix", "adaptive": false, "suffix_decoding_max_spec_factor": 4})"},
+      {"draft model", R"({"method": "draft_model", "adaptive": false, "model": ")" + options.draft + "\"}"},
+      {"self", R"({"method": "self", "adaptive": false, "num_experts": 1})", true}};
+  if (!options.nextn.empty()) {
+    ways.push_back({"mtp", R"({"method": "mtp", "adaptive": false, "num_speculative_tokens": 3, "model": ")" +
+                               options.nextn + "\"}"});
+  }
+  return ways;
 }
 
 struct Sums {
@@ -226,6 +233,8 @@ Options parse(int argc, char** argv) {
       options.model = value;
     else if (word == "--draft")
       options.draft = value;
+    else if (word == "--nextn")
+      options.nextn = value;
     else if (word == "--tokens")
       options.tokens = std::atoll(value.c_str());
     else if (word == "--threads")

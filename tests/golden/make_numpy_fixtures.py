@@ -47,7 +47,7 @@ def shapes(c):
     out = {"model.embed_tokens.weight": [c["vocab_size"], c["hidden_size"]], "model.norm.weight": [c["hidden_size"]]}
     if not c["tie_word_embeddings"]:
         out["lm_head.weight"] = out["model.embed_tokens.weight"]
-    native, hidden = c["model_type"] == PREGATED["model_type"], c["hidden_size"]
+    native, hidden = c["model_type"] != SMALLTHINKER["model_type"], c["hidden_size"]
     q, kv = c["num_attention_heads"] * c["head_dim"], c["num_key_value_heads"] * c["head_dim"]
     for layer in range(c["num_hidden_layers"]):
         add = lambda name, *shape: out.__setitem__(f"model.layers.{layer}.{name}.weight", list(shape))

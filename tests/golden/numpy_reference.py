@@ -5,6 +5,8 @@
                          their softmax, or by their sigmoids over the sum of those; rope and a window by layer.
   foregate_pregated_moe  Qwen3-MoE whose router reads the FFN input of the layer before, from the second layer on
                          (after Pre-gated MoE, arXiv 2308.12066).
+  NextN layers           multi-token prediction of DeepSeek-V3 (arXiv 2412.19437, section 2.2) beside a Qwen3-MoE model:
+                         eh_proj [enorm(embedding of the next token), hnorm(final normed hidden state)], a layer, shared_head.
 """
 import types
 
@@ -39,7 +41,8 @@ class Reference:
         self.fields = config
         self.config = types.SimpleNamespace(**config)
         self.tensors = {name: tensor.double().numpy() for name, tensor in tensors.items()}
-        self.native = config["model_type"] == "foregate_pregated_moe"
+        self.ahead = config["model_type"] == "foregate_pregated_moe"
+        self.native = self.ahead or config["model_type"] == "qwen3_moe"
 
     def weight(self, layer, name):
         return self.tensors[f"model.layers.{layer}.{name}.weight"]
@@ -101,17 +104,48 @@ class Reference:
             out[rows] += weights[rows, slots, None] * self.expert(layer, number, x[rows])
         return out
 
-    def logits(self, tokens):
-        c = self.config
+    def layer(self, layer, hidden, previous):
+        """The residual stream after the layer, and its FFN input, which a pre-gated layer behind it routes by."""
+        c, before = self.config, hidden
+        hidden = hidden + self.attention(layer, rms_norm(hidden, self.weight(layer, "input_layernorm"), c.rms_norm_eps))
+        x = rms_norm(hidden, self.weight(layer, "post_attention_layernorm"), c.rms_norm_eps)
+        source = before if not self.native else x if previous is None or not self.ahead else previous
+        return hidden + self.ffn(layer, x, source), x
+
+    def head(self):
+        return self.tensors["model.embed_tokens.weight" if self.config.tie_word_embeddings else "lm_head.weight"]
+
+    def states(self, tokens):
+        """What the lm head reads, [tokens, hidden]."""
         hidden, previous = self.tensors["model.embed_tokens.weight"][tokens], None
-        for layer in range(c.num_hidden_layers):
-            before = hidden
-            hidden = hidden + self.attention(layer, rms_norm(hidden, self.weight(layer, "input_layernorm"), c.rms_norm_eps))
-            x = rms_norm(hidden, self.weight(layer, "post_attention_layernorm"), c.rms_norm_eps)
-            source = before if not self.native else x if previous is None else previous
-            hidden, previous = hidden + self.ffn(layer, x, source), x
-        head = "model.embed_tokens.weight" if c.tie_word_embeddings else "lm_head.weight"
-        return rms_norm(hidden, self.tensors["model.norm.weight"], c.rms_norm_eps) @ self.tensors[head].T
+        for layer in range(self.config.num_hidden_layers):
+            hidden, previous = self.layer(layer, hidden, previous)
+        return rms_norm(hidden, self.tensors["model.norm.weight"], self.config.rms_norm_eps)
+
+    def logits(self, tokens):
+        return self.states(tokens) @ self.head().T
+
+    def nextn(self, tokens, before):
+        """Logits of the first NextN layer for tokens and the states of the rows before them, and its states, not normed."""
+        layer, eps = self.config.num_hidden_layers, self.config.rms_norm_eps
+        own = lambda name, shared: self.tensors.get(f"model.layers.{layer}.{name}.weight", shared)
+        embedded = own("embed_tokens", self.tensors["model.embed_tokens.weight"])[tokens]
+        joined = np.concatenate([rms_norm(embedded, self.weight(layer, "enorm"), eps),
+                                 rms_norm(before, self.weight(layer, "hnorm"), eps)], -1) @ self.weight(layer, "eh_proj").T
+        states, _ = self.layer(layer, joined, None)
+        normed = rms_norm(states, self.weight(layer, "shared_head.norm"), eps)
+        return normed @ own("shared_head.head", self.head()).T, states
+
+    def nextn_draft(self, tokens, count):
+        """`count` greedy tokens after `tokens`, each from the layer's own states, and the smallest relative lead."""
+        before, drafted, lead = list(self.states(tokens)[:-1]), [], float("inf")
+        for _ in range(count):
+            logits, states = self.nextn(np.array([*tokens[1:], *drafted]), np.array(before))
+            low, high = np.sort(logits[-1])[-2:]
+            lead = min(lead, (high - low) / np.abs(logits[-1]).max())
+            drafted.append(int(np.argmax(logits[-1])))
+            before.append(states[-1])
+        return drafted, lead
 
     def __call__(self, ids):
         import torch  # the callers' type

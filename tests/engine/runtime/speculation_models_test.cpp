@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/experts/expert_store.h"
+#include "engine/model/nextn.h"
 #include "engine/runtime/boot.h"
 #include "engine/spec/ngram_drafter.h"
 #include "engine/spec/suffix_drafter.h"
@@ -107,7 +108,13 @@ TEST(SpeculationDemo, TheDraftModelEqualsPlain) {
   EXPECT_GT(figures.accepted_tokens, 0u);
   EXPECT_EQ(plain, answers(R"({"method": "draft_model", "model": ")" + draft + "\"}", &figures));
   EXPECT_GT(figures.gated, 0u);  // the first steps are plain, to know what they cost
-  if (kEvictAtRelease) return;   // no expert stays in memory in this flavour
+  const std::string nextn = std::string(FOREGATE_SOURCE_DIR) + "/models/demo-nextn";
+  EXPECT_EQ(plain, answers(R"({"method": "mtp", "adaptive": false, "model": ")" + nextn + "\"}", &figures));
+  EXPECT_GT(figures.accepted_tokens, 0u);
+  EXPECT_LT(figures.accepted_tokens, figures.draft_tokens);
+  EXPECT_EQ(plain, answers(R"({"method": "mtp", "model": ")" + nextn + "\"}", &figures));
+  EXPECT_GT(figures.gated, 0u);
+  if (kEvictAtRelease) return;  // no expert stays in memory in this flavour
   EXPECT_EQ(plain, answers(R"({"method": "self", "num_experts": 1, "adaptive": false})", &figures));
   EXPECT_GT(figures.accepted_tokens, 0u);
   EXPECT_LT(figures.accepted_tokens, figures.draft_tokens);
@@ -129,6 +136,26 @@ TEST(SpeculationDemo, DraftingByItselfIsRefusedWhereItCannotBe) {
   EXPECT_NE(refused("/models/demo", "2", "all").find("from 1 to 1"), std::string::npos);
   EXPECT_NE(refused("/models/demo", "1", "50%").find("in memory"), std::string::npos);
   EXPECT_NE(refused("/models/demo-draft", "1", "all").find("with experts"), std::string::npos);
+}
+
+TEST(SpeculationDemo, ANextnLayerIsRefusedWhereThereIsNone) {
+  BootOptions options;
+  options.model = std::string(FOREGATE_SOURCE_DIR) + "/models/demo";
+  options.threads = 1;
+  options.speculative_config = R"({"method": "mtp"})";
+  Status status = boot_engine(options).status();
+  EXPECT_EQ(status.code(), Code::kInvalidArgument);
+  EXPECT_EQ(status.field(), "speculative_config");
+  EXPECT_NE(status.message().find("num_nextn_predict_layers"), std::string::npos) << status.message();
+  const MemoryFiles disk = packing::packed(std::string(FOREGATE_SOURCE_DIR) + "/tests/golden/nextn/dense-own-head",
+                                           packing::pack_options("none"));
+  packing::Loaded loaded = packing::load(disk, "m", packing::load_options());
+  ASSERT_TRUE(loaded.model.ok()) << loaded.model.status().to_string();
+  auto opened = open_model(disk, "m");
+  ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+  status = load_nextn(*opened, **loaded.model, packing::load_options()).status();
+  EXPECT_EQ(status.field(), "speculative_config");
+  EXPECT_NE(status.message().find("original"), std::string::npos) << status.message();
 }
 
 TEST(SpeculationOffload, WithExpertsOnDiskEqualsPlain) {
