@@ -10,14 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-import unittest
 from pathlib import Path
 
 import pack_e2e
 from pack_e2e import OPTIONS, Served, foregate
-from rank_e2e import answers, ask, figure
+from ranks import RankTest, answers, figure
 
 ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
                "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
@@ -58,18 +56,7 @@ class Job(Served):
         self.process.stderr.close()
 
 
-class Mpi(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        shutil.rmtree(OPTIONS.work, ignore_errors=True)
-        OPTIONS.work.mkdir(parents=True)
-        with Served(OPTIONS.model) as served:
-            cls.want = answers(served)
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(OPTIONS.work, ignore_errors=True)
-
+class Mpi(RankTest):
     def test_the_text_is_that_of_one_process(self):
         packed = OPTIONS.work / "packed"
         done = foregate("pack", OPTIONS.model, packed)
@@ -88,27 +75,15 @@ class Mpi(unittest.TestCase):
 
     def test_a_rank_that_hangs_fails_requests_and_is_followed_on_this_machine(self):
         with Job(OPTIONS.model, 2) as served:
-            got = []
-            running = [threading.Thread(target=lambda: got.append(ask(served, max_tokens=1900, ignore_eos=True))) for _ in range(3)]
-            before = figure(served, "moe_exchange_rows_total")
-            for thread in running:
-                thread.start()
-            until = time.monotonic() + 60
-            while figure(served, "moe_exchange_rows_total") == before:
-                self.assertLess(time.monotonic(), until, "nothing went to the rank")
-                time.sleep(0.005)
+            running, got = self.start_long(served)
             stopped = processes(served)[1]
             os.kill(stopped, signal.SIGSTOP)
             start = time.monotonic()
             for thread in running:
                 thread.join()
             print(f"requests over after {time.monotonic() - start:.2f} s,", [status for status, _ in got], end=", ")
-            self.assertTrue(any(status != 200 for status, _ in got), "the rank was not missed")
-            for status, text in got:
-                self.assertTrue(status == 200 or "error" in json.loads(text), text)
-            while ask(served)[0] != 200:
-                self.assertLess(time.monotonic(), start + 60, "it does not serve again")
-                time.sleep(0.05)
+            self.ended_explicitly(got)
+            self.recover(served)
             print(f"serves again after {time.monotonic() - start:.2f} s")
             self.assertEqual(answers(served), self.want)
             self.assertGreaterEqual(figure(served, "foregate_rank_restarts_total"), 1)

@@ -4,66 +4,15 @@
 Needs nothing but Python. Usage: rank_e2e.py --binary FOREGATE --model DIR --work DIR [unittest options]"""
 import json
 import os
-import re
-import shutil
 import signal
-import threading
 import time
-import unittest
-from pathlib import Path
 
 import pack_e2e
 from pack_e2e import OPTIONS, Served, foregate
-
-BODY = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 48, "temperature": 0, "logprobs": 2}
-PROMPTS = ["Once upon a time", "The dog", "A small boat", "Question: what is 3 + 4?"]
+from ranks import RankTest, answers, figure, workers
 
 
-def figure(served, name):
-    text = served.request("GET", "/metrics")[1]
-    return sum(float(value) for value in re.findall(rf"^{name}\{{[^}}]*\}} (\S+)$", text, re.MULTILINE))
-
-
-def ask(served, **changes):
-    return served.request("POST", "/v1/completions", {**BODY, **changes})
-
-
-def answers(served):
-    got = []
-    for prompt in PROMPTS:
-        status, text = ask(served, prompt=prompt)
-        assert status == 200, text
-        got.append(json.loads(text)["choices"])
-    return got
-
-
-def workers(served):
-    """Processes of ranks that the server started, oldest first."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            continue
-        state, parent = stat.rpartition(")")[2].split()[:2]
-        if int(parent) == served.process.pid and state != "Z":
-            found.append(int(pid))
-    return sorted(found)
-
-
-class Ranks(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        shutil.rmtree(OPTIONS.work, ignore_errors=True)
-        OPTIONS.work.mkdir(parents=True)
-        with Served(OPTIONS.model) as served:
-            cls.want = answers(served)
-            assert figure(served, "moe_exchange_rows_total") == 0
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(OPTIONS.work, ignore_errors=True)
-
+class Ranks(RankTest):
     def test_the_text_is_that_of_one_rank(self):
         packed = OPTIONS.work / "packed"
         done = foregate("pack", OPTIONS.model, packed)
@@ -113,42 +62,18 @@ class Ranks(unittest.TestCase):
             self.assertEqual(answers(served), self.want)
             print(f"{plans:.0f} plans, {moves:.0f} moves", end=" ")
 
-    def recover(self, served):
-        """Asks until an answer comes; everything before it is an explicit failure, and the text is right."""
-        end = time.monotonic() + 60
-        while True:
-            status, text = ask(served)
-            if status == 200:
-                self.assertEqual(json.loads(text)["choices"], self.want[0])
-                return
-            self.assertIn(status, (500, 502, 503), text)
-            self.assertIn("error", json.loads(text))
-            self.assertLess(time.monotonic(), end, "it does not serve again")
-            time.sleep(0.05)
-
     def test_a_rank_that_dies_or_hangs_fails_requests_and_is_followed(self):
         with Served(OPTIONS.model, "--expert-parallel-size", "2") as served:
             for round, sent in enumerate((signal.SIGKILL, signal.SIGSTOP, signal.SIGKILL), 1):
                 old = workers(served)
-                got = []
-                running = [threading.Thread(target=lambda: got.append(ask(served, max_tokens=1900, ignore_eos=True)))
-                           for _ in range(3)]
-                before = figure(served, "moe_exchange_rows_total")
-                for thread in running:
-                    thread.start()
-                until = time.monotonic() + 60
-                while figure(served, "moe_exchange_rows_total") == before:
-                    self.assertLess(time.monotonic(), until, "nothing went to the rank")
-                    time.sleep(0.005)
+                running, got = self.start_long(served)
                 os.kill(old[0], sent)
                 start = time.monotonic()
                 for thread in running:
                     thread.join()
                 print(f"{sent.name}: requests over after {time.monotonic() - start:.2f} s,", [s for s, _ in got], end=", ")
                 self.assertEqual(len(got), 3)
-                self.assertTrue(any(status != 200 for status, _ in got), "the rank was not missed")
-                for status, text in got:
-                    self.assertTrue(status == 200 or "error" in json.loads(text), text)
+                self.ended_explicitly(got)
                 self.recover(served)
                 print(f"serves again after {time.monotonic() - start:.2f} s")
                 self.assertGreaterEqual(figure(served, "foregate_rank_restarts_total"), round)

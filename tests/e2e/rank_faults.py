@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pack_e2e
-from rank_e2e import figure, workers
+from ranks import figure, workers
 
 BARS = {"SIGKILL": (1.0, 10.0), "SIGSTOP": (3.0, 15.0)}  # seconds until all have ended, and until one is answered
 HUNG_AFTER = 30.0

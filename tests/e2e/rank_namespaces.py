@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pack_e2e
 from mpi_e2e import ENVIRONMENT, Job, processes
-from rank_e2e import answers, ask, figure
+from ranks import answers, ask, figure
 
 CLONE_NEWNET = 0x40000000
 
