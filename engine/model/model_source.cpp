@@ -21,8 +21,8 @@ std::string without_trailing_slashes(std::string path) {
 bool starts_like_gguf(const FileSystem& files, const std::string& path) {
   auto file = files.open(path);
   char magic[4] = {};
-  return file.ok() && (*file)->read(0, std::as_writable_bytes(std::span(magic))).ok() &&
-         std::memcmp(magic, "GGUF", 4) == 0;
+  return file.ok() && (*file)->size() >= sizeof(magic) &&
+         (*file)->read(0, std::as_writable_bytes(std::span(magic))).ok() && std::memcmp(magic, "GGUF", 4) == 0;
 }
 
 Result<OpenModel> open_gguf_model(const FileSystem& files, ModelSource source) {
