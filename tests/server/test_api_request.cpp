@@ -92,44 +92,6 @@ TEST_F(ApiRequestTest, EveryFieldArrives) {
   EXPECT_EQ(r.prompt_texts[0], "hi");
 }
 
-TEST_F(ApiRequestTest, RulesForTokensArrive) {
-  const auto parsed = completion(
-      R"("allowed_token_ids": [7, 5], "bad_words": ["ab"], "prompt_logprobs": 3, "return_tokens_as_token_ids": true)");
-  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
-  EXPECT_EQ(parsed->sampling.allowed_token_ids, (std::vector<Token>{7, 5}));
-  const auto alone = context.tokenizer->encode("ab", {}).value();
-  const auto behind = context.tokenizer->encode(" ab", {}).value();
-  EXPECT_EQ(parsed->sampling.bad_words, (std::vector<std::vector<Token>>{alone, behind}));
-  EXPECT_EQ(parsed->prompt_logprobs, 3);
-  EXPECT_TRUE(parsed->tokens_as_ids);
-}
-
-TEST_F(ApiRequestTest, PromptsAreCutFromTheFront) {
-  const auto three =
-      parse_completion_request(R"({"prompt": [[1, 2, 3, 4, 5], [6]], "truncate_prompt_tokens": 3})", context);
-  ASSERT_TRUE(three.ok()) << three.status().message();
-  EXPECT_EQ(three->prompts, (std::vector<std::vector<Token>>{{3, 4, 5}, {6}}));
-  Json body = {{"prompt", std::vector<Token>(static_cast<std::size_t>(context.limits.max_model_len) + 100, 1)},
-               {"max_tokens", 10}};
-  EXPECT_FALSE(parse_completion_request(body.dump(), context).ok());
-  body["truncate_prompt_tokens"] = -1;
-  const auto fits = parse_completion_request(body.dump(), context);
-  ASSERT_TRUE(fits.ok()) << fits.status().message();
-  EXPECT_EQ(fits->prompts[0].size(), static_cast<std::size_t>(context.limits.max_model_len) - 10);
-}
-
-TEST_F(ApiRequestTest, ThinkingBudgetsNeedMarks) {
-  refuse(completion(R"("thinking_token_budget": 5)"), "thinking_token_budget", "a completion");
-  context.reasoning_format = ReasoningFormat::kThink;
-  const auto parsed = chat(R"("thinking_token_budget": 5)");
-  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
-  ASSERT_TRUE(parsed->sampling.thinking.has_value());
-  EXPECT_EQ(parsed->sampling.thinking->tokens, 5);
-  EXPECT_FALSE(parsed->sampling.thinking->begun);
-  EXPECT_EQ(parsed->sampling.thinking->close, context.tokenizer->encode("</think>", {}).value());
-  EXPECT_FALSE(chat(R"("thinking_token_budget": -1)").ok());
-}
-
 TEST_F(ApiRequestTest, PromptShapes) {
   EXPECT_EQ(parse_completion_request(R"({"prompt": ["a", "bc"]})", context).value().prompts.size(), 2u);
   EXPECT_EQ(parse_completion_request(R"({"prompt": [1, 2, 3]})", context).value().prompts[0].size(), 3u);
