@@ -26,6 +26,8 @@ void solve(benchmark::State& state, Objective objective, const PlantedShape& sha
 
 const PlantedShape kSmall{.layers = 6, .experts = 64, .ranks = 8, .top_k = 8, .rows = 4000};
 const PlantedShape kLarge{.layers = 60, .experts = 256, .ranks = 16, .top_k = 8, .rows = 5000};
+// Rows that choose evenly: there is nothing to find.
+const PlantedShape kEven{.layers = 60, .experts = 256, .ranks = 16, .top_k = 8, .rows = 5000, .astray = 1.0};
 
 }  // namespace
 }  // namespace foregate
@@ -33,7 +35,8 @@ const PlantedShape kLarge{.layers = 60, .experts = 256, .ranks = 16, .top_k = 8,
 int main(int argc, char** argv) {
   using namespace foregate;
   const std::pair<const char*, PlantedShape> shapes[] = {{"64_experts_6_layers_8_ranks", kSmall},
-                                                         {"256_experts_60_layers_16_ranks", kLarge}};
+                                                         {"256_experts_60_layers_16_ranks", kLarge},
+                                                         {"256_experts_60_layers_16_ranks_even", kEven}};
   for (const auto& [name, shape] : shapes) {
     for (const Objective objective : {Objective::kTokenStays, Objective::kDistinctDevices}) {
       benchmark::RegisterBenchmark((std::string("solve/") + name + "/" + objective_name(objective)).c_str(),

@@ -15,7 +15,7 @@ from foregate import AsyncClient, Chat, Client, FinishReason, Form, Message, Sam
 
 TALE = "Once upon a time"
 STORY = [Message("user", "Tell me a story about a fox.")]
-ENDLESS = Sampling(max_tokens=1000, ignore_eos=True, temperature=0)
+ENDLESS = Sampling(max_tokens=1900, ignore_eos=True, temperature=0)
 
 
 @pytest.fixture
@@ -157,9 +157,9 @@ def test_abort_by_id(server, client):
 
 def test_timeouts_are_deadlines(server, client):
     began = time.monotonic()
-    for call in (lambda: client.generate(TALE, sampling=ENDLESS, timeout=0.1),
-                 lambda: list(client.stream(TALE, sampling=ENDLESS, timeout=0.1)),
-                 lambda: run(server, lambda c: c.generate(TALE, sampling=ENDLESS, timeout=0.1))):
+    for call in (lambda: client.generate(TALE, sampling=ENDLESS, timeout=0.02),
+                 lambda: list(client.stream(TALE, sampling=ENDLESS, timeout=0.02)),
+                 lambda: run(server, lambda c: c.generate(TALE, sampling=ENDLESS, timeout=0.02))):
         with pytest.raises(foregate.DeadlineExceededError) as caught:
             call()
         assert isinstance(caught.value, TimeoutError)
