@@ -1,5 +1,6 @@
 #include "server/generate/frontend.h"
 
+#include <chrono>
 #include <utility>
 
 #include "engine/base/checksum.h"
@@ -9,6 +10,10 @@ namespace {
 
 Status full() {
   return resource_exhausted("too many requests wait to be read; try again later");
+}
+
+Status late() {
+  return Status(Code::kDeadlineExceeded, "the deadline of the request has passed");
 }
 
 }  // namespace
@@ -53,12 +58,16 @@ void Frontend::generate(Parse parse, MakeAnswer make_answer, Refuse refuse, Call
                started = std::move(started), arrival, caller](std::shared_ptr<Result<ApiRequest>> parsed) {
     if (*alive) start(std::move(*parsed), make_answer, refuse, arrival, caller, started);
   };
-  const bool taken = workers_.submit(
-      [this, served = backend_, context = context_now(), parse = std::move(parse), back = std::move(back)]() mutable {
-        auto parsed = std::make_shared<Result<ApiRequest>>(parse(context));
-        loop_.post(
-            [back = std::move(back), parse = std::move(parse), parsed] { back(parsed); });  // what they hold ends there
-      });
+  // The loop's clock is the loop's own: a worker goes by how long the job lay there.
+  using Wait = std::chrono::steady_clock;
+  const auto until = Wait::now() + std::chrono::nanoseconds(caller.deadline == 0 ? 0 : caller.deadline - arrival);
+  const bool taken = workers_.submit([this, served = backend_, context = context_now(), parse = std::move(parse),
+                                      back = std::move(back), until, limited = caller.deadline != 0]() mutable {
+    const bool passed = limited && Wait::now() >= until;
+    auto parsed = std::make_shared<Result<ApiRequest>>(passed ? Result<ApiRequest>(late()) : parse(context));
+    loop_.post(
+        [back = std::move(back), parse = std::move(parse), parsed] { back(parsed); });  // what they hold ends there
+  });
   if (!taken) return turn_down(full());
   ++parsing_;
 }
@@ -67,6 +76,7 @@ void Frontend::start(Result<ApiRequest> parsed, const MakeAnswer& make_answer, c
                      Caller caller, const Started& started) {
   --parsing_;
   if (!parsed.ok()) return refuse(parsed.status());
+  if (caller.deadline != 0 && loop_.clock().now() >= caller.deadline) return refuse(late());
   auto request = std::make_shared<const ApiRequest>(std::move(parsed).value());
   const std::uint64_t first_id = std::exchange(next_request_id_, next_request_id_ + request->prompts.size());
   auto answer = make_answer(backend_, request);

@@ -2,6 +2,8 @@
 // request, cancel on disconnect, back-pressure, limits, routes and keys.
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "engine/api/client_share.h"
 #include "server/http/router.h"
 #include "tests/server/service_fixture.h"
@@ -298,6 +300,24 @@ TEST_F(ServiceTest, TheDeadlineIsTheEarlierOfTheClientsAndTheServers) {
     const auto answer = ask(post("/v1/chat/completions", kChat, std::string("X-Request-Timeout-Ms: ") + bad + "\r\n"));
     EXPECT_EQ(answer->received.substr(0, 12), "HTTP/1.1 400") << bad;
   }
+}
+
+TEST_F(ServiceTest, WhoseTimePassesBeforeAWorkerIsFreeTakesNoPlace) {
+  start();
+  std::promise<void> gate;
+  std::shared_future<void> opened = gate.get_future().share();
+  int held = 0;
+  for (int i = 0; i < 64; ++i) {
+    frontend->run([opened](const ApiContext&) { return opened.wait(), Status(); }, [&held](const Status&) { ++held; });
+  }
+  auto connection = connect();
+  connection->send(post("/v1/chat/completions", kChat, "X-Request-Timeout-Ms: 500\r\n"));
+  loop.advance(1.0);
+  EXPECT_TRUE(connection->received.empty());
+  gate.set_value();
+  ASSERT_TRUE(loop.turn_until([&] { return !connection->received.empty() && held == 64; }));
+  EXPECT_EQ(connection->received.substr(0, 12), "HTTP/1.1 504");
+  EXPECT_TRUE(parts.engine->order.empty()) << "the engine never heard of it";
 }
 
 TEST_F(ServiceTest, DrainFailsWhatIsOpen) {
