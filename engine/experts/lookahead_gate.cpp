@@ -30,6 +30,13 @@ const char* lookahead_mode_name(LookaheadMode mode) {
   return kModeNames[static_cast<std::size_t>(mode)];
 }
 
+LinkTimes LinkTimes::behind_a_guess() const {
+  LinkTimes left = *this;
+  left.idle = std::max(0.0, idle - load);
+  left.queued = true;
+  return left;
+}
+
 LookaheadGate::LookaheadGate(std::vector<std::int32_t> experts, std::int32_t top_k)
     : experts_(std::move(experts)), top_k_(top_k), layers_(experts_.size()) {
   for (Layer& layer : layers_) {
@@ -97,7 +104,8 @@ std::uint64_t LookaheadGate::count_right(std::span<const std::int32_t> guessed, 
 }
 
 std::optional<double> LookaheadGate::gain(double probability, const LinkTimes& times, double victim_value) {
-  const double saved = std::min(times.load, std::max({times.idle, times.start, kQueued * times.load}));
+  const double gap = times.queued ? 0.0 : std::max(times.start, kQueued * times.load);
+  const double saved = std::min(times.load, std::max(times.idle, gap));
   const double delay = std::max(0.0, times.load - times.idle);
   if (victim_value >= probability) return std::nullopt;
   const double gain = probability * saved - (1 - probability) * (delay + victim_value * times.load);

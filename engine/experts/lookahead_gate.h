@@ -3,7 +3,8 @@
 //
 // A guess that comes true saves at most the time that the link would have been idle before the layer; on a busy link,
 // where it waits in the queue, what lies between the end of one load and the request of the next: the latency of a
-// read, and the layer's way from waking to asking. A wrong one delays the loads that are needed by what it takes beyond
+// read, and the layer's way from waking to asking. That gap is there once before a layer: of several guesses the first
+// one fills it. A wrong one delays the loads that are needed by what it takes beyond
 // the idle time, and costs what it evicted, which one that comes true would have evicted anyway. Prediction is accurate
 // and still often loses, because a busy link has no such time: then nothing is issued (Speculating experts, arXiv
 // 2603.19289; PreScope, arXiv 2509.23638).
@@ -25,10 +26,13 @@ const char* lookahead_mode_name(LookaheadMode mode);
 
 // What the link and the layers take, in seconds, as measured of late.
 struct LinkTimes {
-  double load = 0.0;   // one expert
-  double idle = 0.0;   // between the last load of a layer and the first of the next
-  double layer = 0.0;  // from one MoE layer to the next
-  double start = 0.0;  // of a load: what it takes because no other is under way, the latency of a read
+  double load = 0.0;    // one expert
+  double idle = 0.0;    // between the last load of a layer and the first of the next
+  double layer = 0.0;   // from one MoE layer to the next
+  double start = 0.0;   // of a load: what it takes because no other is under way, the latency of a read
+  bool queued = false;  // a guess waits in the queue, so that the link goes on when the layer's loads end
+
+  LinkTimes behind_a_guess() const;  // what is left for the next one
 };
 
 struct Guess {

@@ -35,7 +35,7 @@ void issue_guesses(LookaheadMode mode, const LookaheadGate& gate, LayerId target
       gained += *gain;
     }
     scratch.keys.push_back(key);
-    times.idle = std::max(0.0, times.idle - times.load);  // what is left for the next one
+    times = times.behind_a_guess();
   }
   if (scratch.keys.empty() || (choose && !gate.worth(target, gained, times))) return;
   load(of, scratch.keys);

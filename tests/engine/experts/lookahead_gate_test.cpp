@@ -102,6 +102,17 @@ TEST(LookaheadGate, OnABusyLinkAWellKnownGuessSavesTheRequest) {
   EXPECT_NEAR(*LookaheadGate::gain(0.9, slow_start, 0.0), 0.9e-3 - 0.2e-3, 1e-12);
 }
 
+TEST(LookaheadGate, OnABusyLinkOnlyTheFirstGuessSavesTheRequest) {
+  const LinkTimes busy{.load = 2e-3, .idle = 0.0, .layer = 10e-3, .start = 1e-3};
+  EXPECT_TRUE(LookaheadGate::gain(0.9, busy, 0.0));
+  EXPECT_FALSE(LookaheadGate::gain(0.99, busy.behind_a_guess(), 0.0));
+  const LinkTimes idle{.load = 2e-3, .idle = 5e-3, .layer = 10e-3, .start = 1e-3};
+  const LinkTimes third = idle.behind_a_guess().behind_a_guess();
+  EXPECT_NEAR(third.idle, 1e-3, 1e-12) << "idle time is used up guess by guess";
+  EXPECT_NEAR(*LookaheadGate::gain(0.8, third, 0.0), 0.8e-3 - 0.2e-3, 1e-12);
+  EXPECT_FALSE(LookaheadGate::gain(0.99, third.behind_a_guess(), 0.0));
+}
+
 TEST(LookaheadGate, ALayerIsWatchedFirstAndMustGainThreePercent) {
   const LinkTimes times{.load = 2e-3, .idle = 5e-3, .layer = 10e-3};
   EXPECT_FALSE(trained(0.9, 7).worth(kLayer, 1e-3, times));
