@@ -1,25 +1,21 @@
 #include "engine/spec/model_drafter.h"
 
 #include <algorithm>
-#include <exception>
 #include <utility>
-
-#include "engine/base/log.h"
 
 namespace foregate {
 namespace {
 
-constexpr std::int32_t kWarmRows = 16;
 constexpr std::size_t kSteadyRows = 2;  // of a sequence: its newest token, and the last of a draft that stood whole
 
 }  // namespace
 
 ModelDrafter::ModelDrafter(std::unique_ptr<Model> model, Device& device, KvCache cache, ModelDrafterOptions options)
     : model_(std::move(model)),
-      device_(device),
       cache_(std::move(cache)),
       options_(options),
-      page_size_(cache_.layout().block_size) {
+      page_size_(cache_.layout().block_size),
+      rows_(device, page_size_, "the draft model") {
   for (auto page = static_cast<std::int32_t>(cache_.num_blocks()); page-- > 0;) free_.push_back(page);
 }
 
@@ -77,51 +73,19 @@ std::vector<ModelDrafter::Part> ModelDrafter::catch_up(std::span<const DraftAsk>
 }
 
 Status ModelDrafter::run(std::span<const Part> parts) {
-  tokens_.clear();
-  positions_.clear();
-  slots_.clear();
-  seqs_.clear();
-  logit_rows_.clear();
+  rows_.clear();
   for (const Part& part : parts) {
-    Follower& follower = *part.follower;
-    const auto first = static_cast<std::int32_t>(follower.cached.size());
-    seqs_.push_back({static_cast<std::int32_t>(tokens_.size()), static_cast<std::int32_t>(part.tokens.size()), first,
-                     follower.pages.data()});
-    for (std::size_t k = 0; k < part.tokens.size(); ++k) {
-      const std::int32_t position = first + static_cast<std::int32_t>(k);
-      const std::int32_t page = follower.pages[static_cast<std::size_t>(position / page_size_)];
-      tokens_.push_back(part.tokens[k]);
-      positions_.push_back(position);
-      slots_.push_back(static_cast<std::int64_t>(page) * page_size_ + position % page_size_);
-    }
-    logit_rows_.push_back(static_cast<std::int32_t>(tokens_.size()) - 1);
+    rows_.add(part.tokens, static_cast<std::int32_t>(part.follower->cached.size()), part.follower->pages);
   }
-  const std::int64_t vocab = model_->vocab_size();
-  const std::size_t bytes = parts.size() * static_cast<std::size_t>(vocab) * sizeof(float);
-  if (logits_.bytes() < bytes) logits_ = device_.allocate_pinned(bytes);
-  if (!logits_) return resource_exhausted("no memory for the logits of a draft");
-  View2<float> view;
-  view.data = reinterpret_cast<float*>(logits_.data());
-  view.rows = static_cast<std::int64_t>(parts.size());
-  view.cols = view.stride = vocab;
-  try {
-    RETURN_IF_ERROR(model_->forward({tokens_, positions_, slots_, seqs_, logit_rows_}, cache_, view));
-  } catch (const std::exception& error) {
-    return internal_error(std::string("the draft model threw: ") + error.what());
-  }
+  RETURN_IF_ERROR(rows_.run(*model_, cache_));
   for (const Part& part : parts) {
     part.follower->cached.insert(part.follower->cached.end(), part.tokens.begin(), part.tokens.end());
   }
   return {};
 }
 
-GuessedToken ModelDrafter::guess(std::size_t row) {
-  const auto vocab = static_cast<std::size_t>(model_->vocab_size());
-  return guess_({reinterpret_cast<const float*>(logits_.data()) + row * vocab, vocab}, options_.vocab_size);
-}
-
 std::int32_t ModelDrafter::warm_up() {
-  const auto rows = static_cast<std::size_t>(std::min(options_.max_rows, kWarmRows));
+  const auto rows = static_cast<std::size_t>(std::min(options_.max_rows, kDraftWarmRows));
   const std::vector<Token> tokens(rows, 0);
   DraftAsk ask;
   ask.seq = SeqId(~std::uint64_t{0});  // no sequence has it
@@ -141,22 +105,14 @@ void ModelDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> draf
     const Status ran = run(parts);
     if (!ran.ok()) {
       failed_ = true;
-      for (Draft& draft : drafts) draft = {};
-      return log_error("the draft model failed, decoding goes on without it: " + ran.to_string());
+      return give_up(drafts, "the draft model", ran);
     }
     std::vector<Part> next;
     for (std::size_t row = 0; row < parts.size(); ++row) {
       Part part = parts[row];
-      const GuessedToken best = part.whole ? guess(row) : GuessedToken{};
-      if (best.token < 0) continue;
-      const DraftAsk& ask = asks[part.ask];
+      if (!part.whole) continue;
       Draft& draft = drafts[part.ask];
-      draft.tokens.reserve(static_cast<std::size_t>(ask.most));  // parts point into it
-      draft.tokens.push_back(best.token);
-      draft.sure.push_back(best.probability);
-      part.probability *= best.probability;
-      if (static_cast<std::int32_t>(draft.tokens.size()) >= ask.most || part.probability < ask.least_probability)
-        continue;
+      if (!extend(draft, asks[part.ask], guess_(rows_.logits(row), options_.vocab_size), part.probability)) continue;
       part.tokens = std::span<const Token>(draft.tokens).last(1);
       next.push_back(part);
     }

@@ -13,6 +13,7 @@
 #include "engine/base/status.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
+#include "engine/spec/draft_rows.h"
 #include "engine/spec/drafter.h"
 #include "engine/spec/greedy_guess.h"
 #include "kernels/api/device.h"
@@ -54,10 +55,8 @@ class ModelDrafter final : public Drafter {
   bool make_room(Follower& follower, std::size_t positions);
   bool evict_one();
   Status run(std::span<const Part> parts);
-  GuessedToken guess(std::size_t row);
 
   std::unique_ptr<Model> model_;
-  Device& device_;
   KvCache cache_;
   const ModelDrafterOptions options_;
   std::int32_t page_size_;
@@ -66,12 +65,7 @@ class ModelDrafter final : public Drafter {
   std::uint64_t turn_ = 0;
   bool failed_ = false;
   std::int32_t rows_missed_ = 0;
-  Memory logits_;
-  std::vector<Token> tokens_;  // arrays of one run
-  std::vector<std::int32_t> positions_;
-  std::vector<std::int64_t> slots_;
-  std::vector<SeqSpan> seqs_;
-  std::vector<std::int32_t> logit_rows_;
+  DraftRows rows_;
   GreedyGuess guess_;
 };
 

@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
-#include <string>
 #include <utility>
 
-#include "engine/base/log.h"
 #include "kernels/api/check.h"
 
 namespace foregate {
 namespace {
-
-constexpr std::int32_t kWarmRows = 16;
 
 bool finite(std::span<const float> values) {
   return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
@@ -22,10 +17,10 @@ bool finite(std::span<const float> values) {
 
 MtpDrafter::MtpDrafter(std::unique_ptr<Model> layer, Device& device, KvCache cache, const MtpShape& shape)
     : layer_(std::move(layer)),
-      device_(device),
       cache_(std::move(cache)),
       shape_(shape),
       page_size_(cache_.layout().block_size),
+      rows_(device, page_size_, "the NextN layer"),
       kept_(static_cast<std::size_t>(shape.places) * static_cast<std::size_t>(shape.kept) *
             static_cast<std::size_t>(shape.hidden_size)) {
   CHECK(shape_.positions % page_size_ == 0);
@@ -136,56 +131,30 @@ std::vector<MtpDrafter::Part> MtpDrafter::catch_up(std::span<const DraftAsk> ask
 
 void MtpDrafter::add_rows(const Part& part) {
   const Follower& follower = *part.follower;
-  const auto rows = static_cast<std::int32_t>(part.tokens.size());
-  seqs_.push_back({static_cast<std::int32_t>(tokens_.size()), rows, part.row, follower.pages.data()});
-  for (std::int32_t k = 0; k < rows; ++k) {
-    const std::int32_t row = part.row + k;
-    tokens_.push_back(part.tokens[static_cast<std::size_t>(k)]);
-    positions_.push_back(row);
-    slots_.push_back(static_cast<std::int64_t>(follower.pages[static_cast<std::size_t>(row / page_size_)]) *
-                         page_size_ +
-                     row % page_size_);
+  rows_.add(part.tokens, part.row, follower.pages);
+  for (std::int32_t row = part.row; row < part.row + static_cast<std::int32_t>(part.tokens.size()); ++row) {
     const std::span<const float> hidden =
         part.hidden.empty() ? std::span<const float>(state(follower, follower.begin + row)) : part.hidden;
     hidden_in_.insert(hidden_in_.end(), hidden.begin(), hidden.end());
   }
-  logit_rows_.push_back(static_cast<std::int32_t>(tokens_.size()) - 1);
 }
 
 Status MtpDrafter::run(std::span<const Part> parts) {
-  tokens_.clear();
-  positions_.clear();
-  slots_.clear();
-  seqs_.clear();
-  logit_rows_.clear();
+  rows_.clear();
   hidden_in_.clear();
   for (const Part& part : parts) add_rows(part);
   hidden_out_.resize(hidden_in_.size());
-  const std::int64_t vocab = layer_->vocab_size();
-  const std::size_t bytes = parts.size() * static_cast<std::size_t>(vocab) * sizeof(float);
-  if (logits_.bytes() < bytes) logits_ = device_.allocate_pinned(bytes);
-  if (!logits_) return resource_exhausted("no memory for the logits of a draft");
-  ForwardInput input{tokens_, positions_, slots_, seqs_, logit_rows_};
-  input.hidden_in = hidden_in_;
-  input.hidden_out = hidden_out_;
-  try {
-    return layer_->forward(
-        input, cache_,
-        {reinterpret_cast<float*>(logits_.data()), static_cast<std::int64_t>(parts.size()), vocab, vocab});
-  } catch (const std::exception& error) {
-    return internal_error(std::string("the NextN layer threw: ") + error.what());
-  }
+  return rows_.run(*layer_, cache_, hidden_in_, hidden_out_);
 }
 
 GuessedToken MtpDrafter::guess(const Part& part, std::size_t row) {
-  const auto vocab = static_cast<std::size_t>(layer_->vocab_size());
-  const std::span<const float> logits(reinterpret_cast<const float*>(logits_.data()) + row * vocab, vocab);
+  const std::span<const float> logits = rows_.logits(row);
   if (!finite(logits)) part.follower->spoilt = true;
   return part.whole ? guess_(logits, shape_.vocab_size) : GuessedToken{};
 }
 
 std::int32_t MtpDrafter::warm_up() {
-  const std::int32_t rows = std::min({kWarmRows, shape_.max_rows, shape_.kept});
+  const std::int32_t rows = std::min({kDraftWarmRows, shape_.max_rows, shape_.kept});
   const std::vector<float> hidden(static_cast<std::size_t>(rows) * static_cast<std::size_t>(shape_.hidden_size));
   const std::vector<Token> tokens(static_cast<std::size_t>(rows) + 1, 0);
   DraftAsk ask;
@@ -208,24 +177,15 @@ void MtpDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> drafts
     const Status ran = run(parts);
     if (!ran.ok()) {
       failed_ = true;
-      for (Draft& draft : drafts) draft = {};
-      return log_error("the NextN layer failed, decoding goes on without it: " + ran.to_string());
+      return give_up(drafts, "the NextN layer", ran);
     }
     std::vector<Part> next;
     carried_.resize(parts.size() * size);
     for (std::size_t row = 0; row < parts.size(); ++row) {
       Part part = parts[row];
-      const GuessedToken best = guess(part, row);
-      if (best.token < 0) continue;
-      const DraftAsk& ask = asks[part.ask];
       Draft& draft = drafts[part.ask];
-      draft.tokens.reserve(static_cast<std::size_t>(ask.most));  // parts point into it
-      draft.tokens.push_back(best.token);
-      draft.sure.push_back(best.probability);
-      part.probability *= best.probability;
-      if (static_cast<std::int32_t>(draft.tokens.size()) >= ask.most || part.probability < ask.least_probability)
-        continue;
-      const auto last = std::span(hidden_out_).subspan(static_cast<std::size_t>(logit_rows_[row]) * size, size);
+      if (!extend(draft, asks[part.ask], guess(part, row), part.probability)) continue;
+      const auto last = std::span(hidden_out_).subspan(static_cast<std::size_t>(rows_.last_row(row)) * size, size);
       const auto carried = std::span(carried_).subspan(row * size, size);
       std::ranges::copy(last, carried.begin());
       part.row += static_cast<std::int32_t>(part.tokens.size());

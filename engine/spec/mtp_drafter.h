@@ -15,6 +15,7 @@
 #include "engine/base/status.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/model/model.h"
+#include "engine/spec/draft_rows.h"
 #include "engine/spec/drafter.h"
 #include "engine/spec/greedy_guess.h"
 #include "kernels/api/device.h"
@@ -76,10 +77,10 @@ class MtpDrafter final : public Drafter {
   GuessedToken guess(const Part& part, std::size_t row);
 
   std::unique_ptr<Model> layer_;
-  Device& device_;
   KvCache cache_;
   const MtpShape shape_;
   std::int32_t page_size_;
+  DraftRows rows_;
   std::unordered_map<SeqId, Follower> followers_;
   std::vector<std::int32_t> free_;
   std::vector<float> kept_;  // [places, kept, hidden_size], the state of position p at p % kept
@@ -87,12 +88,6 @@ class MtpDrafter final : public Drafter {
   bool failed_ = false;
   std::int32_t rows_missed_ = 0;
   std::uint64_t begun_anew_ = 0;
-  Memory logits_;
-  std::vector<Token> tokens_;  // arrays of one run
-  std::vector<std::int32_t> positions_;
-  std::vector<std::int64_t> slots_;
-  std::vector<SeqSpan> seqs_;
-  std::vector<std::int32_t> logit_rows_;
   std::vector<float> hidden_in_, hidden_out_;
   std::vector<float> carried_;  // [parts, hidden_size] states of the rows that the next run goes on from
   GreedyGuess guess_;
