@@ -16,6 +16,11 @@ enum class MessageKind : std::uint16_t {
   kRows = 2,     // rank 0: rows and the experts they go to
   kOutputs = 3,  // the answer to kRows
   kFailed = 4,   // another: there are no outputs, and why
+  // Where tokens stay where their experts are (engine/model/row_messages.h), rank 0:
+  kContext = 5,    // how large its cache is, before the first row; no answer
+  kJoin = 6,       // rows that go on at the rank from the FFN of a layer; no answer
+  kLayer = 7,      // what the rank's rows need to go through the next layer
+  kLayerDone = 8,  // the answer to kLayer: what the others need of them
 };
 
 struct Message {

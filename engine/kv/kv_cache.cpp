@@ -13,6 +13,7 @@ Result<KvCache> KvCache::create(Device& device, const KvLayout& layout, std::int
   cache.device_ = &device;
   cache.layout_ = layout;
   cache.num_blocks_ = num_blocks;
+  cache.versions_.resize(static_cast<std::size_t>(num_blocks));
   for (std::size_t layer = 0; layer < layout.layers.size(); ++layer) {
     const auto parts = cache.part_bytes(layer);
     const std::size_t block = std::accumulate(parts.begin(), parts.end(), std::size_t{0});
@@ -42,6 +43,7 @@ Result<KvCache> KvCache::create_elastic(Device& device, PageSource& pages, const
   cache.device_ = &device;
   cache.layout_ = layout;
   cache.num_blocks_ = num_blocks;
+  cache.versions_.resize(static_cast<std::size_t>(num_blocks));
   cache.pages_ = &pages;
   cache.unit_blocks_ = unit_blocks(layout, pages.page_bytes());
   if (num_blocks % cache.unit_blocks_ != 0) return internal_error("the blocks of the cache are not whole units");
@@ -64,6 +66,7 @@ Result<KvCache> KvCache::create_elastic(Device& device, PageSource& pages, const
 void KvCache::give_back(BlockId first, std::int32_t blocks) {
   CHECK(pages_ != nullptr && first.value % unit_blocks_ == 0 && blocks % unit_blocks_ == 0);
   CHECK(first.value >= 0 && first.value + blocks <= num_blocks_);
+  for (std::int32_t b = 0; b < blocks; ++b) changed(BlockId{first.value + b});
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
     for (const Piece& piece : pieces(layer, first)) {
       if (piece.bytes > 0) pages_->give_back(piece.data, piece.bytes * static_cast<std::size_t>(blocks));
@@ -117,6 +120,7 @@ void KvCache::copy(std::byte* to, const std::byte* from, std::size_t bytes) cons
 
 void KvCache::copy_block(BlockId from, BlockId to) {
   if (BUG_IF(from == to)) return;
+  changed(to);
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
     const auto source = pieces(layer, from);
     const auto target = pieces(layer, to);
@@ -125,6 +129,7 @@ void KvCache::copy_block(BlockId from, BlockId to) {
 }
 
 void KvCache::zero_block(BlockId block) {
+  changed(block);
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
     for (const Piece& piece : pieces(layer, block)) {
       const std::vector<std::byte> zeros(piece.bytes);
@@ -172,6 +177,7 @@ void KvCache::save_block(BlockId block, std::byte* to) const {
 }
 
 void KvCache::load_block(BlockId block, const std::byte* from) {
+  changed(block);
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
     for (const Piece& piece : pieces(layer, block)) {
       copy(piece.data, from, piece.bytes);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -37,6 +38,8 @@ class KvCache {
   // The contents of one block, block_bytes() of them, to and from memory of the host; between steps.
   void save_block(BlockId block, std::byte* to) const;
   void load_block(BlockId block, const std::byte* from);
+  // Changes with every change of the block that is not a step's: who has a copy of it has another then.
+  std::uint32_t version(BlockId block) const { return versions_.at(static_cast<std::size_t>(block.value)); }
   const KvLayout& layout() const { return layout_; }
   std::int64_t num_blocks() const { return num_blocks_; }
 
@@ -50,6 +53,7 @@ class KvCache {
   static std::array<std::size_t, kParts> part_bytes(const KvLayout& layout, std::size_t layer);  // of one block
   std::array<std::size_t, kParts> part_bytes(std::size_t layer) const { return part_bytes(layout_, layer); }
   std::array<Piece, kParts> pieces(std::size_t layer, BlockId block) const;
+  void changed(BlockId block) { ++versions_.at(static_cast<std::size_t>(block.value)); }
   void copy(std::byte* to, const std::byte* from, std::size_t bytes) const;
 
   Device* device_ = nullptr;
@@ -58,6 +62,7 @@ class KvCache {
   PageSource* pages_ = nullptr;  // null: blocks stay
   std::int32_t unit_blocks_ = 1;
   std::vector<Memory> layers_;
+  std::vector<std::uint32_t> versions_;  // by block
 };
 
 }  // namespace foregate

@@ -19,7 +19,15 @@ namespace foregate {
 struct Crossed {
   std::uint64_t rows = 0;
   std::uint64_t bytes = 0;
+  // Where tokens stay where their experts are (row_travel.h): rows that went to another rank to go on there, bytes of
+  // keys and values that were copied, and steps of that form.
+  std::uint64_t moves = 0;
+  std::uint64_t context_bytes = 0;
+  std::uint64_t one_all_to_all_steps = 0;
 };
+
+// That the rank does not serve, and why.
+Status of_rank(RankId rank, const Status& why);
 
 class ExpertRanks {
  public:

@@ -12,13 +12,10 @@
 #include "engine/model/routing.h"
 
 namespace foregate {
-namespace {
 
-Status of_rank(std::size_t rank, const Status& why) {
-  return unavailable("rank " + std::to_string(rank) + " does not serve: " + why.message());
+Status of_rank(RankId rank, const Status& why) {
+  return unavailable("rank " + std::to_string(rank.value) + " does not serve: " + why.message());
 }
-
-}  // namespace
 
 MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks)
     : ranks_(ranks),
@@ -161,6 +158,11 @@ void MoeExchange::count_routes(const Step& step, LayerId id, const ModelWeights&
   if (step.tally != nullptr) step.tally->used(step, id, weights.store.get(), nullptr, group_owners_);
 }
 
+void MoeExchange::note_routes(const Step& step, LayerId id, const ModelWeights& weights) {
+  choose_owners(step.scratch, id);
+  count_routes(step, id, weights);
+}
+
 void MoeExchange::begin_own(const Step& step, LayerId id, ExpertStore& store) {
   LayerUse use = use_of(step, id);
   for (std::size_t i = 0; i < use.decode_rows.size(); ++i) {
@@ -199,16 +201,17 @@ Status MoeExchange::send(const Step& step, TimeNs deadline) {
   for (std::size_t rank = 1; rank < parts_.size(); ++rank) {
     Part& part = parts_[rank];
     if (part.from.empty()) continue;
-    auto line = ranks_.line(RankId{static_cast<std::int32_t>(rank)});
-    if (!line.ok()) return of_rank(rank, line.status());
+    const RankId id{static_cast<std::int32_t>(rank)};
+    auto line = ranks_.line(id);
+    if (!line.ok()) return of_rank(id, line.status());
     std::byte* at = write_rows(part.rows, limits_.hidden, part.body).data();
     for (const std::int32_t row : part.from) {
       std::memcpy(at, in.data + row * in.stride, row_bytes);
       at += row_bytes;
     }
     if (const Status sent = (*line)->send(MessageKind::kRows, epoch_, part.body, deadline); !sent.ok()) {
-      ranks_.drop(RankId{static_cast<std::int32_t>(rank)}, sent);
-      return of_rank(rank, sent);
+      ranks_.drop(id, sent);
+      return of_rank(id, sent);
     }
     part.line = std::move(*line);
     crossed_.rows += part.from.size();
@@ -262,8 +265,9 @@ Status MoeExchange::receive(const Step& step, TimeNs deadline) {
     if (!failed.ok() && first.ok())
       first = Status(failed.code(), "rank " + std::to_string(rank) + ": " + failed.message());
     if (got.ok()) continue;
-    ranks_.drop(RankId{static_cast<std::int32_t>(rank)}, got);
-    if (first.ok()) first = of_rank(rank, got);
+    const RankId id{static_cast<std::int32_t>(rank)};
+    ranks_.drop(id, got);
+    if (first.ok()) first = of_rank(id, got);
   }
   return first;
 }

@@ -24,6 +24,10 @@ class MoeExchange {
   // Before each step: takes over a plan that the ranks have for it; what the store read ahead for a step that another
   // rank failed is given up.
   void begin_step(ExpertStore* store);
+  // What the placement and the map of experts go by, of a layer that did not run here; after group_by_expert().
+  void note_routes(const Step& step, LayerId id, const ModelWeights& weights);
+  ExpertRanks& ranks() { return ranks_; }
+  std::uint64_t next_epoch() { return ++epoch_; }  // of a message on one of the lines
   // scratch.delta = MoE(scratch.normed) of layer `id`; the number of experts that ran. kUnavailable names the rank
   // that does not serve. After an error no answer is outstanding.
   Result<int> run(const Step& step, LayerId id, const ModelWeights& weights);

@@ -46,6 +46,12 @@ Status check_shared_experts(const ModelConfig& config, const LoadOptions& option
   if (!device.host_visible() || options.packing) {
     return unimplemented("experts are shared among ranks on the CPU only", "expert_parallel_size");
   }
+  if (options.exchange != ExchangeMode::kTwoAllToAlls) {
+    if (options.experts || options.dense) {
+      return unimplemented("tokens stay where their experts are with all weights in memory only", "exchange");
+    }
+    RETURN_IF_ERROR(RowTravel::check(config));
+  }
   return check_plan_fits(options.ranks->plan(), config);
 }
 
@@ -61,8 +67,10 @@ Result<std::unique_ptr<RankExperts>> RankExperts::load(const OpenModel& model, c
                                                        const LoadOptions& options) {
   RETURN_IF_ERROR(check_plan_fits(plan, model.config));
   const ExpertLoading* const store = options.experts ? &*options.experts : nullptr;
+  const bool travels = options.exchange != ExchangeMode::kTwoAllToAlls;
   const WeightFilter own = [&](const WeightItem& item) {
-    return item.expert >= 0 && (store != nullptr || plan.holds(rank, LayerId{item.layer}, ExpertId{item.expert}));
+    if (item.expert < 0) return travels;
+    return store != nullptr || plan.holds(rank, LayerId{item.layer}, ExpertId{item.expert});
   };
   ASSIGN_OR_RETURN(auto weights, load_weights(model.config, model.index, device, ops, stream, options.weights,
                                               options.progress, options.verify_weights, store, nullptr, nullptr, own));
@@ -73,6 +81,10 @@ Result<std::unique_ptr<RankExperts>> RankExperts::load(const OpenModel& model, c
                                 .experts = model.config.router.experts};
   std::unique_ptr<RankExperts> made(new RankExperts(model.config, std::move(weights), limits, ops, stream));
   RETURN_IF_ERROR(made->allocate(device));
+  if (travels) {
+    ASSIGN_OR_RETURN(made->travelling_, RankRows::create(made->config_, *made->weights_, rank, plan,
+                                                         options.max_batched_tokens, device, ops, stream));
+  }
   return made;
 }
 
@@ -166,14 +178,35 @@ Status RankExperts::answer(RankLine& line, std::uint64_t epoch, const Status& co
   return line.send(MessageKind::kOutputs, epoch, {y_.data(), bytes}, kNoDeadline);
 }
 
+// Rows that are at this rank; false when the message is no such.
+Result<bool> RankExperts::serve_rows(RankLine& line, const Message& asked) {
+  if (!travelling_) return false;
+  switch (asked.kind) {
+    case MessageKind::kContext: RETURN_IF_ERROR(travelling_->context(asked.body)); return true;
+    case MessageKind::kJoin: RETURN_IF_ERROR(travelling_->join(asked.body)); return true;
+    case MessageKind::kLayer: {
+      const Status ran = travelling_->layer(asked.body);
+      if (ran.code() == Code::kDataLoss) return ran;
+      RETURN_IF_ERROR(ran.ok() ? line.send(MessageKind::kLayerDone, asked.epoch, travelling_->answer(), kNoDeadline)
+                               : line.send(MessageKind::kFailed, asked.epoch, write_failure(ran), kNoDeadline));
+      travelling_->go_on();
+      return true;
+    }
+    default: return false;
+  }
+}
+
 Status RankExperts::serve(RankLine& line) {
-  MessageBounds bounds{.most_bytes = max_rows_bytes(limits_)};
+  MessageBounds bounds;
   while (true) {
+    bounds.most_bytes = std::max(max_rows_bytes(limits_), travelling_ ? travelling_->most_bytes() : 0);
     ASSIGN_OR_RETURN(const Message asked, line.receive(bounds, kNoDeadline));
+    bounds.least_epoch = asked.epoch + 1;
+    ASSIGN_OR_RETURN(const bool rows, serve_rows(line, asked));
+    if (rows) continue;
     if (asked.kind != MessageKind::kRows) return data_loss("a message that is no exchange");
     RETURN_IF_ERROR(take(asked.body));
     RETURN_IF_ERROR(answer(line, asked.epoch, compute()));
-    bounds.least_epoch = asked.epoch + 1;
   }
 }
 

@@ -9,6 +9,7 @@
 #include "engine/comm/transport.h"
 #include "engine/model/expert_rows.h"
 #include "engine/model/model_source.h"
+#include "engine/model/rank_rows.h"
 #include "engine/model/transformer.h"
 #include "engine/placement/plan.h"
 
@@ -42,6 +43,7 @@ class RankExperts {
   Status take(std::span<const std::byte> body);  // into x_, rows_ and groups_; kDataLoss when it is no exchange
   Status make_groups();
   Status compute();  // into y_
+  Result<bool> serve_rows(RankLine& line, const Message& asked);
   Status answer(RankLine& line, std::uint64_t epoch, const Status& computed);
 
   ModelConfig config_;
@@ -54,7 +56,8 @@ class RankExperts {
   std::vector<std::int32_t> identity_;
   std::vector<ExpertGroup> groups_;
   std::vector<ExpertGroup> arrived_;
-  std::int64_t step_ = 0;  // counts layers that are not behind the one before
+  std::unique_ptr<RankRows> travelling_;  // null: no row goes on here
+  std::int64_t step_ = 0;                 // counts layers that are not behind the one before
   LayerId last_layer_{-1};
 };
 

@@ -10,23 +10,13 @@
 #include "engine/model/nextn.h"
 #include "engine/model/rank_experts.h"
 #include "engine/model/routing.h"
+#include "engine/model/row_ops.h"
 #include "engine/model/step.h"
 
 namespace foregate {
 namespace {
 
 constexpr std::int32_t kMaxBatchedTokens = 1 << 18;
-
-// normed = norm(hidden + delta), and hidden takes the sum; with `first` there is no delta yet.
-void add_and_norm(const Step& step, const float* weight, bool first) {
-  const StepScratch& s = step.scratch;
-  const std::int64_t cols = step.config.hidden_size;
-  step.ops.rms_norm(step.stream, RmsNormArgs{.x = step.read(first ? s.hidden : s.delta, cols),
-                                             .residual = first ? View2<float>{} : step.view(s.hidden, cols),
-                                             .weight = weight,
-                                             .eps = step.config.rms_norm_eps,
-                                             .out = step.view(s.normed, cols)});
-}
 
 // Logits of the wanted rows alone: gather them, then the vocabulary projection.
 void project_logits(const Step& step, const PackedWeight& lm_head, View2<float> logits) {
@@ -50,10 +40,10 @@ Transformer::Transformer(ModelConfig config, std::unique_ptr<ModelWeights> weigh
       drafts_(config_),
       scratch_(std::move(scratch)),
       max_batched_tokens_(max_batched_tokens),
+      rope_frequencies_(rope_frequencies_of(config_)),
       ops_(ops),
       stream_(stream) {
   for (const LayerConfig& layer : config_.layers) sparse_layers_ += layer.sparse ? 1 : 0;
-  for (const RopeConfig& rope : config_.ropes) rope_frequencies_.push_back(foregate::rope_frequencies(rope));
 }
 
 // INV-13: no op below looks at how many rows or sequences there are to choose how a row is computed.
@@ -74,25 +64,21 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
                   .host_routes = tap_.has_value() || !device_routes()};
 
   if (exchange_) exchange_->begin_step(weights_->store.get());
+  if (travel_) travel_->begin_step(step, cache);
   if (step.tally != nullptr) tally_.begin_step();
   drafts_.forget();
   if (step.drafts != nullptr) drafts_.begin(step);
   std::int64_t bytes = weights_->dense_step_bytes;
-  for (std::size_t i = 0; i < config_.ropes.size(); ++i) load_rope(input.positions, i);
+  load_ropes(config_, rope_frequencies_, input.positions, scratch_, stream_);
   const bool row_each = input.tokens.size() == input.seqs.size();
   if (collect_steps_ && !step.host_routes && row_each) stream_.collect();
   begin_rows(step);
-  for (std::int32_t i = 0; i < static_cast<std::int32_t>(config_.layers.size()); ++i) {
-    if (weights_->dense) RETURN_IF_ERROR(weights_->dense->begin(LayerId{i}));
-    Result<std::int64_t> expert_bytes = run_layer(step, LayerId{i}, cache);
-    if (weights_->dense) {
-      stream_.synchronize();  // the layer's weights end here
-      weights_->dense->end(LayerId{i});
-    }
-    if (!expert_bytes.ok()) return expert_bytes.status();
-    bytes += *expert_bytes;
-  }
-  if (!input.logit_rows.empty() || !input.hidden_out.empty()) add_and_norm(step, weights_->final_norm, false);
+  const bool travels = travel_ && travel_->takes(step);
+  ASSIGN_OR_RETURN(const std::int64_t expert_bytes, travels ? travel_->run(step, cache) : run_layers(step, cache));
+  bytes += expert_bytes;
+  if (travel_) travel_->end_step();
+  const bool last_norm = !input.logit_rows.empty() || !input.hidden_out.empty();
+  if (last_norm && !travels) add_and_norm(step, weights_->final_norm, false);
   if (!input.hidden_out.empty()) bring_hidden(step);
   if (!input.logit_rows.empty()) RETURN_IF_ERROR(compute_logits(step, logits));
   std::vector<std::int32_t> distinct;
@@ -122,6 +108,21 @@ void Transformer::begin_rows(const Step& step) {
 void Transformer::bring_hidden(const Step& step) {
   const float* from = weights_->nextn.join.data != nullptr ? scratch_.hidden : scratch_.normed;
   stream_.download(step.input.hidden_out.data(), from, step.input.hidden_out.size() * sizeof(float));
+}
+
+Result<std::int64_t> Transformer::run_layers(const Step& step, KvCache& cache) {
+  std::int64_t bytes = 0;
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(config_.layers.size()); ++i) {
+    if (weights_->dense) RETURN_IF_ERROR(weights_->dense->begin(LayerId{i}));
+    Result<std::int64_t> expert_bytes = run_layer(step, LayerId{i}, cache);
+    if (weights_->dense) {
+      stream_.synchronize();  // the layer's weights end here
+      weights_->dense->end(LayerId{i});
+    }
+    if (!expert_bytes.ok()) return expert_bytes.status();
+    bytes += *expert_bytes;
+  }
+  return bytes;
 }
 
 void Transformer::foresee(std::span<const Token> tokens) {
@@ -217,17 +218,6 @@ bool Transformer::device_routes() const {
   return true;
 }
 
-// cos and sin of the step's positions, made on the host.
-void Transformer::load_rope(std::span<const std::int32_t> positions, std::size_t rope) {
-  const std::vector<float>& frequencies = rope_frequencies_[rope];
-  const std::size_t count = positions.size() * frequencies.size();
-  scratch_.rope_values.resize(2 * count);
-  float* const cos = scratch_.rope_values.data();
-  rope_rows(frequencies, config_.ropes[rope].magnitude, positions, cos, cos + count);
-  stream_.upload(scratch_.cos[rope], cos, count * sizeof(float));
-  stream_.upload(scratch_.sin[rope], cos + count, count * sizeof(float));
-}
-
 bool Transformer::samples() const {
   return ops_.sample != nullptr && device_ != nullptr && !device_->host_visible();
 }
@@ -280,7 +270,11 @@ void Transformer::set_route_sink(RouteSink* sink) {
 }
 
 Result<int> Transformer::run_moe(const Step& step, LayerId id) {
-  if (exchange_) return exchange_->run(step, id, *weights_);
+  if (exchange_) {
+    Result<int> ran = exchange_->run(step, id, *weights_);
+    if (ran.ok() && travel_) travel_->observe(step, id);
+    return ran;
+  }
   if (weights_->tier) return run_moe_tiered(step, id, *weights_, host_.get(), lookahead_.get());
   if (weights_->store) return run_moe_offload(step, id, *weights_, *weights_->store, lookahead_.get());
   return run_moe_resident(step, id, *weights_);
@@ -436,6 +430,11 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   RETURN_IF_ERROR(transformer->prepare_host_experts(options));
   if (options.ranks != nullptr) {
     transformer->exchange_ = std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks);
+  }
+  if (options.ranks != nullptr && options.exchange != ExchangeMode::kTwoAllToAlls) {
+    transformer->travel_ =
+        std::make_unique<RowTravel>(transformer->config_, *transformer->weights_, transformer->scratch_, ops, stream,
+                                    *transformer->exchange_, options.exchange);
   }
   return transformer;
 }

@@ -24,6 +24,7 @@
 #include "engine/model/moe_exchange.h"
 #include "engine/model/route_memory.h"
 #include "engine/model/route_tap.h"
+#include "engine/model/row_travel.h"
 #include "engine/model/step_scratch.h"
 #include "engine/model/weight_loader.h"
 #include "kernels/api/op_table.h"
@@ -50,6 +51,8 @@ struct LoadOptions {
   // Experts shared with other ranks: this one loads those that the plan gives rank 0. On the host; the ranks must
   // outlive the transformer. Null: all experts are here.
   ExpertRanks* ranks = nullptr;
+  // In which form. Other than two all-to-alls: every rank loads the dense weights, all experts are in memory.
+  ExchangeMode exchange = ExchangeMode::kTwoAllToAlls;
 };
 
 struct Step;
@@ -101,6 +104,7 @@ class Transformer final : public Model {
   std::span<const std::uint8_t> resident_experts() override;
 
  private:
+  Result<std::int64_t> run_layers(const Step& step, KvCache& cache);
   Result<std::int64_t> run_layer(const Step& step, LayerId id, KvCache& cache);
   Result<int> run_moe(const Step& step, LayerId id);
   void count_stood(const DraftRoutes::Stood& stood);
@@ -108,7 +112,6 @@ class Transformer final : public Model {
   bool device_routes() const;
   const char* failure() const;
   Status prepare_host_experts(const LoadOptions& options);
-  void load_rope(std::span<const std::int32_t> positions, std::size_t rope);
   void begin_rows(const Step& step);
   void bring_hidden(const Step& step);
   Status compute_logits(const Step& step, View2<float> logits);
@@ -123,6 +126,7 @@ class Transformer final : public Model {
   std::unique_ptr<ModelWeights> weights_;
   std::unique_ptr<Lookahead> lookahead_;
   std::unique_ptr<MoeExchange> exchange_;  // null: all experts are here
+  std::unique_ptr<RowTravel> travel_;      // null: tokens return to this rank after each layer
   std::unique_ptr<HostExperts> host_;      // null: none is computed on the host beside a device
   std::optional<RouteTap> tap_;
   std::optional<RouteMemory> routes_;

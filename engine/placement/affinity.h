@@ -8,6 +8,9 @@
 
 namespace foregate {
 
+// In the place of an expert that a row has no use for; behind those that it has.
+inline constexpr std::uint16_t kNoExpert = 0xffff;
+
 // Rows through the layers with experts, in order. ids[layer][row * top_k + i], ids of one row in one layer distinct.
 struct RouteRows {
   std::int32_t top_k = 1;
@@ -20,7 +23,9 @@ struct RouteRows {
   float weight(std::size_t row) const { return weights.empty() ? 1.0f : weights[row]; }
   std::span<const std::uint16_t> of(std::size_t layer, std::size_t row) const {
     const auto k = static_cast<std::size_t>(top_k);
-    return std::span(ids[layer]).subspan(row * k, k);
+    auto of_row = std::span(ids[layer]).subspan(row * k, k);
+    while (!of_row.empty() && of_row.back() == kNoExpert) of_row = of_row.first(of_row.size() - 1);
+    return of_row;
   }
 };
 

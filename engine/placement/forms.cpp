@@ -1,6 +1,7 @@
 #include "engine/placement/forms.h"
 
 #include <algorithm>
+#include <string>
 
 namespace foregate {
 namespace {
@@ -43,6 +44,13 @@ void finish(FormBytes& form, double weight, const RowShape& shape) {
 
 const char* form_name(ExchangeForm form) {
   return form == ExchangeForm::kOneAllToAll ? "one all-to-all" : "two all-to-alls";
+}
+
+Result<ExchangeMode> exchange_mode_named(std::string_view name) {
+  if (name == "two-all-to-alls") return ExchangeMode::kTwoAllToAlls;
+  if (name == "one-all-to-all") return ExchangeMode::kOneAllToAll;
+  if (name == "auto") return ExchangeMode::kAuto;
+  return invalid_argument("exchange is two-all-to-alls, one-all-to-all or auto, not " + std::string(name), "exchange");
 }
 
 FormForecast forecast_forms(const std::vector<LayerHomes>& homes, std::int32_t ranks, const RouteRows& rows,

@@ -9,8 +9,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
+#include "engine/base/status.h"
 #include "engine/placement/affinity.h"
 #include "engine/placement/plan.h"
 
@@ -31,6 +33,11 @@ struct FormBytes {
 
 enum class ExchangeForm { kTwoAllToAlls, kOneAllToAll };
 const char* form_name(ExchangeForm form);
+
+// What a server is asked for: one of them, or whichever sends fewer bytes.
+enum class ExchangeMode { kTwoAllToAlls, kOneAllToAll, kAuto };
+// kInvalidArgument (field exchange) for other words than two-all-to-alls, one-all-to-all and auto.
+Result<ExchangeMode> exchange_mode_named(std::string_view name);
 
 struct FormForecast {
   FormBytes two;  // kTwoAllToAlls

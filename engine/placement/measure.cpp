@@ -73,9 +73,18 @@ PlacementFigures tally(const RouteRows& rows, std::int32_t ranks, Choose choose)
 
 }  // namespace
 
+std::vector<LayerHomes> nodes_of(std::vector<LayerHomes> homes, std::int32_t ranks, std::int32_t nodes) {
+  const std::int32_t each = ranks / nodes;
+  for (LayerHomes& layer : homes) {
+    for (std::int32_t& home : layer) home /= each;
+  }
+  return homes;
+}
+
 PlacementFigures measure(const std::vector<LayerHomes>& homes, std::int32_t ranks, const RouteRows& rows) {
   return tally(rows, ranks, [&](std::size_t l, std::size_t row, const Tally&, std::vector<std::int32_t>& at) {
     const auto ids = rows.of(l, row);
+    at.resize(ids.size());
     for (std::size_t i = 0; i < ids.size(); ++i) at[i] = homes[l][ids[i]];
   });
 }
@@ -91,6 +100,7 @@ PlacementFigures measure(const PlacementPlan& plan, std::span<const LayerId> lay
   }
   const auto choose = [&](std::size_t l, std::size_t row, const Tally& sums, std::vector<std::int32_t>& at) {
     const auto ids = rows.of(l, row);
+    at.resize(ids.size());
     std::vector<std::int32_t> touched;
     for (std::size_t i = 0; i < ids.size(); ++i) {
       at[i] = holders[l][ids[i]][0];

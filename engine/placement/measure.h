@@ -16,6 +16,9 @@ struct PlacementFigures {
   double mean_imbalance = 1.0;  // mean over layers
 };
 
+// Which of `nodes` each home is on, `ranks / nodes` neighbours together: to measure what crosses between nodes.
+std::vector<LayerHomes> nodes_of(std::vector<LayerHomes> homes, std::int32_t ranks, std::int32_t nodes);
+
 // `homes[i]` places layer i of the rows. Copies are not used.
 PlacementFigures measure(const std::vector<LayerHomes>& homes, std::int32_t ranks, const RouteRows& rows);
 

@@ -13,6 +13,21 @@
 
 namespace foregate {
 
+namespace {
+
+// Rows that move find the weights of every rank in its memory, and experts where the plan says.
+Status check_weights_stay(const BootOptions& options) {
+  const std::string with = "--exchange " + options.exchange + " does not go with ";
+  if (options.expert_memory != "all" && options.expert_memory != "auto") {
+    return unimplemented(with + "--expert-memory " + options.expert_memory, "exchange");
+  }
+  if (options.dense_memory != "all") return unimplemented(with + "--dense-memory " + options.dense_memory, "exchange");
+  if (options.placement == "auto") return unimplemented(with + "--placement auto", "exchange");
+  return {};
+}
+
+}  // namespace
+
 Status check_rank_options(const BootOptions& options) {
   if (options.expert_parallel_size < 1 || options.expert_parallel_size > 64) {
     return invalid_argument("expert_parallel_size must be between 1 and 64", "expert_parallel_size");
@@ -22,7 +37,9 @@ Status check_rank_options(const BootOptions& options) {
                                 std::to_string(options.mpi_job->size()) + " processes of MPI were started",
                             "expert_parallel_size");
   }
+  ASSIGN_OR_RETURN(const ExchangeMode exchange, exchange_mode_named(options.exchange));
   if (options.expert_parallel_size == 1) return {};
+  if (exchange != ExchangeMode::kTwoAllToAlls) RETURN_IF_ERROR(check_weights_stay(options));
   if (options.device == "cuda") {
     return unimplemented("--expert-parallel-size computes on the CPU; it does not go with --device cuda", "device");
   }
@@ -97,6 +114,7 @@ Result<RankPlan> plan_ranks(const BootOptions& options, const ModelSummary& summ
   if (options.expert_parallel_size == 1) return RankPlan();
   RankPlan ranks;
   ASSIGN_OR_RETURN(ranks.placement, choose_placement(options, summary.config));
+  if (options.exchange != "two-all-to-alls") RETURN_IF_ERROR(RowTravel::check(summary.config));
   for (std::int32_t layer = 0; layer < static_cast<std::int32_t>(ranks.placement->layers()); ++layer) {
     if (ranks.placement->experts(LayerId{layer}) > 0) ranks.layers.push_back(LayerId{layer});
   }
@@ -118,6 +136,7 @@ std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan
                         .expert_policy = options.expert_policy,
                         .expert_warm = options.expert_warm,
                         .prompt_read_ahead = options.prompt_read_ahead,
+                        .rows_move = options.exchange != "two-all-to-alls",
                         .plan = plan_text(*ranks.placement, {.model = model_name, .objective = options.placement})};
   RankTeamOptions team;
   team.answer_limit = static_cast<TimeNs>(options.step_limit_seconds * 1e9);
@@ -139,6 +158,7 @@ void share_store(const RankPlan& ranks, ExpertLoading& loading) {
 std::string ranks_text(const BootOptions& options) {
   if (options.expert_parallel_size == 1) return {};
   return " of " + std::to_string(options.expert_parallel_size) + " ranks, " + options.placement +
+         (options.exchange == "two-all-to-alls" ? "" : ", " + options.exchange) +
          (options.mpi_job != nullptr ? ", over MPI" : "");
 }
 

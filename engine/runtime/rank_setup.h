@@ -25,7 +25,8 @@ struct RankSetup {
   std::string expert_policy = "auto";
   bool expert_warm = true;
   bool prompt_read_ahead = true;
-  std::string plan;  // plan_text()
+  bool rows_move = false;  // rows go on here: it loads the dense weights too
+  std::string plan;        // plan_text()
 };
 
 inline constexpr std::uint64_t kMaxSetupBytes = 2 * kMaxPlanBytes;

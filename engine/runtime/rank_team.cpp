@@ -20,20 +20,28 @@ std::string name_of(RankId rank) {
 
 }  // namespace
 
+Counter& RankTeam::counter(const char* name, const char* help) {
+  Metrics& metrics = options_.metrics != nullptr ? *options_.metrics : own_metrics_;
+  return metrics.counter(name, help, {{"model_name", options_.model_name}});
+}
+
+void RankTeam::wake() {
+  const std::uint64_t one = 1;
+  if (::write(wake_fd_, &one, sizeof one) < 0) return;  // full: it is awake
+}
+
 RankTeam::RankTeam(PlacementPlan plan, RankLauncher launcher, RankTeamOptions options)
     : plan_(std::move(plan)),
       launcher_(std::move(launcher)),
       options_(std::move(options)),
-      rows_((options_.metrics ? *options_.metrics : own_metrics_)
-                .counter("moe_exchange_rows", "Rows that went to other ranks for their experts, and came back",
-                         {{"model_name", options_.model_name}})),
-      bytes_((options_.metrics ? *options_.metrics : own_metrics_)
-                 .counter("moe_exchange_bytes", "Bytes of the messages that carried them",
-                          {{"model_name", options_.model_name}})),
-      restarts_counter_((options_.metrics ? *options_.metrics : own_metrics_)
-                            .counter("foregate_rank_restarts",
-                                     "Ranks that were started again after they died, hung or talked nonsense",
-                                     {{"model_name", options_.model_name}})),
+      rows_(counter("moe_exchange_rows", "Rows that went to other ranks for their experts, and came back")),
+      bytes_(counter("moe_exchange_bytes", "Bytes of the messages that carried them")),
+      moves_(counter("moe_exchange_moves", "Rows that went to another rank to go on there")),
+      context_bytes_(counter("moe_exchange_context_bytes", "Of those bytes, keys and values of such rows")),
+      one_all_to_all_steps_(
+          counter("moe_exchange_one_all_to_all_steps", "Steps whose rows stayed where their experts are")),
+      restarts_counter_(
+          counter("foregate_rank_restarts", "Ranks that were started again after they died, hung or talked nonsense")),
       serving_((options_.metrics ? *options_.metrics : own_metrics_)
                    .gauge("foregate_ranks_serving", "Ranks that serve, this one among them",
                           {{"model_name", options_.model_name}})),
@@ -53,11 +61,6 @@ RankTeam::~RankTeam() {
   wake();
   keeper_.join();
   ::close(wake_fd_);
-}
-
-void RankTeam::wake() {
-  const std::uint64_t one = 1;
-  if (::write(wake_fd_, &one, sizeof one) < 0) return;  // full: it is awake
 }
 
 Status RankTeam::wait_serving() {
@@ -104,6 +107,9 @@ TimeNs RankTeam::answer_deadline() const {
 void RankTeam::count(const Crossed& crossed) {
   rows_.add(static_cast<double>(crossed.rows));
   bytes_.add(static_cast<double>(crossed.bytes));
+  moves_.add(static_cast<double>(crossed.moves));
+  context_bytes_.add(static_cast<double>(crossed.context_bytes));
+  one_all_to_all_steps_.add(static_cast<double>(crossed.one_all_to_all_steps));
 }
 
 void RankTeam::keep() {

@@ -72,6 +72,7 @@ class RankTeam final : public ExpertRanks {
     std::string dropped;  // why it is to be ended; empty: it is not
   };
 
+  Counter& counter(const char* name, const char* help);
   void keep();
   int poll_ranks();
   void look_at(Rank& rank, TimeNs now);
@@ -87,6 +88,9 @@ class RankTeam final : public ExpertRanks {
   Metrics own_metrics_;
   Counter& rows_;
   Counter& bytes_;
+  Counter& moves_;
+  Counter& context_bytes_;
+  Counter& one_all_to_all_steps_;
   Counter& restarts_counter_;
   Gauge& serving_;
   RankReport report_;

@@ -23,6 +23,31 @@ HUNG_AFTER = 30.0
 BODY = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 100, "temperature": 0, "ignore_eos": True}
 
 
+class Pauses:
+    """When this program itself was not run for a while (a machine that is busy or stopped): times then say nothing of the server."""
+
+    def __init__(self, longest=0.5):
+        self.longest, self.found, self.stopping = longest, [], False
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        last = time.monotonic()
+        while not self.stopping:
+            time.sleep(0.02)
+            now = time.monotonic()
+            if now - last > self.longest:
+                self.found.append((last, now))
+            last = now
+
+    def between(self, start, end):
+        return any(begin < end and start < over for begin, over in list(self.found))
+
+    def stop(self):
+        self.stopping = True
+        self.thread.join()
+
+
 class Load:
     """Clients that ask one after the other. `done`: (start, end, outcome) of every request, in the order of their ends."""
 
@@ -136,19 +161,32 @@ def main():
     pack_e2e.OPTIONS.binary = options.binary
     dice = random.Random(options.seed)
     rounds = {"SIGKILL": [], "SIGSTOP": []}
+    pauses, disturbed = Pauses(), 0
     with pack_e2e.Served(options.model, "--expert-parallel-size", str(options.ranks)) as served:
         load = Load(served, options.clients)
         try:
             if not wait_for(lambda: load.answered_since(0), HUNG_AFTER):
                 sys.exit("no answer before the first fault")
-            for number in range(options.rounds):
-                sent = (signal.SIGKILL, signal.SIGSTOP)[number % 2]
-                rounds[sent.name].append(one_round(served, load, sent, dice))
+            number = 0
+            while number < options.rounds:
+                sent, begun = (signal.SIGKILL, signal.SIGSTOP)[number % 2], time.monotonic()
+                done = one_round(served, load, sent, dice)
+                time.sleep(0.05)
+                if pauses.between(begun, time.monotonic()):
+                    disturbed += 1
+                    if disturbed > options.rounds:
+                        sys.exit("the machine stops this program too often to measure")
+                    continue
+                rounds[sent.name].append(done)
+                number += 1
         finally:
             load.stop()
+            pauses.stop()
         restarts = figure(served, "foregate_rank_restarts_total")
     within = all([summary(name, done) for name, done in rounds.items() if done])
-    outcomes = [outcome for _, _, outcome in load.done]
+    if disturbed:
+        print(f"{disturbed} more times this program itself was not run for a while; they do not count")
+    outcomes = [outcome for start, end, outcome in load.done if not pauses.between(start, end)]
     counts = {kind: outcomes.count(kind) for kind in ("ok", "failed", "lost", "hung", "wrong")}
     print(f"all requests: {counts}, {restarts:.0f} restarts")
     sound = counts["lost"] == counts["hung"] == counts["wrong"] == 0 and counts["failed"] > 0 and restarts >= options.rounds

@@ -34,6 +34,7 @@ struct PlaceOptions {
 struct Line {
   std::string placement;
   PlacementFigures figures;
+  PlacementFigures between_nodes;
   FormForecast forms;
 };
 
@@ -41,6 +42,9 @@ void add_options(CLI::App& app, PlaceOptions& options) {
   app.add_option("--trace", options.trace, "what was routed: of `trace record` or `serve --trace-routes`")->required();
   app.add_option("--ranks", options.solver.ranks, "ranks that share the experts")
       ->required()
+      ->check(CLI::Range(1, kMaxRanks));
+  app.add_option("--nodes", options.solver.nodes,
+                 "machines that the ranks are on, evenly: experts are placed on nodes first, then on the ranks of each")
       ->check(CLI::Range(1, kMaxRanks));
   app.add_option("--objective", options.objective,
                  "token-stays: least crossings from layer to layer; distinct-devices: fewest ranks per token and layer")
@@ -91,7 +95,9 @@ Result<std::vector<Line>> compare(const PlaceOptions& options, const PlacementPl
   for (const auto& [name, placed] : placements) {
     std::vector<LayerHomes> homes;
     for (const LayerId layer : by.layers) homes.push_back(placed->homes_of(layer));
-    lines.push_back({name, measure(*placed, by.layers, rows), forecast_forms(homes, ranks, rows, shape)});
+    const std::int32_t nodes = options.solver.nodes;
+    lines.push_back({name, measure(*placed, by.layers, rows), measure(nodes_of(homes, ranks, nodes), nodes, rows),
+                     forecast_forms(homes, ranks, rows, shape)});
   }
   return lines;
 }
@@ -111,6 +117,18 @@ void print_forms(const std::vector<Line>& lines) {
   }
 }
 
+// Copies are not used here.
+void print_nodes(const std::vector<Line>& lines, std::int32_t nodes) {
+  std::printf(
+      "\nbetween %d nodes\n\n| placement | crossings | nodes per token and layer | imbalance |\n|---|---:|---:|---:|\n",
+      nodes);
+  for (const Line& line : lines) {
+    const PlacementFigures& between = line.between_nodes;
+    std::printf("| %s | %.2f %% | %.3f | %.3f |\n", line.placement.c_str(), 100 * between.crossings, between.distinct,
+                between.mean_imbalance);
+  }
+}
+
 void print_text(const PlaceOptions& options, const Solution& solution, const TraceRows& by,
                 const std::vector<Line>& lines) {
   std::printf("placed by %zu of %llu rows, %zu layers, top-%d, %d ranks, %s\n", by.rows.rows(),
@@ -126,6 +144,7 @@ void print_text(const PlaceOptions& options, const Solution& solution, const Tra
     std::printf("| %s | %.2f %% | %.3f | %.3f | %.3f |\n", line.placement.c_str(), 100 * line.figures.crossings,
                 line.figures.distinct, line.figures.mean_imbalance, line.figures.imbalance);
   }
+  if (options.solver.nodes > 1) print_nodes(lines, options.solver.nodes);
   if (!options.model.empty()) print_forms(lines);
 }
 
@@ -138,6 +157,11 @@ void print_json(const PlaceOptions& options, const Solution& solution, const Tra
                     {"distinct", line.figures.distinct},
                     {"imbalance", line.figures.imbalance},
                     {"mean_imbalance", line.figures.mean_imbalance}});
+    if (options.solver.nodes > 1) {
+      rows.back()["between_nodes"] = {{"crossings", line.between_nodes.crossings},
+                                      {"distinct", line.between_nodes.distinct},
+                                      {"mean_imbalance", line.between_nodes.mean_imbalance}};
+    }
     if (options.model.empty()) continue;
     rows.back()["bytes_per_token"] = {{"two_all_to_alls", line.forms.two.bytes},
                                       {"one_all_to_all", line.forms.one.bytes},

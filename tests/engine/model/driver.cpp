@@ -46,7 +46,8 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
                                   .experts = experts(model),
                                   .dense = options.dense,
                                   .packing = packing,
-                                  .ranks = options.ranks}));
+                                  .ranks = options.ranks,
+                                  .exchange = options.exchange}));
   cache_ = std::make_unique<KvCache>(
       must(KvCache::create(*backend_.device, model_->kv_layout(options.kv_type, options.block_size), options.blocks)));
 }

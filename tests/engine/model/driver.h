@@ -29,6 +29,7 @@ struct DriverOptions {
   LookaheadOptions lookahead = {};            // of experts in a store
   bool eager = false;                         // every op is given to the device by itself
   ExpertRanks* ranks = nullptr;               // that share the experts; null: all are here
+  ExchangeMode exchange = ExchangeMode::kTwoAllToAlls;
 };
 
 class Driver {

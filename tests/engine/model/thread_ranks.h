@@ -17,8 +17,9 @@ class ThreadRanks final : public ExpertRanks {
  public:
   // `experts`: each rank has a store of its own; `files`: where the model is.
   ThreadRanks(const std::string& dir, PlacementPlan plan, const std::string& isa, std::int32_t max_rows = 256,
-              const std::optional<ExpertLoading>& experts = {}, const FileSystem& files = local_files())
-      : plan_(std::move(plan)) {
+              const std::optional<ExpertLoading>& experts = {}, const FileSystem& files = local_files(),
+              ExchangeMode exchange = ExchangeMode::kTwoAllToAlls)
+      : plan_(std::move(plan)), exchange_(exchange) {
     for (std::int32_t r = 1; r < plan_.ranks(); ++r) add(dir, RankId{r}, isa, max_rows, experts, files);
   }
   ~ThreadRanks() override {
@@ -46,6 +47,9 @@ class ThreadRanks final : public ExpertRanks {
   void count(const Crossed& crossed) override {
     crossed_.rows += crossed.rows;
     crossed_.bytes += crossed.bytes;
+    crossed_.moves += crossed.moves;
+    crossed_.context_bytes += crossed.context_bytes;
+    crossed_.one_all_to_all_steps += crossed.one_all_to_all_steps;
   }
 
   // Puts a line of the test's own in the place of a rank's; null: what the rank had is back.
@@ -84,6 +88,7 @@ class ThreadRanks final : public ExpertRanks {
     CHECK(model.ok());
     LoadOptions load;
     load.max_batched_tokens = max_rows;
+    load.exchange = exchange_;
     if (experts) {
       experts->store.own = [this, id](ExpertKey key) { return plan_.holds(id, key.layer, key.expert); };
       load.experts = std::move(experts);
@@ -98,6 +103,7 @@ class ThreadRanks final : public ExpertRanks {
   }
 
   PlacementPlan plan_;
+  ExchangeMode exchange_;
   std::map<RankId, Rank> ranks_;
   std::map<RankId, Status> dropped_;
   std::map<RankId, RankFigures> figures_;
