@@ -49,6 +49,24 @@ class Ranks(RankTest):
         shown = foregate("trace", "show", trace)
         self.assertEqual(shown.returncode, 0, shown.stderr)
 
+    def test_rows_go_on_where_their_experts_are_and_the_text_stays(self):
+        for ranks, exchange in ((2, "one-all-to-all"), (3, "one-all-to-all"), (2, "auto")):
+            with Served(OPTIONS.model, "--expert-parallel-size", str(ranks), "--exchange", exchange) as served:
+                self.assertEqual(answers(served), self.want)
+                steps = figure(served, "moe_exchange_one_all_to_all_steps_total")
+                if exchange == "auto":
+                    continue
+                self.assertGreater(steps, 0)
+                self.assertGreater(figure(served, "moe_exchange_moves_total"), 0)
+                self.assertGreater(figure(served, "moe_exchange_context_bytes_total"), 0)
+                running, got = self.start_long(served)
+                os.kill(workers(served)[0], signal.SIGKILL)
+                for thread in running:
+                    thread.join()
+                self.ended_explicitly(got)
+                self.recover(served)
+                self.assertEqual(answers(served), self.want)
+
     def test_experts_follow_what_is_routed_and_the_text_stays(self):
         with Served(OPTIONS.model, "--expert-parallel-size", "2", "--placement", "auto", "--placement-interval", "0.2",
                     "--placement-moves", "8", "--placement-copies", "1") as served:
@@ -85,7 +103,9 @@ class Ranks(RankTest):
         plan.write_text("{}")
         for flags, says in ((("--device", "cuda"), "device"), (("--lookahead", "always"), "lookahead"),
                             (("--expert-memory", "1"), "expert_memory"), (("--placement", plan), "."),
-                            (("--placement", OPTIONS.work / "none"), "none")):
+                            (("--placement", OPTIONS.work / "none"), "none"),
+                            (("--exchange", "one-all-to-all", "--expert-memory", "50%"), "exchange"),
+                            (("--exchange", "auto", "--placement", "auto"), "exchange")):
             done = foregate("serve", OPTIONS.model, "--port", "0", "--expert-parallel-size", "2", *flags)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertRegex(done.stderr, says)
