@@ -139,6 +139,9 @@ struct EngineStats {
   std::int64_t paused = 0;
   std::int64_t kv_blocks_total = 0;  // that are there
   std::int64_t kv_blocks_used = 0;
+  std::int64_t kv_window_blocks_total = 0;  // of these, for layers with a window alone; 0: they share the others
+  std::int64_t kv_window_blocks_used = 0;
+  double kv_usage = 0.0;  // share of their bytes in use, 0 to 1
   std::uint64_t steps = 0;
   std::uint64_t batched_steps = 0;     // steps that held rows of more than one sequence
   std::uint64_t chunked_prefills = 0;  // prefill parts that were not the whole prompt

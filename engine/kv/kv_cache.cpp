@@ -4,23 +4,40 @@
 #include <numeric>
 
 namespace foregate {
+namespace {
 
-Result<KvCache> KvCache::create(Device& device, const KvLayout& layout, std::int64_t num_blocks) {
+Status check_kinds(const KvLayout& layout) {
+  for (const LayerKv& layer : layout.layers) {
+    if (layer.kind == KvKind::kFull || layer.kind == KvKind::kSlidingWindow) continue;
+    return unimplemented("no kernel reads this kind of keys and values yet");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<KvCache> KvCache::create(Device& device, const KvLayout& layout, std::int64_t num_blocks,
+                                std::int64_t num_window_blocks) {
   if (layout.type == DType::kI8 && !device.host_visible()) {
     return unimplemented("keys and values in int8 are for the CPU", "kv_cache_dtype");
   }
+  RETURN_IF_ERROR(check_kinds(layout));
   KvCache cache;
   cache.device_ = &device;
   cache.layout_ = layout;
   cache.num_blocks_ = num_blocks;
+  cache.num_window_blocks_ = layout.grouped ? num_window_blocks : 0;
   cache.versions_.resize(static_cast<std::size_t>(num_blocks));
   for (std::size_t layer = 0; layer < layout.layers.size(); ++layer) {
     const auto parts = cache.part_bytes(layer);
     const std::size_t block = std::accumulate(parts.begin(), parts.end(), std::size_t{0});
-    Memory memory = device.allocate(block * static_cast<std::size_t>(num_blocks));
+    const std::int64_t blocks = cache.num_blocks(layout.group_of(layout.layers[layer]));
+    Memory memory = device.allocate(block * static_cast<std::size_t>(blocks));
     if (!memory) {
+      const std::int64_t bytes = num_blocks * layout.block_bytes(KvGroup::kMain) +
+                                 cache.num_window_blocks_ * layout.block_bytes(KvGroup::kWindow);
       return resource_exhausted("no memory for a KV cache of " + std::to_string(num_blocks) + " blocks, " +
-                                std::to_string(num_blocks * layout.block_bytes()) + " bytes");
+                                std::to_string(bytes) + " bytes");
     }
     cache.layers_.push_back(std::move(memory));
   }
@@ -39,6 +56,8 @@ std::int32_t KvCache::unit_blocks(const KvLayout& layout, std::size_t page_bytes
 
 Result<KvCache> KvCache::create_elastic(Device& device, PageSource& pages, const KvLayout& layout,
                                         std::int64_t num_blocks) {
+  RETURN_IF_ERROR(check_kinds(layout));
+  if (layout.grouped) return internal_error("blocks that come and go are not in groups");
   KvCache cache;
   cache.device_ = &device;
   cache.layout_ = layout;
@@ -88,11 +107,11 @@ KvPages KvCache::pages(LayerId layer) const {
   const LayerKv& kv = layout_.layers[number];
   KvPages pages;
   pages.type = layout_.type;
-  pages.num_blocks = num_blocks_;
+  pages.num_blocks = num_blocks(layout_.group_of(kv));
   pages.block_size = layout_.block_size;
   pages.kv_heads = kv.kv_heads;
   pages.head_dim = kv.head_dim;
-  if (num_blocks_ == 0) return pages;
+  if (pages.num_blocks == 0) return pages;
   const auto parts = pieces(number, BlockId{0});
   pages.k = parts[kKeys].data;
   pages.v = parts[kValues].data;
@@ -103,13 +122,14 @@ KvPages KvCache::pages(LayerId layer) const {
 }
 
 std::array<KvCache::Piece, KvCache::kParts> KvCache::pieces(std::size_t layer, BlockId block) const {
-  CHECK(block.value >= 0 && block.value < num_blocks_);
+  const std::int64_t blocks = num_blocks(layout_.group_of(layout_.layers[layer]));
+  CHECK(block.value >= 0 && block.value < blocks);
   std::byte* part = layers_[layer].data();
   std::array<Piece, kParts> found{};
   const auto bytes = part_bytes(layer);
   for (std::size_t i = 0; i < kParts; ++i) {
     found[i] = {part + bytes[i] * static_cast<std::size_t>(block.value), bytes[i]};
-    part += bytes[i] * static_cast<std::size_t>(num_blocks_);
+    part += bytes[i] * static_cast<std::size_t>(blocks);
   }
   return found;
 }
@@ -118,19 +138,21 @@ void KvCache::copy(std::byte* to, const std::byte* from, std::size_t bytes) cons
   if (bytes > 0) device_->copy(to, from, bytes);
 }
 
-void KvCache::copy_block(BlockId from, BlockId to) {
+void KvCache::copy_block(BlockId from, BlockId to, KvGroup group) {
   if (BUG_IF(from == to)) return;
-  changed(to);
+  changed(to, group);
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    if (!in_group(layer, group)) continue;
     const auto source = pieces(layer, from);
     const auto target = pieces(layer, to);
     for (std::size_t i = 0; i < kParts; ++i) copy(target[i].data, source[i].data, source[i].bytes);
   }
 }
 
-void KvCache::zero_block(BlockId block) {
-  changed(block);
+void KvCache::zero_block(BlockId block, KvGroup group) {
+  changed(block, group);
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    if (!in_group(layer, group)) continue;
     for (const Piece& piece : pieces(layer, block)) {
       const std::vector<std::byte> zeros(piece.bytes);
       copy(piece.data, zeros.data(), zeros.size());
@@ -139,11 +161,12 @@ void KvCache::zero_block(BlockId block) {
 }
 
 // By way of the host: rare, and keys of one position lie apart.
-void KvCache::zero_positions(BlockId block, std::int32_t first, std::int32_t end) {
-  std::vector<std::byte> bytes(static_cast<std::size_t>(layout_.block_bytes()));
-  save_block(block, bytes.data());
+void KvCache::zero_positions(BlockId block, std::int32_t first, std::int32_t end, KvGroup group) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(layout_.block_bytes(group)));
+  save_block(block, bytes.data(), group);
   std::byte* at = bytes.data();
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    if (!in_group(layer, group)) continue;
     KvPages pages = this->pages(LayerId{static_cast<std::int32_t>(layer)});
     pages.num_blocks = 1;
     const auto element = static_cast<std::size_t>(dtype_bytes(pages.type));
@@ -164,11 +187,12 @@ void KvCache::zero_positions(BlockId block, std::int32_t first, std::int32_t end
       }
     }
   }
-  load_block(block, bytes.data());
+  load_block(block, bytes.data(), group);
 }
 
-void KvCache::save_block(BlockId block, std::byte* to) const {
+void KvCache::save_block(BlockId block, std::byte* to, KvGroup group) const {
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    if (!in_group(layer, group)) continue;
     for (const Piece& piece : pieces(layer, block)) {
       copy(to, piece.data, piece.bytes);
       to += piece.bytes;
@@ -176,9 +200,10 @@ void KvCache::save_block(BlockId block, std::byte* to) const {
   }
 }
 
-void KvCache::load_block(BlockId block, const std::byte* from) {
-  changed(block);
+void KvCache::load_block(BlockId block, const std::byte* from, KvGroup group) {
+  changed(block, group);
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    if (!in_group(layer, group)) continue;
     for (const Piece& piece : pieces(layer, block)) {
       copy(piece.data, from, piece.bytes);
       from += piece.bytes;

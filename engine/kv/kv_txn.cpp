@@ -15,13 +15,16 @@ KvTxn::Grant* KvTxn::grant_of(const BlockTable& table) {
   return const_cast<Grant*>(static_cast<const KvTxn*>(this)->grant_of(table));
 }
 
-void KvTxn::share(BlockTable& table, std::span<const BlockId> blocks, std::optional<BlockId> tail, ClientId owner) {
-  if (blocks.empty() && !tail) return;
+void KvTxn::share(BlockTable& table, std::span<const BlockId> blocks, std::optional<BlockId> tail, ClientId owner,
+                  std::int32_t given_up) {
+  if (blocks.empty() && !tail && given_up == 0) return;
   if (BUG_IF(!table.empty() || grant_of(table) != nullptr)) return;
   Grant grant;
   grant.table = &table;
-  grant.blocks.assign(blocks.begin(), blocks.end());
-  grant.shared = blocks.size();
+  grant.given_up = static_cast<std::size_t>(given_up);
+  grant.blocks.assign(grant.given_up, kGivenUp);
+  grant.blocks.insert(grant.blocks.end(), blocks.begin(), blocks.end());
+  grant.shared = grant.blocks.size();
   grant.tail = tail;
   grant.owner = owner;
   for (BlockId block : blocks) pool_.retain(block);
@@ -81,6 +84,7 @@ void KvTxn::commit() {
   copied();
   for (Grant& grant : grants_) {
     grant.table->blocks_.insert(grant.table->blocks_.end(), grant.blocks.begin(), grant.blocks.end());
+    grant.table->given_up_ += static_cast<std::int32_t>(grant.given_up);
   }
   grants_.clear();
 }
@@ -90,7 +94,7 @@ void KvTxn::drop() {
   // In reverse, so that the pool hands out the same blocks next time.
   for (auto grant = grants_.rbegin(); grant != grants_.rend(); ++grant) {
     for (auto block = grant->blocks.rbegin(); block != grant->blocks.rend(); ++block) {
-      pool_.release(*block, grant->owner);
+      if (*block != kGivenUp) pool_.release(*block, grant->owner);
     }
   }
   grants_.clear();

@@ -27,11 +27,13 @@ class KvTxn {
   KvTxn(const KvTxn&) = delete;
   KvTxn& operator=(const KvTxn&) = delete;
 
-  // `table`, which is empty, starts with these blocks, held or published. `tail` is one more whose first positions it
+  // `table`, which is empty, starts with these blocks, held or published, behind `given_up` places without a block.
+  // `tail` is one more whose first positions it
   // takes over and that it goes on writing in: it gets a copy, the first of the blocks reserved for it. All shares of
   // a step come before its first reserve, which may give up the contents of blocks that nobody holds. `owner`: in
   // whose name the tail is kept afterwards.
-  void share(BlockTable& table, std::span<const BlockId> blocks, std::optional<BlockId> tail, ClientId owner = 0);
+  void share(BlockTable& table, std::span<const BlockId> blocks, std::optional<BlockId> tail, ClientId owner = 0,
+             std::int32_t given_up = 0);
   // `count` more blocks for `table`. False, with nothing taken, when the pool has fewer; a table
   // may be named once per transaction.
   bool reserve(BlockTable& table, std::int32_t count);
@@ -57,8 +59,9 @@ class KvTxn {
  private:
   struct Grant {
     BlockTable* table = nullptr;
-    std::vector<BlockId> blocks;  // shared ones first
-    std::size_t shared = 0;
+    std::vector<BlockId> blocks;  // places without one, shared ones, reserved ones
+    std::size_t given_up = 0;     // of the first places
+    std::size_t shared = 0;       // places before the reserved ones
     std::optional<BlockId> tail;
     ClientId owner = 0;
     bool reserved = false;

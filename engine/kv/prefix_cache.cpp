@@ -13,12 +13,30 @@ std::span<const Token> block_tokens(std::span<const Token> tokens, std::int32_t 
 
 }  // namespace
 
-PrefixCache::PrefixCache(BlockPool& pool, BlockNamer namer, bool windowed)
+PrefixCache::PrefixCache(BlockPool& pool, BlockNamer namer, bool windowed, BlockPool* beside)
     : pool_(pool),
       namer_(std::move(namer)),
       windowed_(windowed),
+      beside_(beside),
       nodes_(static_cast<std::size_t>(pool.total_blocks())) {
   pool_.on_evict([this](BlockId block) { forget(block); });
+  if (beside_ == nullptr) return;
+  beside_whom_.assign(static_cast<std::size_t>(beside_->total_blocks()), kGivenUp);
+  beside_->on_evict([this](BlockId block) {
+    BlockId& whom = beside_whom_[static_cast<std::size_t>(block.value)];
+    if (BUG_IF(whom == kGivenUp)) return;
+    node(whom).beside = kGivenUp;
+    whom = kGivenUp;
+    ++evicted_;
+  });
+}
+
+void PrefixCache::put_beside(BlockId block, BlockId window_block) {
+  BlockId& whom = beside_whom_[static_cast<std::size_t>(window_block.value)];
+  if (node(block).beside != kGivenUp || BUG_IF(!node(block).known || whom != kGivenUp)) return;
+  node(block).beside = window_block;
+  whom = block;
+  beside_->publish(window_block);
 }
 
 void PrefixCache::extend_keys(std::string_view salt, std::span<const Token> tokens, std::vector<BlockKey>& keys) const {
@@ -68,7 +86,7 @@ std::optional<BlockId> PrefixCache::publish(std::string_view salt, std::span<con
   if (BUG_IF(node(block).known)) return std::nullopt;
   const auto in_block = block_tokens(tokens, index, pool_.block_size());
   Node& added = node(block);
-  added = {true, key, before, index == 0 ? std::string(salt) : std::string(), {in_block.begin(), in_block.end()}, {}};
+  added = {true, key, before, index == 0 ? std::string(salt) : std::string(), {in_block.begin(), in_block.end()}, {}, kGivenUp};
   if (index > 0) node(before).after.push_back(block);
   by_key_.emplace(key, block);
   pool_.publish(block);
@@ -83,6 +101,10 @@ void PrefixCache::forget(BlockId block) {
     Node& lost = node(gone[i]);
     gone.insert(gone.end(), lost.after.begin(), lost.after.end());
     by_key_.erase(lost.key);
+    if (lost.beside != kGivenUp) {
+      beside_whom_[static_cast<std::size_t>(lost.beside.value)] = kGivenUp;
+      beside_->unpublish(lost.beside);
+    }
     lost = {};
     pool_.unpublish(gone[i]);
     ++evicted_;
@@ -105,7 +127,22 @@ Status PrefixCache::audit() const {
       return internal_error(name + " is held without what it follows");
     }
   }
-  return known == by_key_.size() ? Status() : internal_error("the index knows blocks that are not published");
+  if (known != by_key_.size()) return internal_error("the index knows blocks that are not published");
+  return beside_ == nullptr ? Status() : audit_beside();
+}
+
+Status PrefixCache::audit_beside() const {
+  std::size_t beside = 0;
+  for (const Node& n : nodes_) beside += n.beside != kGivenUp ? 1 : 0;
+  for (std::int32_t i = 0; i < beside_->total_blocks(); ++i) {
+    const BlockId whom = beside_whom_[static_cast<std::size_t>(i)];
+    const std::string name = "window block " + std::to_string(i);
+    if ((whom != kGivenUp) != beside_->published(BlockId{i})) return internal_error(name + " is published for nobody");
+    if (whom == kGivenUp) continue;
+    if (!node(whom).known || node(whom).beside.value != i) return internal_error(name + " is beside another block");
+    --beside;
+  }
+  return beside == 0 ? Status() : internal_error("blocks have window blocks beside them that do not know of it");
 }
 
 }  // namespace foregate

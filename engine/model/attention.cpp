@@ -1,6 +1,7 @@
 #include "engine/model/attention.h"
 
 #include <cmath>
+#include <span>
 
 namespace foregate {
 namespace {
@@ -40,6 +41,9 @@ void rotate(const Step& step, View2<float> x, std::int32_t heads, const LayerCon
 
 void run_attention(const Step& step, const AttentionWeights& weights, const LayerConfig& layer, const KvPages& pages) {
   const ModelConfig& config = step.config;
+  const bool windowed = layer.window > 0 && !step.input.window_seqs.empty();
+  const std::span<const SeqSpan> seqs = windowed ? step.input.window_seqs : step.input.seqs;
+  const std::span<const std::int64_t> slots = windowed ? step.input.window_slots : step.input.slot_mapping;
   const View2<float> q = step.view(step.scratch.q, config.q_width());
   const View2<float> k = step.view(step.scratch.k, config.kv_width());
   const View2<float> v = step.view(step.scratch.v, config.kv_width());
@@ -52,15 +56,15 @@ void run_attention(const Step& step, const AttentionWeights& weights, const Laye
   rotate(step, k, config.kv_heads, layer);
   step.ops.kv_write(step.stream, KvWriteArgs{.k = step.read(k.data, k.cols),
                                              .v = step.read(v.data, v.cols),
-                                             .slot_mapping = step.input.slot_mapping.data(),
+                                             .slot_mapping = slots.data(),
                                              .pages = pages});
   step.ops.attention(step.stream, AttentionArgs{.q = step.read(q.data, q.cols),
                                                 .out = step.view(step.scratch.attended, config.q_width()),
                                                 .heads = config.heads,
                                                 .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
                                                 .window = layer.window,
-                                                .seqs = step.input.seqs.data(),
-                                                .num_seqs = static_cast<std::int32_t>(step.input.seqs.size()),
+                                                .seqs = seqs.data(),
+                                                .num_seqs = static_cast<std::int32_t>(seqs.size()),
                                                 .pages = pages});
   project(step, weights.o, step.read(step.scratch.attended, config.q_width()), step.block_out());
 }

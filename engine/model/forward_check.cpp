@@ -1,5 +1,7 @@
 #include "engine/model/forward_check.h"
 
+#include <span>
+
 namespace foregate {
 namespace {
 
@@ -7,24 +9,56 @@ bool inside(std::int64_t value, std::int64_t size) {
   return value >= 0 && value < size;
 }
 
-Status check_rows(const ModelConfig& config, const ForwardInput& input, std::int64_t slots) {
-  for (std::size_t i = 0; i < input.tokens.size(); ++i) {
-    if (!inside(input.tokens[i], config.vocab_size)) return internal_error("a token id is outside the vocabulary");
-    if (!inside(input.positions[i], INT32_MAX)) return internal_error("a position is negative");
-    if (!inside(input.slot_mapping[i], slots)) return internal_error("a cache slot is outside the cache");
+Status check_slots(std::span<const std::int64_t> slots, std::int64_t end) {
+  for (const std::int64_t slot : slots) {
+    if (!inside(slot, end)) return internal_error("a cache slot is outside the cache");
   }
   return {};
 }
 
-// The block before which no layer reads, of rows from `position` on.
-std::int64_t first_read(const KvCache& cache, std::int64_t position) {
-  const std::int64_t window = cache.layout().window();
+Status check_rows(const ModelConfig& config, const ForwardInput& input) {
+  for (std::size_t i = 0; i < input.tokens.size(); ++i) {
+    if (!inside(input.tokens[i], config.vocab_size)) return internal_error("a token id is outside the vocabulary");
+    if (!inside(input.positions[i], INT32_MAX)) return internal_error("a position is negative");
+  }
+  return {};
+}
+
+// The block before which no layer of the group reads, of rows from `position` on.
+std::int64_t first_read(const KvCache& cache, KvGroup group, std::int64_t position) {
+  const std::int64_t window = cache.layout().window(group);
   return window > 0 && position >= window ? (position - window + 1) / cache.layout().block_size : 0;
+}
+
+Status check_table(const SeqSpan& span, const KvCache& cache, KvGroup group) {
+  const std::int64_t blocks = (span.first_position + span.rows - 1) / cache.layout().block_size + 1;
+  for (std::int64_t b = first_read(cache, group, span.first_position); b < blocks; ++b) {
+    if (!inside(span.block_table[b], cache.num_blocks(group))) return internal_error("a block is outside the cache");
+  }
+  return {};
+}
+
+// The same rows in blocks of the window group.
+Status check_window(const ForwardInput& input, const KvCache& cache) {
+  if (!cache.layout().grouped) {
+    return input.window_seqs.empty() ? Status() : internal_error("the cache has no blocks of a window");
+  }
+  if (input.window_seqs.size() != input.seqs.size() || input.window_slots.size() != input.tokens.size()) {
+    return internal_error("the rows of the window's blocks are others");
+  }
+  for (std::size_t i = 0; i < input.seqs.size(); ++i) {
+    const SeqSpan& span = input.window_seqs[i];
+    const SeqSpan& same = input.seqs[i];
+    if (span.first_row != same.first_row || span.rows != same.rows || span.first_position != same.first_position) {
+      return internal_error("the rows of the window's blocks are others");
+    }
+    RETURN_IF_ERROR(check_table(span, cache, KvGroup::kWindow));
+  }
+  return check_slots(input.window_slots, cache.num_blocks(KvGroup::kWindow) * cache.layout().block_size);
 }
 
 Status check_spans(const ForwardInput& input, const KvCache& cache) {
   const auto rows = static_cast<std::int64_t>(input.tokens.size());
-  const std::int64_t block_size = cache.layout().block_size;
   std::int64_t covered = 0;
   for (const SeqSpan& span : input.seqs) {
     if (span.rows <= 0 || !inside(span.first_row, rows) || span.rows > rows - span.first_row) {
@@ -36,10 +70,7 @@ Status check_spans(const ForwardInput& input, const KvCache& cache) {
         return internal_error("a sequence's positions are not consecutive");
       }
     }
-    const std::int64_t blocks = (span.first_position + span.rows - 1) / block_size + 1;
-    for (std::int64_t b = first_read(cache, span.first_position); b < blocks; ++b) {
-      if (!inside(span.block_table[b], cache.num_blocks())) return internal_error("a block is outside the cache");
-    }
+    RETURN_IF_ERROR(check_table(span, cache, KvGroup::kMain));
   }
   return covered == rows ? Status() : internal_error("the sequences do not cover the rows of the step");
 }
@@ -57,8 +88,10 @@ Status check_forward(const ModelConfig& config, std::int64_t max_rows, const For
                           std::to_string(max_rows));
   }
   if (cache.layout().layers.size() != config.layers.size()) return internal_error("the cache is another model's");
-  RETURN_IF_ERROR(check_rows(config, input, cache.num_blocks() * cache.layout().block_size));
+  RETURN_IF_ERROR(check_rows(config, input));
+  RETURN_IF_ERROR(check_slots(input.slot_mapping, cache.num_blocks() * cache.layout().block_size));
   RETURN_IF_ERROR(check_spans(input, cache));
+  RETURN_IF_ERROR(check_window(input, cache));
   for (const std::int32_t row : input.logit_rows) {
     if (!inside(row, static_cast<std::int64_t>(rows))) return internal_error("a logit row is outside the step");
   }

@@ -5,9 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "engine/kv/block_pool.h"
-#include "engine/sched/sequence.h"
-
 namespace foregate {
 namespace {
 
@@ -45,6 +42,9 @@ Status check_options(const EngineParts& parts) {
   if (parts.cache.num_blocks() < 1 || parts.cache.num_blocks() > std::numeric_limits<std::int32_t>::max()) {
     return invalid_argument("the KV cache has " + std::to_string(parts.cache.num_blocks()) + " blocks", "num_blocks");
   }
+  if (parts.cache.layout().grouped && parts.cache.num_blocks(KvGroup::kWindow) < 1) {
+    return invalid_argument("the KV cache has no blocks for layers with a window", "num_blocks");
+  }
   if (const ElasticParts& e = parts.elastic; e.budget_bytes > 0) {
     const std::int32_t unit = parts.cache.unit_blocks();
     const bool whole = e.present_blocks % unit == 0 && e.least_blocks % unit == 0;
@@ -77,8 +77,7 @@ EngineImpl::EngineImpl(EngineParts parts, Drive drive)
     : info_(parts.info),
       limits_(parts.limits),
       clock_(*parts.clock),
-      total_blocks_(parts.elastic.budget_bytes > 0 ? parts.elastic.least_blocks : parts.cache.num_blocks()),
-      block_size_(parts.cache.layout().block_size),
+      room_(room_of(parts)),
       shared_(ledger_limits(parts.options), parts.options.step_limit_seconds),
       loop_(std::make_unique<EngineLoop>(std::move(parts), shared_)) {
   if (drive == Drive::kThread) thread_ = std::thread([this] { loop_->run(); });
@@ -98,13 +97,7 @@ Status EngineImpl::check_submit(const Request& request) const {
   if (shared_.failed.load()) return unavailable("the engine has failed");
   if (shared_.draining.load()) return unavailable("the engine is shutting down");
   RETURN_IF_ERROR(validate(request, limits_));
-  const std::int64_t need = blocks_for(max_positions(request), block_size_);
-  if (need <= total_blocks_) return {};
-  return invalid_argument("the prompt has " + std::to_string(request.prompt.size()) + " tokens and max_tokens is " +
-                              std::to_string(request.sampling.max_tokens) + ": that needs " + std::to_string(need) +
-                              " KV blocks of " + std::to_string(block_size_) + " positions, there are " +
-                              std::to_string(total_blocks_),
-                          "max_tokens");
+  return check_room_for(room_, request);
 }
 
 Status EngineImpl::submit(Request request, std::shared_ptr<EventSink> sink) {

@@ -7,6 +7,7 @@
 
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/engine_shared.h"
+#include "engine/runtime/kv_figures.h"
 #include "engine/runtime/loop.h"
 
 namespace foregate {
@@ -39,8 +40,7 @@ class EngineImpl final : public Engine {
   const ModelInfo info_;
   const Limits limits_;
   const Clock& clock_;
-  const std::int64_t total_blocks_;
-  const std::int32_t block_size_;
+  const KvRoom room_;
   EngineShared shared_;
   std::unique_ptr<EngineLoop> loop_;
   std::thread thread_;

@@ -109,6 +109,9 @@ void EngineMetrics::add_prefix_series(Metrics& m, const Labels& labels) {
       &m.counter("foregate_prefix_evictions", "KV blocks whose kept contents were given up.", labels);
   window_freed_.counter =
       &m.counter("foregate_kv_window_blocks_freed", "KV blocks given up because no window reached them.", labels);
+  kv_window_blocks_ = &m.gauge(
+      "foregate_kv_window_blocks", "KV blocks for layers with a window alone; 0: they share the others.", labels);
+  kv_window_used_ = &m.gauge("foregate_kv_window_blocks_used", "Of these, in use.", labels);
   kv_kept_ = &m.gauge("foregate_kv_blocks_kept", "Free KV blocks with contents that later prompts may use.", labels);
 }
 
@@ -162,8 +165,9 @@ void EngineMetrics::step(std::int32_t rows) {
 void EngineMetrics::figures(const EngineStats& stats) {
   running_->set(static_cast<double>(stats.running));
   waiting_->set(static_cast<double>(stats.waiting));
-  const auto total = static_cast<double>(stats.kv_blocks_total);
-  kv_usage_->set(total > 0 ? static_cast<double>(stats.kv_blocks_used) / total : 0.0);
+  kv_usage_->set(stats.kv_usage);
+  kv_window_blocks_->set(static_cast<double>(stats.kv_window_blocks_total));
+  kv_window_used_->set(static_cast<double>(stats.kv_window_blocks_used));
   nonfinite_.follow(stats.nonfinite_rows);
   device_sampled_.follow(static_cast<double>(stats.device_sampled));
   graph_launches_.follow(static_cast<double>(stats.graph_launches));

@@ -54,6 +54,8 @@ class EngineMetrics {
   CounterFollower prefix_evictions_;
   CounterFollower window_freed_;
   Gauge* kv_kept_;
+  Gauge* kv_window_blocks_;
+  Gauge* kv_window_used_;
   std::array<Counter*, 4> finished_;
   Histogram* ttft_;
   Histogram* itl_;

@@ -9,9 +9,9 @@
 
 #include "engine/base/log.h"
 #include "engine/base/rng.h"
-#include "engine/kv/kv_txn.h"
 #include "engine/runtime/accept.h"
 #include "engine/runtime/device_sampling.h"
+#include "engine/runtime/kv_figures.h"
 #include "engine/runtime/step_builder.h"
 #include "engine/sched/scheduler.h"
 
@@ -20,11 +20,13 @@ namespace {
 
 constexpr TimeNs kLongWaitNs = 3'600'000'000'000;
 
-BlockPool pool_of(const KvCache& cache, const ElasticParts& elastic) {
+KvPools pools_of(const KvCache& cache, const ElasticParts& elastic, const EngineOptions& options) {
   const auto blocks = static_cast<std::int32_t>(cache.num_blocks());
   const std::int32_t size = cache.layout().block_size;
-  if (elastic.budget_bytes == 0) return {blocks, size};
-  return {blocks, size, elastic.present_blocks, cache.unit_blocks()};
+  if (elastic.budget_bytes > 0) return {.main = {blocks, size, elastic.present_blocks, cache.unit_blocks()}};
+  if (!cache.layout().grouped) return {.main = {blocks, size}};
+  const auto window_blocks = static_cast<std::int32_t>(cache.num_blocks(KvGroup::kWindow));
+  return {.main = {blocks, size}, .window = {window_blocks, size}, .reach = window_of(cache, options)};
 }
 
 std::uint64_t draw_seed(std::uint64_t server_seed, std::uint64_t number) {
@@ -40,8 +42,9 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       clock_(*parts.clock),
       shared_(shared),
       runner_(std::move(parts.model), *parts.device, std::move(parts.cache)),
-      pool_(pool_of(runner_.cache(), parts.elastic)),
-      prefixes_(pool_, options_.prefix_caching, options_.model_name,
+      pools_(pools_of(runner_.cache(), parts.elastic, options_)),
+      pool_(pools_.main),
+      prefixes_(pools_, options_.prefix_caching, options_.model_name,
                 options_.free_window_blocks ? runner_.cache().layout().window() : 0),
       policy_(options_.policy),
       batcher_(options_.expert_batch_delay, runner_.model()),
@@ -155,6 +158,9 @@ BatchPlan EngineLoop::plan() {
   input.free_blocks = pool_.free_blocks();
   input.block_size = pool_.block_size();
   input.refs = pool_.all_refs();
+  input.window = pools_.reach;
+  input.free_window_blocks = pools_.window.free_blocks();
+  input.window_refs = pools_.window.all_refs();
   elastic_.balance(input, sched_limits(), pool_);
   BatchPlan plan = planner_(input, sched_limits());
   for (SeqId id : plan.preempted) preempt(sequences_.at(id));
@@ -179,7 +185,7 @@ SchedLimits EngineLoop::sched_limits() const {
 
 void EngineLoop::preempt(Sequence& seq) {
   swap_.preempted(seq, runner_.cache(), step_cost_, stats_);
-  KvTxn::release_all(pool_, seq.blocks, seq.request->client);
+  release_blocks(seq);
   seq.running = false;
   seq.computed = seq.published = 0;
   ++seq.preemptions;
@@ -197,31 +203,43 @@ void EngineLoop::wait_for_work() {
   shared_.inbox.wait_for(std::chrono::nanoseconds(wait));
 }
 
+void EngineLoop::release_blocks(Sequence& seq) {
+  KvTxn::release_all(pools_.window, seq.window_blocks, seq.request->client);
+  KvTxn::release_all(pool_, seq.blocks, seq.request->client);
+}
+
 // Blocks for every row. False when the plan counted on blocks that are not there.
-bool EngineLoop::stage(const BatchPlan& plan, KvTxn& txn) {
-  PrefixSharing::share(plan, sequences_, txn);
+bool EngineLoop::stage(const BatchPlan& plan, KvStep& step) {
+  PrefixSharing::share(plan, sequences_, step);
   for (const PlanEntry& entry : plan.entries) {
-    if (BUG_IF(!txn.reserve(sequences_.at(entry.seq).blocks, entry.new_blocks))) return false;
+    Sequence& seq = sequences_.at(entry.seq);
+    if (BUG_IF(!step.main.reserve(seq.blocks, entry.new_blocks))) return false;
+    if (BUG_IF(!step.window.reserve(seq.window_blocks, entry.new_window_blocks))) return false;
   }
-  for (const BlockCopy& copy : txn.copies()) runner_.copy_block(copy.from, copy.to);
-  txn.copied();
-  swap_.restore(plan, sequences_, txn, runner_.cache());
+  KvCache& cache = runner_.cache();
+  for (const BlockCopy& copy : step.main.copies()) cache.copy_block(copy.from, copy.to);
+  for (const BlockCopy& copy : step.window.copies()) cache.copy_block(copy.from, copy.to, KvGroup::kWindow);
+  step.main.copied();
+  step.window.copied();
+  swap_.restore(plan, sequences_, step, cache);
   for (const PlanEntry& entry : plan.entries) {  // INV-18
+    const Sequence& seq = sequences_.at(entry.seq);
     const std::int32_t block = entry.first_position / pool_.block_size();
-    if (BUG_IF(!txn.writable(sequences_.at(entry.seq).blocks, block))) return false;
+    if (BUG_IF(!step.main.writable(seq.blocks, block))) return false;
+    if (BUG_IF(pools_.grouped() && !step.window.writable(seq.window_blocks, block))) return false;
   }
   return true;
 }
 
 // False when it failed.
 bool EngineLoop::step(const BatchPlan& plan) {
-  KvTxn txn(pool_);
+  KvStep txn(pools_);
   if (!stage(plan, txn)) {
     txn.drop();
     step_failed(plan, internal_error("the plan asks for blocks that it cannot have"), clock_.now());
     return false;
   }
-  build_step(plan, sequences_, txn, pool_.block_size(), io_);
+  build_step(plan, sequences_, txn, pools_, io_);
   speculation_.ask_for_hidden(io_);
   if (options_.device_sampling && runner_.model().samples()) ask_for_tokens(plan, sequences_, io_);
   const TimeNs start = clock_.now();
@@ -269,7 +287,7 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     auto event = accept_entry(entry, io_.logit_ranges[i], runner_, io_.sampled, info_.eos_token_ids, sampler_, seq);
     if (spoilt_by_draft(entry, io_.logit_ranges[i], runner_, io_.sampled)) wipe_rejected(entry, seq);
     if (!io_.drafted.empty()) io_.drafted[i] = drafts_that_stood(entry, seq);
-    speculation_.settle(entry, seq, pool_);
+    speculation_.settle(entry, seq, pools_);
     if (!event.ok()) {
       if (event.status().code() == Code::kDataLoss) wipe(seq);
       finish(seq, FinishReason::kError, now, event.status());
@@ -288,9 +306,13 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
 // Numbers that are not finite stay in nobody's block.
 void EngineLoop::wipe(const Sequence& seq) {
   ++stats_.nonfinite_rows;
-  for (BlockId block : seq.blocks.held()) {
-    if (pool_.refs(block) == 1 && !pool_.published(block)) runner_.zero_block(block);
-  }
+  const auto wipe = [this](const BlockPool& pool, const BlockTable& table, KvGroup group) {
+    for (BlockId block : table.held()) {
+      if (pool.refs(block) == 1 && !pool.published(block)) runner_.cache().zero_block(block, group);
+    }
+  };
+  wipe(pool_, seq.blocks, KvGroup::kMain);
+  wipe(pools_.window, seq.window_blocks, KvGroup::kWindow);
 }
 
 // INV-20: the same of rows that count as rejected, which lie behind others in a block that is kept, or in blocks that
@@ -298,11 +320,15 @@ void EngineLoop::wipe(const Sequence& seq) {
 void EngineLoop::wipe_rejected(const PlanEntry& entry, Sequence& seq) {
   speculation_.spoilt(seq);
   const std::int32_t size = pool_.block_size();
-  for (std::int32_t p = seq.computed; p < entry.first_position + entry.rows; p = (p / size + 1) * size) {
-    const BlockId block = seq.blocks.blocks()[static_cast<std::size_t>(p / size)];
-    if (BUG_IF(pool_.refs(block) != 1 || pool_.published(block))) return;
-    runner_.zero_positions(block, p % size, size);
-  }
+  const auto wipe = [&](const BlockPool& pool, const BlockTable& table, KvGroup group) {
+    for (std::int32_t p = seq.computed; p < entry.first_position + entry.rows; p = (p / size + 1) * size) {
+      const BlockId block = table.blocks()[static_cast<std::size_t>(p / size)];
+      if (BUG_IF(pool.refs(block) != 1 || pool.published(block))) return;
+      runner_.cache().zero_positions(block, p % size, size, group);
+    }
+  };
+  wipe(pool_, seq.blocks, KvGroup::kMain);
+  if (pools_.grouped()) wipe(pools_.window, seq.window_blocks, KvGroup::kWindow);
 }
 
 // INV-12: nothing of the step is kept. Those who were in it run alone next; who fails twice ends.
@@ -345,7 +371,7 @@ void EngineLoop::retire(Sequence& seq, FinishReason reason, TimeNs now) {
     case FinishReason::kError: ++stats_.failed; break;
   }
   metrics_.finish(seq, reason, now);
-  KvTxn::release_all(pool_, seq.blocks, seq.request->client);
+  release_blocks(seq);
   swap_.ended(seq.id);
   ended_.push_back({seq.request->id, seq.first_run_at >= 0});
   speculation_.forget(seq.id);
@@ -374,9 +400,9 @@ void EngineLoop::fail_engine(const Status& why) {
 }
 
 Status EngineLoop::audit() const {
-  RETURN_IF_ERROR(sequences_.audit(pool_.block_size()));
-  const auto tables = sequences_.block_tables();
-  RETURN_IF_ERROR(pool_.audit(tables));
+  RETURN_IF_ERROR(sequences_.audit(pool_.block_size(), pools_.reach));
+  RETURN_IF_ERROR(pool_.audit(sequences_.block_tables(&Sequence::blocks)));
+  RETURN_IF_ERROR(pools_.window.audit(sequences_.block_tables(&Sequence::window_blocks)));
   RETURN_IF_ERROR(elastic_.audit(pool_));
   return prefixes_.audit();
 }
@@ -391,8 +417,7 @@ void EngineLoop::end_turn() {
   stats_.running = stats_.waiting = stats_.paused = 0;
   for (const Sequence* seq : sequences_.all())
     ++(seq->paused ? stats_.paused : seq->running ? stats_.running : stats_.waiting);
-  stats_.kv_blocks_total = pool_.present_blocks();
-  stats_.kv_blocks_used = pool_.present_blocks() - pool_.free_blocks();
+  block_figures(pools_, runner_.cache().layout(), stats_);
   prefixes_.figures(stats_);
   swap_.figures(stats_);
   if (!ended_.empty()) policy_.retired(sequences_);

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/kv/block_pool.h"
+#include "engine/kv/kv_pools.h"
 #include "engine/runtime/dense_report.h"
 #include "engine/runtime/elastic_memory.h"
 #include "engine/runtime/elastic_report.h"
@@ -52,10 +52,11 @@ class EngineLoop {
   BatchPlan plan();
   SchedLimits sched_limits() const;
   void preempt(Sequence& seq);
+  void release_blocks(Sequence& seq);
   void wait_for_work();
   // stage, run, commit
   bool step(const BatchPlan& plan);
-  bool stage(const BatchPlan& plan, KvTxn& txn);
+  bool stage(const BatchPlan& plan, KvStep& step);
   void note_first_runs(const BatchPlan& plan, TimeNs now);
   void commit(const BatchPlan& plan, TimeNs now);
   void step_failed(const BatchPlan& plan, const Status& why, TimeNs now);
@@ -74,7 +75,8 @@ class EngineLoop {
   const Clock& clock_;
   EngineShared& shared_;
   StepRunner runner_;
-  BlockPool pool_;
+  KvPools pools_;
+  BlockPool& pool_;  // the main one
   PrefixSharing prefixes_;
   PolicyKeeper policy_;
   ExpertBatcher batcher_;

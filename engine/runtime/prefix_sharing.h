@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "engine/api/engine.h"
-#include "engine/kv/kv_txn.h"
+#include "engine/kv/kv_pools.h"
 #include "engine/kv/prefix_cache.h"
 #include "engine/runtime/sequence_table.h"
 #include "engine/sched/batch_plan.h"
@@ -15,8 +15,9 @@ namespace foregate {
 
 class PrefixSharing {
  public:
-  // `pool` must outlive this. `enabled` false: nothing is shared. `window`: positions that a row sees; 0: all.
-  PrefixSharing(BlockPool& pool, bool enabled, std::string_view model, std::int32_t window);
+  // `pools` must outlive this. `enabled` false: nothing is shared. `window`: positions that a row sees of the main group;
+  // 0: all.
+  PrefixSharing(KvPools& pools, bool enabled, std::string_view model, std::int32_t window);
   bool enabled() const { return cache_ != nullptr; }
 
   // Plan: fills prefix and pending of the waiting views that could be admitted, `most` at most.
@@ -25,7 +26,7 @@ class PrefixSharing {
   // The prefix of every waiting view, for a policy that goes by it.
   void look_up(SequenceTable& sequences, SeqViews& views);
   // Stage: takes over what the plan says. All entries before any block is reserved.
-  static void share(const BatchPlan& plan, SequenceTable& sequences, KvTxn& txn);
+  static void share(const BatchPlan& plan, SequenceTable& sequences, KvStep& step);
   // Commit, for an entry whose logits were good.
   void note_admitted(const PlanEntry& entry, Sequence& seq, EngineStats& stats) const;
   void publish(Sequence& seq, EngineStats& stats);
@@ -38,8 +39,11 @@ class PrefixSharing {
  private:
   void match(SequenceTable& sequences, Sequence& seq);
   void match_tail(SequenceTable& sequences, Sequence& seq, std::int32_t full) const;
+  void match_window(PrefixMatch& match) const;
+  void publish_window(Sequence& seq, std::int32_t index, BlockId known);
   bool computes_next_of(const Sequence& other, const Sequence& seq) const;
-  BlockPool& pool_;
+  KvPools& pools_;
+  BlockPool& pool_;  // the main one
   const std::int32_t window_;
   std::unique_ptr<PrefixCache> cache_;
 };

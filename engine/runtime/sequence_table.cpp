@@ -56,6 +56,9 @@ SeqViews SequenceTable::views(std::int32_t block_size, std::int32_t max_logit_ro
     view.computed = s.computed;
     view.blocks = s.blocks.size();
     view.table = s.blocks.held();
+    view.window_blocks = s.window_blocks.size();
+    view.window_table = s.window_blocks.held();
+    view.saved_window_first = s.saved_window_first;
     view.max_blocks = blocks_for(max_positions(*s.request), block_size);
     if (s.wants_prompt_logprobs()) view.max_chunk = max_logit_rows;
     view.was_preempted = s.preemptions > 0;
@@ -69,7 +72,19 @@ bool SequenceTable::runnable() const {
   return std::any_of(sequences_.begin(), sequences_.end(), [](const auto& entry) { return !entry.second->paused; });
 }
 
-Status SequenceTable::audit(std::int32_t block_size) const {
+namespace {
+
+// Blocks for what is computed, for all tokens at most, and of those that the next row reads none is given up.
+bool window_fits(const Sequence& s, std::int32_t block_size, const KvWindow& window) {
+  const BlockTable& table = s.window_blocks;
+  if (!window.on() || !s.running) return table.empty();
+  return table.size() >= blocks_for(s.computed, block_size) && table.size() <= blocks_for(s.total_tokens(), block_size) &&
+         table.given_up() == first_in_window(s.computed, window.positions, block_size);
+}
+
+}  // namespace
+
+Status SequenceTable::audit(std::int32_t block_size, const KvWindow& window) const {
   for (const auto& [id, sequence] : sequences_) {
     const Sequence& s = *sequence;
     const bool waits = !s.running && s.blocks.empty() && s.computed == 0 && s.saved < s.total_tokens();
@@ -77,18 +92,19 @@ Status SequenceTable::audit(std::int32_t block_size) const {
                       s.blocks.size() >= blocks_for(s.computed, block_size) &&
                       s.blocks.size() <= blocks_for(s.total_tokens(), block_size) &&
                       s.published <= s.computed / block_size;
-    if (waits || runs) continue;
+    if ((waits || runs) && window_fits(s, block_size, window)) continue;
     return internal_error("sequence " + std::to_string(id.value) + " has " + std::to_string(s.total_tokens()) +
                           " tokens, " + std::to_string(s.computed) + " computed, " + std::to_string(s.blocks.size()) +
                           " blocks of " + std::to_string(block_size) + ", " + std::to_string(s.published) +
-                          " of them known");
+                          " of them known, " + std::to_string(s.window_blocks.held().size()) + " of " +
+                          std::to_string(s.window_blocks.size()) + " window blocks");
   }
   return {};
 }
 
-std::vector<const BlockTable*> SequenceTable::block_tables() const {
+std::vector<const BlockTable*> SequenceTable::block_tables(BlockTable Sequence::*member) const {
   std::vector<const BlockTable*> tables;
-  for (const auto& [id, sequence] : sequences_) tables.push_back(&sequence->blocks);
+  for (const auto& [id, sequence] : sequences_) tables.push_back(&((*sequence).*member));
   return tables;
 }
 

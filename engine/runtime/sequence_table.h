@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/kv/block_pool.h"
+#include "engine/kv/kv_window.h"
 #include "engine/sched/scheduler.h"
 #include "engine/sched/sequence.h"
 
@@ -32,10 +33,10 @@ class SequenceTable {
   // breaks the model takes nobody with it the second time (INV-12). Who waits and is paused is left out.
   SeqViews views(std::int32_t block_size, std::int32_t max_logit_rows) const;
   bool runnable() const;  // something is neither finished nor paused
-  // Every table once, for BlockPool::audit.
-  std::vector<const BlockTable*> block_tables() const;
+  // Every table of a group once, for BlockPool::audit.
+  std::vector<const BlockTable*> block_tables(BlockTable Sequence::*member) const;
   // INV-24. kInternal says who breaks it.
-  Status audit(std::int32_t block_size) const;
+  Status audit(std::int32_t block_size, const KvWindow& window) const;
 
  private:
   std::uint64_t next_ = 1;

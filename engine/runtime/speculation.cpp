@@ -177,7 +177,7 @@ std::int32_t drafts_that_stood(const PlanEntry& entry, const Sequence& seq) {
   return entry.draft == 0 ? 0 : std::max(0, seq.computed - entry.first_position - 1);
 }
 
-void Speculation::settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool) {
+void Speculation::settle(const PlanEntry& entry, Sequence& seq, KvPools& pools) {
   if (entry.draft == 0) return;
   const std::int32_t accepted = drafts_that_stood(entry, seq);
   ++figures_.drafts;
@@ -187,7 +187,9 @@ void Speculation::settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool)
   if (controller_) controller_->note_verdict(seq.id, entry.draft, accepted, seq.draft_sure);
   seq.draft.clear();
   seq.draft_sure.clear();
-  KvTxn::truncate(pool, seq.blocks, blocks_for(seq.computed, pool.block_size()));
+  const std::int32_t places = blocks_for(seq.computed, pools.main.block_size());
+  KvTxn::truncate(pools.main, seq.blocks, places);
+  KvTxn::truncate(pools.window, seq.window_blocks, places);
 }
 
 bool Speculation::takes_blame(const BatchPlan& plan, SequenceTable& sequences) const {

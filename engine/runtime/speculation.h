@@ -10,7 +10,7 @@
 
 #include "engine/api/engine.h"
 #include "engine/base/metrics.h"
-#include "engine/kv/block_pool.h"
+#include "engine/kv/kv_pools.h"
 #include "engine/model/model.h"
 #include "engine/runtime/counter_follower.h"
 #include "engine/runtime/engine_parts.h"
@@ -40,7 +40,7 @@ class Speculation {
   // After a turn with a good step that took so long, drafting, sampling and handing out included.
   void note_turn(const BatchPlan& plan, TimeNs took);
   // After accept_entry: counts, and gives blocks back that only rejected rows were in.
-  void settle(const PlanEntry& entry, Sequence& seq, BlockPool& pool);
+  void settle(const PlanEntry& entry, Sequence& seq, KvPools& pools);
   // After a failed step: true when it held drafts. They may be its cause, so those who had one get no more, and the
   // failure is held against nobody.
   bool takes_blame(const BatchPlan& plan, SequenceTable& sequences) const;

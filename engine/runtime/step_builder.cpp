@@ -17,6 +17,10 @@ std::int32_t first_logit_position(const PlanEntry& entry, const Sequence& seq) {
   return first;
 }
 
+std::int64_t slot_of(const std::int32_t* table, std::int32_t position, std::int32_t block_size) {
+  return static_cast<std::int64_t>(table[position / block_size]) * block_size + position % block_size;
+}
+
 void add_rows(const PlanEntry& entry, const Sequence& seq, std::int32_t block_size, const std::int32_t* table,
               StepIo& io) {
   for (std::int32_t i = 0; i < entry.rows; ++i) {
@@ -24,8 +28,33 @@ void add_rows(const PlanEntry& entry, const Sequence& seq, std::int32_t block_si
     const auto at = static_cast<std::size_t>(position);
     io.tokens.push_back(at < seq.tokens.size() ? seq.tokens[at] : seq.draft[at - seq.tokens.size()]);
     io.positions.push_back(position);
-    io.slot_mapping.push_back(static_cast<std::int64_t>(table[position / block_size]) * block_size +
-                              position % block_size);
+    io.slot_mapping.push_back(slot_of(table, position, block_size));
+  }
+}
+
+// Where each entry's table begins in `ids`.
+std::vector<std::size_t> append_tables(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& txn,
+                                       BlockTable Sequence::*member, std::int32_t block_size,
+                                       std::vector<std::int32_t>& ids) {
+  std::vector<std::size_t> starts;
+  for (const PlanEntry& entry : plan.entries) {
+    starts.push_back(ids.size());
+    txn.append_view(sequences.at(entry.seq).*member, ids);
+    const auto blocks = static_cast<std::int64_t>(ids.size() - starts.back());
+    CHECK(blocks * block_size >= entry.first_position + entry.rows);  // INV-4: every row has a slot of its own
+  }
+  return starts;
+}
+
+void add_window(const BatchPlan& plan, const std::vector<std::size_t>& starts, std::int32_t block_size, StepIo& io) {
+  for (std::size_t i = 0; i < plan.entries.size(); ++i) {
+    const std::int32_t* table = io.window_block_ids.data() + starts[i];
+    SeqSpan span = io.seqs[i];
+    span.block_table = table;
+    io.window_seqs.push_back(span);
+    for (std::int32_t r = 0; r < span.rows; ++r) {
+      io.window_slots.push_back(slot_of(table, span.first_position + r, block_size));
+    }
   }
 }
 
@@ -37,6 +66,9 @@ void StepIo::clear() {
   slot_mapping.clear();
   block_ids.clear();
   seqs.clear();
+  window_slots.clear();
+  window_block_ids.clear();
+  window_seqs.clear();
   requests.clear();
   drafted.clear();
   logit_rows.clear();
@@ -45,17 +77,12 @@ void StepIo::clear() {
   hidden.clear();
 }
 
-void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& txn, std::int32_t block_size,
-                StepIo& io) {
+void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvStep& step, const KvPools& pools, StepIo& io) {
   io.clear();
-  std::vector<std::size_t> table_starts;
+  const std::int32_t block_size = pools.main.block_size();
   const bool drafts = std::ranges::any_of(plan.entries, [](const PlanEntry& entry) { return entry.draft > 0; });
-  for (const PlanEntry& entry : plan.entries) {
-    table_starts.push_back(io.block_ids.size());
-    txn.append_view(sequences.at(entry.seq).blocks, io.block_ids);
-    const auto blocks = static_cast<std::int64_t>(io.block_ids.size() - table_starts.back());
-    CHECK(blocks * block_size >= entry.first_position + entry.rows);  // INV-4: every row has a slot of its own
-  }
+  const std::vector<std::size_t> table_starts =
+      append_tables(plan, sequences, step.main, &Sequence::blocks, block_size, io.block_ids);
   // Pointers into block_ids only now that it no longer grows.
   for (std::size_t i = 0; i < plan.entries.size(); ++i) {
     const PlanEntry& entry = plan.entries[i];
@@ -71,6 +98,10 @@ void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& tx
     io.logit_ranges.push_back({static_cast<std::int32_t>(io.logit_rows.size()), end - first, first});
     for (std::int32_t p = first; p < end; ++p) io.logit_rows.push_back(first_row + p - entry.first_position);
   }
+  if (!pools.grouped()) return;
+  add_window(plan,
+             append_tables(plan, sequences, step.window, &Sequence::window_blocks, block_size, io.window_block_ids),
+             block_size, io);
 }
 
 }  // namespace foregate

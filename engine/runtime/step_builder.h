@@ -1,14 +1,14 @@
-// Stage: turns a plan into the arrays of a step. Reads sequences and the open transaction, writes
+// Stage: turns a plan into the arrays of a step. Reads sequences and the open transactions, writes
 // only the StepIo. Engine thread.
 #pragma once
 
-#include "engine/kv/kv_txn.h"
+#include "engine/kv/kv_pools.h"
 #include "engine/runtime/sequence_table.h"
 #include "engine/runtime/step_io.h"
 #include "engine/sched/batch_plan.h"
 
 namespace foregate {
 
-void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& txn, std::int32_t block_size, StepIo& io);
+void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvStep& step, const KvPools& pools, StepIo& io);
 
 }  // namespace foregate

@@ -26,6 +26,10 @@ struct StepIo {
   std::vector<std::int64_t> slot_mapping;
   std::vector<std::int32_t> block_ids;  // block tables of all entries, one after the other
   std::vector<SeqSpan> seqs;
+  // The same of the window group, where the cache has one.
+  std::vector<std::int64_t> window_slots;
+  std::vector<std::int32_t> window_block_ids;
+  std::vector<SeqSpan> window_seqs;
   std::vector<std::uint64_t> requests;  // by seq
   // By seq: rows at its end that hold drafted tokens, and when it is committed, those that stood; empty: nobody has
   // any.
@@ -39,7 +43,8 @@ struct StepIo {
   std::vector<float> hidden;  // [rows, hidden_size] where the model puts its states; empty: nobody wants them
 
   ForwardInput input() {
-    return {tokens, positions, slot_mapping, seqs, logit_rows, requests, rules, sampled, drafted, hidden};
+    return {tokens,  positions, slot_mapping, seqs,   logit_rows,  requests,    rules,
+            sampled, drafted,   hidden,       {},     window_seqs, window_slots};
   }
   void clear();
 };

@@ -18,9 +18,6 @@ class StepRunner {
  public:
   StepRunner(std::unique_ptr<Model> model, Device& device, KvCache cache);
   Status run(StepIo& io);
-  void copy_block(BlockId from, BlockId to) { cache_.copy_block(from, to); }
-  void zero_block(BlockId block) { cache_.zero_block(block); }
-  void zero_positions(BlockId block, std::int32_t first, std::int32_t end) { cache_.zero_positions(block, first, end); }
   std::span<const float> logits(std::int32_t row) const;  // [vocab_size], of the last good run
   std::int32_t vocab_size() const { return vocab_size_; }
   const KvCache& cache() const { return cache_; }

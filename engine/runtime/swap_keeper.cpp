@@ -15,47 +15,75 @@ SwapKeeper::SwapKeeper(Device& device, const EngineOptions& options, const Clock
 void SwapKeeper::probe(const KvCache& cache) {
   if (mode_ != PreemptionMode::kAuto) return;
   std::vector<std::byte> to(static_cast<std::size_t>(cache.layout().block_bytes()));
-  cache.save_block(BlockId{0}, to.data());  // the first touch of memory is not what later copies cost
+  const auto save = [&] {
+    for (const KvGroup group : {KvGroup::kMain, KvGroup::kWindow}) {
+      if (cache.num_blocks(group) > 0) cache.save_block(BlockId{0}, to.data(), group);
+    }
+  };
+  save();  // the first touch of memory is not what later copies cost
   const TimeNs start = clock_.now();
-  cache.save_block(BlockId{0}, to.data());
+  save();
   rate_.add(cache.layout().block_bytes(), seconds_between(start, clock_.now()));
 }
 
-bool SwapKeeper::wanted(const Sequence& seq, const KvCache& cache, std::size_t blocks, const StepCost& steps) const {
-  if (mode_ == PreemptionMode::kRecompute || !space_.fits(cache, blocks)) return false;
+// What of its blocks holds what was computed; of the window group what the next row reads.
+SwapKeeper::Copied SwapKeeper::of(const Sequence& seq, const KvCache& cache) {
+  const KvLayout& layout = cache.layout();
+  const auto places = static_cast<std::size_t>(blocks_for(seq.computed, layout.block_size));
+  Copied copied;
+  copied.blocks = seq.blocks.blocks().first(places);
+  if (layout.grouped) {
+    const auto first = static_cast<std::size_t>(seq.window_blocks.given_up());
+    copied.window_blocks = seq.window_blocks.blocks().first(places).subspan(first);
+  }
+  copied.bytes = static_cast<std::int64_t>(copied.blocks.size()) * layout.block_bytes(KvGroup::kMain) +
+                 static_cast<std::int64_t>(copied.window_blocks.size()) * layout.block_bytes(KvGroup::kWindow);
+  return copied;
+}
+
+bool SwapKeeper::wanted(const Sequence& seq, const KvCache& cache, const Copied& copied, const StepCost& steps) const {
+  if (mode_ == PreemptionMode::kRecompute) return false;
+  if (!space_.fits(cache, copied.blocks.size(), copied.window_blocks.size())) return false;
   if (seq.blocks.given_up() > 0) return false;  // what was before its window is not there to be saved
   if (mode_ == PreemptionMode::kSwap) return true;
-  const std::int64_t bytes = static_cast<std::int64_t>(blocks) * cache.layout().block_bytes();
-  return swap_is_cheaper(steps, rate_, seq.computed, chunk_, bytes);
+  return swap_is_cheaper(steps, rate_, seq.computed, chunk_, copied.bytes);
 }
 
 void SwapKeeper::preempted(Sequence& seq, const KvCache& cache, const StepCost& steps, EngineStats& stats) {
-  seq.saved = 0;
-  const auto blocks = static_cast<std::size_t>(blocks_for(seq.computed, cache.layout().block_size));
-  if (!wanted(seq, cache, blocks, steps)) return;
+  seq.saved = seq.saved_window_first = 0;
+  const Copied copied = of(seq, cache);
+  if (!wanted(seq, cache, copied, steps)) return;
   const TimeNs start = clock_.now();
-  if (!space_.save(seq.id, cache, seq.blocks.blocks().first(blocks))) return;
-  rate_.add(static_cast<std::int64_t>(blocks) * cache.layout().block_bytes(), seconds_between(start, clock_.now()));
+  if (!space_.save(seq.id, cache, copied.blocks, copied.window_blocks)) return;
+  rate_.add(copied.bytes, seconds_between(start, clock_.now()));
   seq.saved = seq.computed;
+  seq.saved_window_first = seq.window_blocks.given_up();
   ++stats.swaps_out;
 }
 
-void SwapKeeper::restore(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& txn, KvCache& cache) {
+void SwapKeeper::restore(const BatchPlan& plan, SequenceTable& sequences, const KvStep& step, KvCache& cache) {
   for (const PlanEntry& entry : plan.entries) {
     if (entry.restored == 0) continue;
-    std::vector<std::int32_t> table;
-    txn.append_view(sequences.at(entry.seq).blocks, table);
-    std::vector<BlockId> targets;
-    const std::int32_t saved = blocks_for(entry.restored, cache.layout().block_size);
-    for (std::int32_t i = entry.shared_blocks; i < saved; ++i) targets.push_back({table[static_cast<std::size_t>(i)]});
-    space_.load(entry.seq, cache, static_cast<std::size_t>(entry.shared_blocks), targets);
+    const auto targets = [&](const KvTxn& txn, const BlockTable& of, std::int32_t first) {
+      std::vector<std::int32_t> table;
+      txn.append_view(of, table);
+      std::vector<BlockId> blocks;
+      const std::int32_t saved = blocks_for(entry.restored, cache.layout().block_size);
+      for (std::int32_t i = first; i < saved; ++i) blocks.push_back({table[static_cast<std::size_t>(i)]});
+      return blocks;
+    };
+    const Sequence& seq = sequences.at(entry.seq);
+    std::vector<BlockId> window_blocks;
+    if (cache.layout().grouped) window_blocks = targets(step.window, seq.window_blocks, entry.first_window_block);
+    space_.load(entry.seq, cache, static_cast<std::size_t>(entry.shared_blocks),
+                targets(step.main, seq.blocks, entry.shared_blocks), window_blocks);
   }
 }
 
 void SwapKeeper::resumed(const PlanEntry& entry, Sequence& seq, EngineStats& stats) {
   if (!entry.admitted || seq.saved == 0) return;
   stats.swaps_in += entry.restored > 0 ? 1 : 0;
-  seq.saved = 0;
+  seq.saved = seq.saved_window_first = 0;
   space_.drop(seq.id);
 }
 

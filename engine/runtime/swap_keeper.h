@@ -3,10 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "engine/api/engine.h"
 #include "engine/base/clock.h"
-#include "engine/kv/kv_txn.h"
+#include "engine/kv/kv_pools.h"
 #include "engine/kv/swap_space.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/sequence_table.h"
@@ -23,14 +24,20 @@ class SwapKeeper {
   // Before the blocks of `seq` are given up: copies what was computed, or not. Sets seq.saved.
   void preempted(Sequence& seq, const KvCache& cache, const StepCost& steps, EngineStats& stats);
   // Stage: fills the blocks reserved for what comes back.
-  void restore(const BatchPlan& plan, SequenceTable& sequences, const KvTxn& txn, KvCache& cache);
+  void restore(const BatchPlan& plan, SequenceTable& sequences, const KvStep& step, KvCache& cache);
   // Commit: `seq` runs again, its copy is not needed any more.
   void resumed(const PlanEntry& entry, Sequence& seq, EngineStats& stats);
   void ended(SeqId seq) { space_.drop(seq); }
   void figures(EngineStats& stats) const;
 
  private:
-  bool wanted(const Sequence& seq, const KvCache& cache, std::size_t blocks, const StepCost& steps) const;
+  struct Copied {
+    std::span<const BlockId> blocks;
+    std::span<const BlockId> window_blocks;
+    std::int64_t bytes = 0;
+  };
+  static Copied of(const Sequence& seq, const KvCache& cache);
+  bool wanted(const Sequence& seq, const KvCache& cache, const Copied& copied, const StepCost& steps) const;
   const PreemptionMode mode_;
   const std::int32_t chunk_;
   const Clock& clock_;

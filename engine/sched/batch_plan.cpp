@@ -11,6 +11,8 @@ std::string BatchPlan::to_string() const {
     if (e.copies_tail) text += "c";
     if (e.restored > 0) text += "r" + std::to_string(e.restored);
     if (e.new_blocks > 0) text += "b" + std::to_string(e.new_blocks);
+    if (e.shared_window_blocks > 0) text += "v" + std::to_string(e.shared_window_blocks);
+    if (e.new_window_blocks > 0) text += "w" + std::to_string(e.new_window_blocks);
     if (e.admitted) text += "a";
     if (e.samples) text += "s";
     if (e.draft > 0) text += "d" + std::to_string(e.draft);

@@ -19,6 +19,10 @@ struct PlanEntry {
   std::int32_t new_blocks = 0;     // to reserve before the step
   std::int32_t shared_blocks = 0;  // of its prefix, to take over before that
   bool copies_tail = false;        // the first new block starts as a copy of the prefix's tail
+  // Of the window group: to reserve, to take over, and of one that is admitted the number of its first block.
+  std::int32_t new_window_blocks = 0;
+  std::int32_t shared_window_blocks = 0;
+  std::int32_t first_window_block = 0;
   std::int32_t restored = 0;       // first positions that come back from host memory into its blocks
   bool samples = false;            // the last row that is no draft is the newest token: its logits give the next one
   bool partial = false;            // a part of what was left to compute, not the whole

@@ -24,62 +24,71 @@ void Planner::plan_running(bool decode) {
   for (std::size_t i = 0; i < state_.size() && !full(); ++i) {
     const SeqView& seq = input_.running[i];
     if (seq.paused || seq.held_back || state_[i].evicted || (seq.tokens - seq.computed == 1) != decode) continue;
-    const std::int32_t more = std::max(0, need(seq) - state_[i].held);
-    if (!make_room(i, more)) continue;
+    if (!make_room(i, more_for(i, 1), decode)) continue;
+    const std::int32_t rows = rows_in_room(i, most_rows(seq, seq.computed, budget_));
+    const Blocks more = more_for(i, rows);
     take(i, more);
-    add_entry(seq, seq.computed, more, most_rows(seq, seq.computed, budget_));
+    add_entry(seq, seq.computed, more, rows);
   }
 }
 
-// True when `blocks` are free for running sequence i, after preempting others if need be.
-bool Planner::make_room(std::size_t i, std::int32_t blocks) {
-  while (free_ < blocks) {
-    const std::size_t victim = pick_victim(i);
-    if (victim == state_.size()) return false;
+// True when `blocks` are free for running sequence i, after preempting others if need be. `gives_way`: else it gives up
+// its own. A prompt under way keeps them and waits: the youngest may be one that decodes and has its row already, and no
+// other yields before that.
+bool Planner::make_room(std::size_t i, const Blocks& blocks, bool gives_way) {
+  while (!blocks.within(free_)) {
+    const std::size_t victim = pick_victim(i, gives_way);
+    if (victim == state_.size() || (victim == i && !gives_way)) return false;
     evict(victim);
     if (victim == i) return false;
   }
   return true;
 }
 
-std::size_t Planner::pick_victim(std::size_t i) const {
+std::size_t Planner::pick_victim(std::size_t i, bool over_planned) const {
   const std::size_t paused = latest_paused();
   if (paused != state_.size()) return paused;
   for (std::size_t j = state_.size(); j-- > i;) {
-    if (!state_[j].evicted && !state_[j].planned) return j;
+    if (state_[j].evicted) continue;
+    if (!state_[j].planned) return j;
+    if (!over_planned) break;
   }
   return state_.size();
 }
 
 // Blocks that everything running and planned may still ask for.
-std::int32_t Planner::growth() const {
-  std::int32_t blocks = admitted_growth_;
+Blocks Planner::growth() const {
+  Blocks blocks = admitted_growth_;
   for (std::size_t i = 0; i < state_.size(); ++i) {
-    if (!state_[i].evicted) blocks += std::max(0, input_.running[i].max_blocks - state_[i].held);
+    if (!state_[i].evicted) blocks += growth_of(i);
   }
   return blocks;
 }
 
 bool Planner::fits(const SeqView& seq, const Admission& a) const {
-  if (!seq.was_preempted) return a.taken <= free_;
-  return a.taken + std::max(0, seq.max_blocks - need(seq)) + growth() <= free_;
+  Blocks wanted = a.taken;
+  if (seq.was_preempted) {
+    wanted += growth_of(seq, a);
+    wanted += growth();
+  }
+  return wanted.within(free_);
 }
 
 void Planner::admit() {
   for (const SeqView& seq : input_.waiting) {
     if (seq.paused || seq.pending) continue;
     if (full() || active_ >= limits_.max_num_seqs) return;
-    const Admission a = admission(seq);
+    const Admission a = admission(seq, budget_);
     if (!fits(seq, a)) return;
     take(seq, a);
-    add_admission(seq, a, most_rows(seq, a.first, budget_));
+    add_admission(seq, a);
   }
 }
 
 void Planner::make_room_for_head() {
   const auto head = std::ranges::find_if(input_.waiting, [](const SeqView& s) { return !s.paused && !s.pending; });
   if (head == input_.waiting.end()) return;
-  while (!fits(*head, admission(*head))) {
+  while (!fits(*head, admission(*head, budget_))) {
     const std::size_t victim = latest_paused();
     if (victim == state_.size()) return;
     evict(victim);

@@ -39,8 +39,8 @@ std::vector<Planner::Member> Planner::best() const {
 void Planner::plan_member(const Member& member, std::int32_t decode_rows_after) {
   const SeqView& seq = *member.seq;
   if (member.decodes()) {
-    const std::int32_t more = std::max(0, need(seq) - state_[member.running].held);
-    if (!make_room_ranked(seq)) return;
+    if (!make_room_ranked(member, 1)) return;
+    const Blocks more = more_for(member.running, 1);
     take(member.running, more);
     add_entry(seq, seq.computed, more, 1);
     ++decode_rows_;
@@ -52,25 +52,28 @@ void Planner::plan_member(const Member& member, std::int32_t decode_rows_after) 
     admission_closed_ = admission_closed_ || !member.runs;
     return;
   }
-  if (!make_room_ranked(seq)) {
+  if (!make_room_ranked(member, budget)) {
     admission_closed_ = admission_closed_ || !member.runs;
     return;
   }
   if (member.runs) {
-    const std::int32_t more = std::max(0, need(seq) - state_[member.running].held);
+    const std::int32_t rows = rows_in_room(member.running, most_rows(seq, seq.computed, budget));
+    const Blocks more = more_for(member.running, rows);
     take(member.running, more);
-    add_entry(seq, seq.computed, more, most_rows(seq, seq.computed, budget));
+    add_entry(seq, seq.computed, more, rows);
     return;
   }
-  const Admission a = admission(seq);
+  const Admission a = admission(seq, budget);
   take(seq, a);
-  add_admission(seq, a, most_rows(seq, a.first, budget));
+  add_admission(seq, a);
 }
 
 // Whether somebody admitted in this plan starts with a copy of a block of `seq`, which must stay until then.
 bool Planner::holds_tail(const SeqView& seq) const {
-  return std::ranges::any_of(tails_,
-                             [&](BlockId tail) { return std::ranges::find(seq.table, tail) != seq.table.end(); });
+  const auto holds = [](std::span<const BlockId> table, const std::vector<BlockId>& tails) {
+    return std::ranges::any_of(tails, [&](BlockId tail) { return std::ranges::find(table, tail) != table.end(); });
+  };
+  return holds(seq.table, tails_) || holds(seq.window_table, window_tails_);
 }
 
 // The holder to take blocks from for somebody of this rank: a paused one, else the worst; state_.size(): none.
@@ -86,23 +89,24 @@ std::size_t Planner::worst_holder(std::int32_t better_than) const {
 }
 
 bool Planner::fits_ranked(const SeqView& seq, const Admission& a) const {
-  if (!seq.was_preempted) return a.taken <= free_;
-  std::int32_t growth = admitted_growth_;
-  for (std::size_t i = 0; i < state_.size(); ++i) {
-    const SeqView& other = input_.running[i];
-    const bool before = !state_[i].evicted && !other.paused && other.rank < seq.rank;
-    growth += before ? std::max(0, other.max_blocks - state_[i].held) : 0;
+  Blocks wanted = a.taken;
+  if (seq.was_preempted) {
+    wanted += growth_of(seq, a);
+    wanted += admitted_growth_;
+    for (std::size_t i = 0; i < state_.size(); ++i) {
+      const SeqView& other = input_.running[i];
+      if (!state_[i].evicted && !other.paused && other.rank < seq.rank) wanted += growth_of(i);
+    }
   }
-  return a.taken + std::max(0, seq.max_blocks - need(seq)) + growth <= free_;
+  return wanted.within(free_);
 }
 
-// True when `seq` can have its blocks, after taking some from worse ranks if need be; else nothing has changed.
-bool Planner::make_room_ranked(const SeqView& seq) {
-  const auto running = std::ranges::find(input_.running, seq.id, &SeqView::id);
-  const bool runs = running != input_.running.end();
-  const auto at = static_cast<std::size_t>(running - input_.running.begin());
+// True when the member can have its blocks for a row, or for an admission with `budget` rows, after taking some from worse
+// ranks if need be; else nothing has changed.
+bool Planner::make_room_ranked(const Member& member, std::int32_t budget) {
+  const SeqView& seq = *member.seq;
   const auto has_room = [&] {
-    return runs ? std::max(0, need(seq) - state_[at].held) <= free_ : fits_ranked(seq, admission(seq));
+    return member.runs ? more_for(member.running, 1).within(free_) : fits_ranked(seq, admission(seq, budget));
   };
   if (has_room()) return true;
   Before kept = before();
@@ -118,11 +122,12 @@ bool Planner::make_room_ranked(const SeqView& seq) {
 }
 
 Planner::Before Planner::before() const {
-  return {holders_, state_, free_, active_, plan_.preempted.size()};
+  return {holders_, window_holders_, state_, free_, active_, plan_.preempted.size()};
 }
 
 void Planner::take_back(Before before) {
   holders_ = std::move(before.holders);
+  window_holders_ = std::move(before.window_holders);
   state_ = std::move(before.state);
   free_ = before.free;
   active_ = before.active;

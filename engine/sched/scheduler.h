@@ -10,6 +10,7 @@
 #include <span>
 
 #include "engine/base/ids.h"
+#include "engine/kv/kv_window.h"
 #include "engine/sched/batch_plan.h"
 
 namespace foregate {
@@ -27,6 +28,10 @@ struct PrefixView {
   std::span<const BlockId> blocks;  // whole blocks of its first tokens
   std::optional<BlockId> tail;      // one more, of which the first tail_tokens positions; it gets a copy
   std::int32_t tail_tokens = 0;
+  // Of the window group: what of its blocks goes with that, from number window_first on.
+  std::span<const BlockId> window_blocks;
+  std::optional<BlockId> window_tail;
+  std::int32_t window_first = 0;
 };
 
 // What the scheduler may know of a sequence.
@@ -45,6 +50,10 @@ struct SeqView {
   std::int32_t rank = 0;           // among all running and waiting ones, 0 is the best; used where they are ranked
   std::int32_t saved = 0;          // of a waiting one: first positions whose contents are in host memory
   std::span<const BlockId> table;  // the blocks held; may be left out where PlanInput::refs is
+  // Of the window group: blocks held or given up, those held, and what `saved` begins with.
+  std::int32_t window_blocks = 0;
+  std::span<const BlockId> window_table;
+  std::int32_t saved_window_first = 0;
   PrefixView prefix;
 };
 
@@ -54,6 +63,9 @@ struct PlanInput {
   std::int32_t free_blocks = 0;
   std::int32_t block_size = 1;
   std::span<const std::int32_t> refs;  // holders of each block; empty: no block has two, and none is shared
+  KvWindow window;                     // of layers that have blocks of their own
+  std::int32_t free_window_blocks = 0;
+  std::span<const std::int32_t> window_refs;  // holders of each; given where the group is
 };
 
 // Rules, in order; "older" is better in rank, which is the order of arrival under fcfs:
@@ -70,6 +82,8 @@ struct PlanInput {
 //  Drafts of decode rows get what rows and blocks are left, oldest first, in a step without preemption. Blocks that
 //     only rejected rows needed are given back after the step, so a draft never pushes anybody out.
 //  Prompt rows keep within max_mixed_rows where there are decode rows, but a block of them always runs.
+//  Blocks of the window group are taken for the rows of a step only, since as many are given up behind the window. A
+//     prompt under way gets fewer rows where they are too few, and pushes nobody out for more than the first of them.
 //
 // Ranked (priority, mlfq), other rules hold:
 //  1. The step is for the best max_num_seqs that can run, whether they run or wait; others keep their blocks until

@@ -23,6 +23,10 @@ struct PrefixMatch {
   std::vector<BlockId> blocks;
   std::optional<BlockId> tail;
   std::int32_t tail_tokens = 0;
+  // Of the window group: blocks number window_first, ... beside the last of `blocks`, and the one beside the tail.
+  std::int32_t window_first = 0;
+  std::vector<BlockId> window_blocks;
+  std::optional<BlockId> window_tail;
 };
 
 struct Sequence {
@@ -38,6 +42,7 @@ struct Sequence {
   std::vector<Token> draft;                     // guessed to follow the tokens; good for one turn
   std::vector<float> draft_sure;                // how probable the drafter held each; may be empty
   BlockTable blocks;                            // empty while it waits
+  BlockTable window_blocks;                     // likewise, of the window group; always empty where there is none
   bool running = false;                         // admitted: holds blocks
   bool paused = false;                          // its reader is slow; keeps its blocks, is not planned
   bool suspect = false;                         // was in a failed step; runs alone until one of its steps succeeds
@@ -48,6 +53,7 @@ struct Sequence {
   bool unpublishable = false;                   // the cache takes no more of them
   PrefixMatch match;                            // while it waits
   std::int32_t saved = 0;                       // while it waits: first positions whose contents are in host memory
+  std::int32_t saved_window_first = 0;          // of the window group, number of the first block that is saved
   std::int32_t reached = 0;                     // positions that were ever computed for it or taken over
   MlfqState mlfq;                               // what that policy remembers of it
   std::int32_t held_back = 0;                   // steps in a row in which it ran no row because of its experts

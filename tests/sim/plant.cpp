@@ -19,6 +19,8 @@ constexpr PlantInfo kPlants[] = {
     {Plant::kTailTooLong, "a prefix is taken for one position longer than it is", 200},
     {Plant::kDraftIsToken, "a drafted token counts as decided", 50},
     {Plant::kSamplesEarly, "a token is sampled from the middle of a prompt", 50},
+    {Plant::kWindowStartsLate, "a prefix is taken over without the first block of its window", 200},
+    {Plant::kWindowHasRoom, "blocks of the window group are counted that are not there", 200},
     {Plant::kWaitsForever, "who waits for a prefix is not woken", 200},
     {Plant::kSuspectNotAlone, "after a failed step all go on together", 100},
     {Plant::kStarvesLong, "long prompts are passed over", 50},
@@ -38,6 +40,7 @@ constexpr PlantInfo kPlants[] = {
     {Plant::kSwapOverlaps, "two copies of swapped blocks lie in one place", 1000},
     {Plant::kDraftTooLong, "a drafter gives more than it was asked for", 50},
     {Plant::kGivesUpEarly, "a block is given up while its last position is still read", 200},
+    {Plant::kMixesGroups, "layers with a window read the blocks of the others", 200},
     {Plant::kSlotStays, "a slot of experts is counted as gone and stays", 200},
     {Plant::kGivesBackNextPage, "the pages of the block beside are given back", 200},
 };
@@ -78,6 +81,7 @@ BatchPlan misled_plan(Plant plant, Views views, Dice& dice, const std::function<
       break;
     case Plant::kTooManyRows: ++views.limits.max_num_batched_tokens; break;
     case Plant::kTooManySeqs: ++views.limits.max_num_seqs; break;
+    case Plant::kWindowHasRoom: views.input.free_window_blocks += views.input.window.on() ? 2 : 0; break;
     case Plant::kTailTooLong:
       for (SeqView& view : views.waiting) {
         const auto known = static_cast<std::int32_t>(view.prefix.blocks.size()) * views.input.block_size;
@@ -119,6 +123,11 @@ void spoil(Plant plant, PlanEntry& entry) {
       if (entry.draft > 0) --entry.draft;
       break;
     case Plant::kSamplesEarly: entry.samples = true; break;
+    case Plant::kWindowStartsLate:
+      if (!entry.admitted || entry.shared_window_blocks == 0) break;
+      ++entry.first_window_block;
+      --entry.shared_window_blocks;
+      break;
     default: break;
   }
 }

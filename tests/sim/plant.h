@@ -27,6 +27,8 @@ enum class Plant : std::uint8_t {
   kTailTooLong,
   kDraftIsToken,
   kSamplesEarly,
+  kWindowStartsLate,
+  kWindowHasRoom,
   kWaitsForever,
   kSuspectNotAlone,
   kStarvesLong,
@@ -48,6 +50,7 @@ enum class Plant : std::uint8_t {
   kSwapOverlaps,
   kDraftTooLong,
   kGivesUpEarly,
+  kMixesGroups,
   // of a budget that is shared
   kSlotStays,
   kGivesBackNextPage,

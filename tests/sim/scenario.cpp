@@ -29,6 +29,17 @@ void draw_faults(Dice& dice, Scenario& s) {
   s.destroys = dice.chance(0.1);
 }
 
+// Models of both kinds of layers, and blocks for those with a window alone.
+void draw_groups(std::uint64_t seed, Scenario& s) {
+  Dice dice(seed, 12);
+  if (s.elastic.on) return;
+  if (s.window.positions == 0 && dice.chance(0.4)) s.window.positions = dice.range(2, 12);
+  if (s.window.positions == 0) return;
+  s.window.mixed = dice.chance(0.6);
+  if (!s.options.free_window_blocks || !dice.chance(0.75)) return;
+  s.window_blocks = dice.range(3, static_cast<std::int32_t>(s.num_blocks));
+}
+
 }  // namespace
 
 Scenario draw_scenario(std::uint64_t seed) {
@@ -65,10 +76,11 @@ Scenario draw_scenario(std::uint64_t seed) {
   s.arrivals = dice.chance(0.2) ? 1.5 : 0.4;
   draw_faults(dice, s);
   Dice later(seed, 9);  // what was added since: seeds stand for what they did before
-  if (later.chance(0.3)) s.window = later.range(2, 12);
+  if (later.chance(0.3)) s.window.positions = later.range(2, 12);
   o.free_window_blocks = later.chance(0.9);
   o.expert_batch_delay = later.chance(0.3) ? later.range(1, 6) : 0;
   if (later.chance(0.3)) s.elastic = draw_elastic(later, s.block_size, s.num_blocks);
+  draw_groups(seed, s);
   return s;
 }
 

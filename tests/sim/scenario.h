@@ -16,7 +16,8 @@ struct Scenario {
   std::int32_t block_size = 1;
   std::int64_t num_blocks = 1;
   ElasticScenario elastic;  // of its blocks, num_blocks are the least
-  std::int32_t window = 0;  // positions that a row sees; 0: all
+  SimWindow window;
+  std::int64_t window_blocks = 0;  // of a group of their own; 0: layers with a window share the blocks of the others
   std::int32_t drafts = 0;  // tokens drafted at a time; 0: none
   bool adaptive = false;
   double draft_errs = 0.0;

@@ -119,7 +119,9 @@ class Run {
   EngineParts parts() {
     EngineParts parts;
     auto model = std::make_unique<SimModel>(1, ledger_, clock_, ModelFaults{.drawn = false}, scope_.window);
-    auto cache = KvCache::create(device_, model->kv_layout(DType::kF32, kBlockSize), kBlocks);
+    KvLayout layout = model->kv_layout(DType::kF32, kBlockSize);
+    layout.grouped = scope_.window_blocks > 0;
+    auto cache = KvCache::create(device_, layout, kBlocks, scope_.window_blocks);
     CHECK(cache.ok());
     model_ = model.get();
     parts.model = std::move(model);
@@ -187,7 +189,13 @@ class Run {
   }
 
   std::uint64_t hash_of(const PlanInput& input) const;
-  std::uint64_t hash_of(const SeqView& view, std::vector<std::int32_t>& names) const;
+  struct Names {
+    std::vector<std::int32_t> main;
+    std::vector<std::int32_t> window;
+  };
+  std::uint64_t hash_of(const SeqView& view, Names& names) const;
+  std::uint64_t hash_of(std::span<const std::int32_t> refs, const std::vector<std::int32_t>& names, KvGroup group,
+                        std::uint64_t hash) const;
 
   const SearchScope scope_;
   SimClock clock_;
@@ -207,18 +215,7 @@ class Run {
 };
 
 // `names`: of blocks, in the order in which they appear.
-std::uint64_t Run::hash_of(const SeqView& view, std::vector<std::int32_t>& names) const {
-  std::uint64_t hash = kNoHistory;
-  for (const std::int64_t part :
-       {static_cast<std::int64_t>(view.id.value), std::int64_t{view.tokens}, std::int64_t{view.computed},
-        std::int64_t{view.blocks}, std::int64_t{view.rank}, std::int64_t{view.saved},
-        std::int64_t{view.prefix.tail_tokens}, std::int64_t{view.paused}, std::int64_t{view.was_preempted},
-        std::int64_t{view.pending}, static_cast<std::int64_t>(view.prefix.blocks.size())}) {
-    hash = mix(hash, static_cast<std::uint64_t>(part));
-  }
-  std::vector<BlockId> blocks(view.table.begin(), view.table.end());
-  blocks.insert(blocks.end(), view.prefix.blocks.begin(), view.prefix.blocks.end());
-  if (view.prefix.tail) blocks.push_back(*view.prefix.tail);
+std::uint64_t hash_of(std::span<const BlockId> blocks, std::uint64_t hash, std::vector<std::int32_t>& names) {
   for (const BlockId block : blocks) {
     auto name = std::ranges::find(names, block.value);
     if (name == names.end()) name = names.insert(names.end(), block.value);
@@ -227,24 +224,50 @@ std::uint64_t Run::hash_of(const SeqView& view, std::vector<std::int32_t>& names
   return hash;
 }
 
+std::uint64_t Run::hash_of(const SeqView& view, Names& names) const {
+  std::uint64_t hash = kNoHistory;
+  for (const std::int64_t part :
+       {static_cast<std::int64_t>(view.id.value), std::int64_t{view.tokens}, std::int64_t{view.computed},
+        std::int64_t{view.blocks}, std::int64_t{view.window_blocks}, std::int64_t{view.rank}, std::int64_t{view.saved},
+        std::int64_t{view.saved_window_first}, std::int64_t{view.prefix.tail_tokens},
+        std::int64_t{view.prefix.window_first}, std::int64_t{view.paused}, std::int64_t{view.was_preempted},
+        std::int64_t{view.pending}, static_cast<std::int64_t>(view.prefix.blocks.size())}) {
+    hash = mix(hash, static_cast<std::uint64_t>(part));
+  }
+  const auto add = [&](std::span<const BlockId> table, std::span<const BlockId> prefix, std::optional<BlockId> tail,
+                       std::vector<std::int32_t>& of) {
+    hash = sim::hash_of(prefix, sim::hash_of(table, hash, of), of);
+    if (tail) hash = sim::hash_of({&*tail, 1}, hash, of);
+  };
+  add(view.table, view.prefix.blocks, view.prefix.tail, names.main);
+  add(view.window_table, view.prefix.window_blocks, view.prefix.window_tail, names.window);
+  return hash;
+}
+
+// Of all blocks of a group: by name, and the others in the order of what they hold.
+std::uint64_t Run::hash_of(std::span<const std::int32_t> refs, const std::vector<std::int32_t>& names, KvGroup group,
+                           std::uint64_t hash) const {
+  const auto held = [&](std::int32_t block) {
+    return mix(model_->contents(block, group), static_cast<std::uint64_t>(refs[static_cast<std::size_t>(block)]));
+  };
+  std::vector<std::uint64_t> others;
+  for (std::int32_t block = 0; block < static_cast<std::int32_t>(refs.size()); ++block) {
+    if (std::ranges::find(names, block) == names.end()) others.push_back(held(block));
+  }
+  std::ranges::sort(others);
+  for (const std::int32_t block : names) hash = mix(hash, held(block));
+  for (const std::uint64_t other : others) hash = mix(hash, other);
+  return hash;
+}
+
 std::uint64_t Run::hash_of(const PlanInput& input) const {
-  std::uint64_t hash = mix(kNoHistory, static_cast<std::uint64_t>(input.free_blocks));
-  std::vector<std::int32_t> names;
+  std::uint64_t hash = mix(kNoHistory, static_cast<std::uint64_t>(input.free_blocks * 64 + input.free_window_blocks));
+  Names names;
   for (const SeqView& view : input.running) hash = mix(hash, hash_of(view, names));
   hash = mix(hash, 99);
   for (const SeqView& view : input.waiting) hash = mix(hash, hash_of(view, names));
-  std::vector<std::uint64_t> others;  // of no name: in the order of what they hold
-  for (std::int32_t block = 0; block < kBlocks; ++block) {
-    const auto refs = static_cast<std::uint64_t>(input.refs[static_cast<std::size_t>(block)]);
-    if (std::ranges::find(names, block) == names.end()) others.push_back(mix(model_->contents(block), refs));
-  }
-  std::ranges::sort(others);
-  for (const std::int32_t block : names) {
-    hash = mix(hash,
-               mix(model_->contents(block), static_cast<std::uint64_t>(input.refs[static_cast<std::size_t>(block)])));
-  }
-  for (const std::uint64_t other : others) hash = mix(hash, other);
-  return hash;
+  hash = hash_of(input.refs, names.main, KvGroup::kMain, hash);
+  return hash_of(input.window_refs, names.window, KvGroup::kWindow, hash);
 }
 
 std::uint64_t Run::state() const {

@@ -9,13 +9,15 @@
 
 #include "engine/runtime/engine_parts.h"
 #include "tests/sim/plant.h"
+#include "tests/sim/sim_model.h"
 
 namespace foregate::sim {
 
 struct SearchScope {
   PolicyKind policy = PolicyKind::kFcfs;
   PreemptionMode preemption = PreemptionMode::kRecompute;
-  std::int32_t window = 0;        // positions that a row sees; 0: all
+  SimWindow window;
+  std::int64_t window_blocks = 0;  // of a group of their own; 0: there is none
   std::int32_t disturbances = 2;  // cancels, pauses and faults in one run
 };
 

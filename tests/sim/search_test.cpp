@@ -19,7 +19,7 @@ void expect_closed(const SearchScope& scope, const char* name) {
   EXPECT_GT(result.seen.prefix_hits, 0u) << name;
   EXPECT_GT(result.seen.nonfinite_rows, 0u) << name;
   EXPECT_EQ(result.seen.swaps_in > 0, scope.preemption == PreemptionMode::kSwap) << name;
-  EXPECT_EQ(result.seen.window_blocks_freed > 0, scope.window > 0) << name;
+  EXPECT_EQ(result.seen.window_blocks_freed > 0, scope.window.positions > 0) << name;
   std::printf("%s: %lld states, depth %d, %lld turns\n", name, static_cast<long long>(result.states), result.depth,
               static_cast<long long>(result.turns));
 }
@@ -33,7 +33,13 @@ TEST(Search, ClosesUnderPriorityWithSwap) {
 }
 
 TEST(Search, ClosesWithAWindow) {
-  expect_closed({.window = 2}, "window of 2");
+  expect_closed({.window = {.positions = 2}}, "window of 2");
+}
+
+TEST(Search, ClosesWithBlocksOfTheirOwnForAWindow) {
+  expect_closed({.window = {.positions = 2, .mixed = true}, .window_blocks = 3}, "two groups");
+  expect_closed({.preemption = PreemptionMode::kSwap, .window = {.positions = 3, .mixed = true}, .window_blocks = 4},
+                "two groups, swap");
 }
 
 TEST(Search, FindsWhatIsPlanted) {

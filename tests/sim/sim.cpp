@@ -32,6 +32,7 @@ class Simulation {
   void turn(bool arrivals);
   void check_turn();
   void check_sample(const Client& client, const Sample& sample);
+  bool window_has_room(std::int64_t blocks) const;
   Status expected_refusal(const Request& request) const;
   void settle();
   void last_check();
@@ -75,8 +76,9 @@ Simulation::Simulation(std::uint64_t seed, Plant plant)
 EngineParts Simulation::parts() {
   EngineParts parts;
   auto model = std::make_unique<SimModel>(seed_, ledger_, clock_, scenario_.faults, scenario_.window);
-  const KvLayout layout = model->kv_layout(DType::kF32, scenario_.block_size);
-  auto cache = KvCache::create(device_, layout, scenario_.num_blocks);
+  KvLayout layout = model->kv_layout(DType::kF32, scenario_.block_size);
+  layout.grouped = scenario_.window_blocks > 0;
+  auto cache = KvCache::create(device_, layout, scenario_.num_blocks, scenario_.window_blocks);
   if (const ElasticScenario& elastic = scenario_.elastic; elastic.on) {
     model->set_slots(std::make_unique<SimSlots>(seed_, elastic, ledger_.plant()));
     cache = KvCache::create_elastic(device_, pages_, layout, elastic.most_blocks);
@@ -123,8 +125,9 @@ void Simulation::print(const PlanInput& input) const {
               static_cast<long long>(scenario_.num_blocks), planned_.to_string().c_str());
   for (const auto& views : {input.running, input.waiting}) {
     for (const SeqView& v : views) {
-      std::printf("  seq %llu %d/%d tokens, %d blocks, rank %d%s%s%s, saved %d, prefix %zu + %d\n",
-                  static_cast<unsigned long long>(v.id.value), v.computed, v.tokens, v.blocks, v.rank,
+      std::printf("  seq %llu %d/%d tokens, %d blocks, %zu of %d window blocks, rank %d%s%s%s, saved %d, prefix %zu + %d\n",
+                  static_cast<unsigned long long>(v.id.value), v.computed, v.tokens, v.blocks, v.window_table.size(),
+                  v.window_blocks, v.rank,
                   v.paused ? ", paused" : "", v.pending ? ", pending" : "", v.was_preempted ? ", was preempted" : "",
                   v.saved, v.prefix.blocks.size(), v.prefix.tail_tokens);
     }
@@ -143,12 +146,21 @@ void Simulation::happen() {
   if (dice_.chance(0.05)) clock_.advance(dice_.range(1, 30) * 1'000'000LL);
 }
 
+// Whether blocks of layers with a window are enough for a request of so many: all of it, or its window, a row, and what
+// stands half in a block on either side.
+bool Simulation::window_has_room(std::int64_t blocks) const {
+  const std::int64_t there = scenario_.window_blocks;
+  const std::int64_t least = (scenario_.window.positions + scenario_.block_size - 1) / scenario_.block_size + 2;
+  return there == 0 || std::min(blocks, least) <= there;
+}
+
 // What the limits say must happen to a request, from what the clients know.
 Status Simulation::expected_refusal(const Request& request) const {
   if (ledger_.engine_failed || draining_) return unavailable("");
   const EngineOptions& o = scenario_.options;
   const std::int64_t positions = static_cast<std::int64_t>(request.prompt.size()) + request.sampling.max_tokens - 1;
-  if ((positions + scenario_.block_size - 1) / scenario_.block_size > scenario_.num_blocks) return invalid_argument("");
+  const std::int64_t blocks = (positions + scenario_.block_size - 1) / scenario_.block_size;
+  if (blocks > scenario_.num_blocks || !window_has_room(blocks)) return invalid_argument("");
   const std::int64_t places = o.max_num_seqs + o.max_num_queued_reqs;
   if (request.n > places) return invalid_argument("");
   if (ledger_.live() + request.n > places) return resource_exhausted("");

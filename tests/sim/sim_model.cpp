@@ -18,7 +18,11 @@ std::int64_t slot_of(const SeqSpan& seq, std::int32_t position, std::int32_t blo
 
 KvLayout SimModel::kv_layout(DType type, std::int32_t block_size) const {
   KvLayout layout;
-  layout.layers = {{window_ > 0 ? KvKind::kSlidingWindow : KvKind::kFull, 1, kHeadDim, window_}};
+  const LayerKv full{.kv_heads = 1, .head_dim = kHeadDim};
+  const LayerKv windowed{
+      .kind = KvKind::kSlidingWindow, .kv_heads = 1, .head_dim = kHeadDim, .window = window_.positions};
+  if (window_.mixed || window_.positions == 0) layout.layers.push_back(full);
+  if (window_.positions > 0) layout.layers.push_back(windowed);
   layout.type = type;
   layout.block_size = block_size;
   return layout;
@@ -35,13 +39,33 @@ void SimModel::write(const KvPages& pages, std::int64_t slot, const Slot& value)
   std::memcpy(static_cast<float*>(pages.v) + slot * kHeadDim, &value, sizeof(value));
 }
 
-std::uint64_t SimModel::contents(std::int32_t block) const {
+std::uint64_t SimModel::contents(std::int32_t block, KvGroup group) const {
   std::uint64_t hash = kNoHistory;
-  for (std::int32_t i = 0; pages_.v != nullptr && i < pages_.block_size; ++i) {
-    const Slot slot = read(pages_, std::int64_t{block} * pages_.block_size + i);
-    hash = mix(mix(hash, slot.hash), static_cast<std::uint64_t>(slot.position));
+  for (const Layer& layer : layers_) {
+    if (layer.group != group) continue;
+    for (std::int32_t i = 0; i < layer.pages.block_size; ++i) {
+      const Slot slot = read(layer.pages, std::int64_t{block} * layer.pages.block_size + i);
+      hash = mix(mix(hash, slot.hash), static_cast<std::uint64_t>(slot.position));
+    }
   }
   return hash;
+}
+
+// The planted bug: layers with a window go by the blocks of the others.
+void SimModel::look_at(const ForwardInput& input, const KvCache& cache) {
+  layers_.clear();
+  const KvLayout& layout = cache.layout();
+  if (layout.grouped == input.window_seqs.empty()) ledger_.broke("blocks of a group that is not there, or none of one");
+  for (std::size_t i = 0; i < layout.layers.size(); ++i) {
+    Layer layer;
+    layer.pages = cache.pages(LayerId{static_cast<std::int32_t>(i)});
+    layer.group = layout.group_of(layout.layers[i]);
+    layer.window = layout.layers[i].window;
+    const bool own = layer.group == KvGroup::kWindow && ledger_.plant() != Plant::kMixesGroups;
+    layer.seqs = own ? input.window_seqs : input.seqs;
+    layer.slots = own ? input.window_slots : input.slot_mapping;
+    layers_.push_back(layer);
+  }
 }
 
 std::size_t SimModel::seq_of_row(const ForwardInput& input, std::int32_t row) const {
@@ -73,40 +97,44 @@ std::optional<ExpertFigures> SimModel::expert_figures() const {
 }
 
 // The planted bug: the window is one position wider than the engine was told, so blocks are given up too early.
-std::int32_t SimModel::first_read(const SeqSpan& seq) const {
-  if (window_ == 0) return 0;
-  const std::int32_t seen = window_ + (ledger_.plant() == Plant::kGivesUpEarly ? 1 : 0);
+std::int32_t SimModel::first_read(const SeqSpan& seq, const Layer& layer) const {
+  if (layer.window == 0) return 0;
+  const std::int32_t seen = layer.window + (ledger_.plant() == Plant::kGivesUpEarly ? 1 : 0);
   return std::max(0, seq.first_position - seen + 1);
 }
 
 Status SimModel::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
-  const KvPages pages = pages_ = cache.pages(LayerId{0});
+  look_at(input, cache);
   ++steps_;
   if (slots_) slots_->step();
   clock_.advance(1'000'000 + 10'000 * static_cast<TimeNs>(input.tokens.size()));
   if (dice_.chance(faults_.is_slow)) clock_.advance(1'000'000'000);
   check_who(input);
-  check_slots(input, pages);
-  const Status ran = compute(input, pages, logits);
+  for (const Layer& layer : layers_) check_slots(layer);
+  const Status ran = ledger_.broken() ? internal_error("nothing is judged any more") : compute(input, logits);
   ledger_.step_ends(ran);
   if (broken_) ledger_.engine_failed = true;
-  if (ran.ok() && dice_.chance(faults_.loses)) lose_row(input, pages, logits);
+  if (ran.ok() && dice_.chance(faults_.loses)) lose_row(input, logits);
   return ran;
 }
 
-Status SimModel::compute(const ForwardInput& input, const KvPages& pages, View2<float> logits) {
+Status SimModel::compute(const ForwardInput& input, View2<float> logits) {
   if (dice_.chance(faults_.dies)) broken_ = true;
   if (broken_) return internal_error("the device is gone");
   if (dice_.chance(faults_.fails)) {
     const std::int32_t kind = faults_.drawn ? dice_.range(0, 3) : 0;
-    for (std::int64_t slot : input.slot_mapping) {
-      if (kind % 2 == 0) write(pages, slot, {-1, -1, 13});  // it had begun
+    for (const Layer& layer : layers_) {
+      for (std::int64_t slot : layer.slots) {
+        if (kind % 2 == 0) write(layer.pages, slot, {-1, -1, 13});  // it had begun
+      }
     }
     if (kind == 0) return internal_error("an injected fault");
     return kind == 1 ? data_loss("an expert that is damaged") : unavailable("a disk that does not answer");
   }
   hashes_.assign(input.tokens.size(), 0);
-  for (const SeqSpan& seq : input.seqs) run_rows(input, seq, pages);
+  for (const Layer& layer : layers_) {
+    for (const SeqSpan& seq : layer.seqs) run_rows(input, seq, layer);
+  }
   for (std::size_t i = 0; i < input.logit_rows.size(); ++i) {
     float* row = logits.data + static_cast<std::int64_t>(i) * logits.stride;
     fill_logits(hashes_[static_cast<std::size_t>(input.logit_rows[i])], {row, static_cast<std::size_t>(kVocab)});
@@ -114,9 +142,10 @@ Status SimModel::compute(const ForwardInput& input, const KvPages& pages, View2<
   return {};
 }
 
-void SimModel::run_rows(const ForwardInput& input, const SeqSpan& seq, const KvPages& pages) {
+void SimModel::run_rows(const ForwardInput& input, const SeqSpan& seq, const Layer& layer) {
+  const KvPages& pages = layer.pages;
   std::uint64_t hash = kNoHistory;
-  const std::int32_t first = first_read(seq);
+  const std::int32_t first = first_read(seq, layer);
   for (std::int32_t p = first; p < seq.first_position; ++p) {
     if (seq.block_table[p / pages.block_size] < 0) return ledger_.broke("a row reads a block that was given up");
     const Slot slot = read(pages, slot_of(seq, p, pages.block_size));
@@ -126,7 +155,7 @@ void SimModel::run_rows(const ForwardInput& input, const SeqSpan& seq, const KvP
   for (std::int32_t i = 0; i < seq.rows; ++i) {
     const auto row = static_cast<std::size_t>(seq.first_row + i);
     hash = hashes_[row] = mix(hash, static_cast<std::uint64_t>(input.tokens[row]));
-    const std::int64_t slot = input.slot_mapping[row];
+    const std::int64_t slot = layer.slots[row];
     const std::int32_t position = seq.first_position + i;
     const bool keeps = ledger_.plant() == Plant::kKeepsOldSlot && read(pages, slot).position == position;
     const bool next = ledger_.plant() == Plant::kWritesNextSlot && slot % pages.block_size == 0 && pages.block_size > 1;
@@ -152,26 +181,31 @@ void SimModel::check_who(const ForwardInput& input) {
 }
 
 // Each row has a slot of its own, in a block that nobody else reads in this step (INV-4, INV-18).
-void SimModel::check_slots(const ForwardInput& input, const KvPages& pages) {
+void SimModel::check_slots(const Layer& layer) {
+  const KvPages& pages = layer.pages;
   std::vector<std::int32_t> writer(static_cast<std::size_t>(pages.num_blocks), -1);
-  std::vector<std::int64_t> slots(input.slot_mapping.begin(), input.slot_mapping.end());
+  std::vector<std::int64_t> slots(layer.slots.begin(), layer.slots.end());
   std::ranges::sort(slots);
   if (std::ranges::adjacent_find(slots) != slots.end()) ledger_.broke("two rows have one slot");
-  for (std::size_t s = 0; s < input.seqs.size(); ++s) {
-    const SeqSpan& seq = input.seqs[s];
+  for (std::size_t s = 0; s < layer.seqs.size(); ++s) {
+    const SeqSpan& seq = layer.seqs[s];
     for (std::int32_t i = 0; i < seq.rows; ++i) {
       const auto row = static_cast<std::size_t>(seq.first_row + i);
-      if (input.slot_mapping[row] != slot_of(seq, seq.first_position + i, pages.block_size)) {
+      if (layer.slots[row] != slot_of(seq, seq.first_position + i, pages.block_size)) {
         return ledger_.broke("a slot that is not where the block table says");
       }
-      writer[static_cast<std::size_t>(input.slot_mapping[row] / pages.block_size)] = static_cast<std::int32_t>(s);
+      if (layer.slots[row] < 0 || layer.slots[row] >= pages.num_blocks * pages.block_size) {
+        return ledger_.broke("a slot that is not there");
+      }
+      writer[static_cast<std::size_t>(layer.slots[row] / pages.block_size)] = static_cast<std::int32_t>(s);
     }
   }
-  for (std::size_t s = 0; s < input.seqs.size(); ++s) {
-    const SeqSpan& seq = input.seqs[s];
-    for (std::int32_t b = first_read(seq) / pages.block_size; b * pages.block_size < seq.first_position + seq.rows;
+  for (std::size_t s = 0; s < layer.seqs.size(); ++s) {
+    const SeqSpan& seq = layer.seqs[s];
+    for (std::int32_t b = first_read(seq, layer) / pages.block_size; b * pages.block_size < seq.first_position + seq.rows;
          ++b) {
       if (seq.block_table[b] < 0) continue;  // run_rows() says so
+      if (seq.block_table[b] >= pages.num_blocks) return ledger_.broke("a block that is not there");
       const std::int32_t by = writer[static_cast<std::size_t>(seq.block_table[b])];
       if (by >= 0 && by != static_cast<std::int32_t>(s))
         return ledger_.broke("a block is written that another one reads");
@@ -179,7 +213,7 @@ void SimModel::check_slots(const ForwardInput& input, const KvPages& pages) {
   }
 }
 
-void SimModel::lose_row(const ForwardInput& input, const KvPages& pages, View2<float> logits) {
+void SimModel::lose_row(const ForwardInput& input, View2<float> logits) {
   if (input.logit_rows.empty()) return;
   const std::int32_t most = static_cast<std::int32_t>(input.logit_rows.size()) - 1;
   const std::int32_t at = faults_.drawn ? dice_.range(0, most) : 0;
@@ -188,7 +222,10 @@ void SimModel::lose_row(const ForwardInput& input, const KvPages& pages, View2<f
     const SeqSpan& seq = input.seqs[seq_of_row(input, row)];
     logits.data[i * logits.stride + dice_.range(0, kVocab - 1)] = std::numeric_limits<float>::quiet_NaN();
     const std::int32_t position = seq.first_position + row - seq.first_row;
-    write(pages, slot_of(seq, position, pages.block_size), {-1, kNotFinite, 17});
+    for (const Layer& layer : layers_) {
+      const SeqSpan& there = layer.seqs[seq_of_row(input, row)];
+      write(layer.pages, slot_of(there, position, layer.pages.block_size), {-1, kNotFinite, 17});
+    }
     if (i > at) continue;
     const PlanEntry& entry = ledger_.plan().entries[seq_of_row(input, row)];
     ledger_.of(entry.seq).sample->may_lose_row = entry.draft == 0;  // INV-20: a draft may be its cause

@@ -37,10 +37,14 @@ struct ModelFaults {
   bool drawn = true;     // what fails is drawn; else a step that has begun, and the first row
 };
 
+struct SimWindow {
+  std::int32_t positions = 0;  // that a row sees, 2 at least; 0: all
+  bool mixed = false;          // beside the layer with the window there is one without
+};
+
 class SimModel final : public Model {
  public:
-  // `window`: positions that a row sees, 2 at least; 0: all.
-  SimModel(std::uint64_t seed, Ledger& ledger, SimClock& clock, const ModelFaults& faults, std::int32_t window)
+  SimModel(std::uint64_t seed, Ledger& ledger, SimClock& clock, const ModelFaults& faults, SimWindow window)
       : ledger_(ledger), clock_(clock), faults_(faults), window_(window), dice_(seed, 7) {}
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
   std::int32_t vocab_size() const override { return kVocab; }
@@ -54,7 +58,8 @@ class SimModel final : public Model {
   void set_slots(std::unique_ptr<SimSlots> slots) { slots_ = std::move(slots); }
   void stop_faults() { faults_ = {}; }
   void set_faults(const ModelFaults& faults) { faults_ = faults; }
-  std::uint64_t contents(std::int32_t block) const;  // a hash of what its slots hold
+  // A hash of what the slots of a block hold, in all layers of the group.
+  std::uint64_t contents(std::int32_t block, KvGroup group = KvGroup::kMain) const;
 
  private:
   struct Slot {
@@ -62,24 +67,33 @@ class SimModel final : public Model {
     std::int32_t position = 0;
     std::uint64_t hash = 0;
   };
-  Status compute(const ForwardInput& input, const KvPages& pages, View2<float> logits);
-  void run_rows(const ForwardInput& input, const SeqSpan& seq, const KvPages& pages);
+  // What one layer reads and writes in this step.
+  struct Layer {
+    KvPages pages;
+    KvGroup group = KvGroup::kMain;
+    std::int32_t window = 0;
+    std::span<const SeqSpan> seqs;
+    std::span<const std::int64_t> slots;
+  };
+  void look_at(const ForwardInput& input, const KvCache& cache);
+  Status compute(const ForwardInput& input, View2<float> logits);
+  void run_rows(const ForwardInput& input, const SeqSpan& seq, const Layer& layer);
   void check_who(const ForwardInput& input);
-  void check_slots(const ForwardInput& input, const KvPages& pages);
-  void lose_row(const ForwardInput& input, const KvPages& pages, View2<float> logits);
+  void check_slots(const Layer& layer);
+  void lose_row(const ForwardInput& input, View2<float> logits);
   Slot read(const KvPages& pages, std::int64_t slot) const;
   void write(const KvPages& pages, std::int64_t slot, const Slot& value);
   std::size_t seq_of_row(const ForwardInput& input, std::int32_t row) const;
-  std::int32_t first_read(const SeqSpan& seq) const;  // position
+  std::int32_t first_read(const SeqSpan& seq, const Layer& layer) const;  // position
 
   Ledger& ledger_;
   SimClock& clock_;
   ModelFaults faults_;
-  const std::int32_t window_;
+  const SimWindow window_;
   Dice dice_;
   bool broken_ = false;
   std::unique_ptr<SimSlots> slots_;  // null: as many as there are
-  KvPages pages_;                    // of the last step
+  std::vector<Layer> layers_;        // of the last step
   std::uint64_t steps_ = 0;
   mutable std::map<std::uint64_t, std::vector<std::int32_t>> experts_;  // by request
   std::vector<std::uint8_t> resident_;

@@ -23,7 +23,7 @@ struct Totals {
                 destroyed = 0, engine_failed = 0, steps = 0, preemptions = 0, swaps_in = 0, cancelled = 0, failed = 0,
                 stopped = 0, prefix_hits = 0, prefix_copies = 0, prefix_waits = 0, chunked = 0, accepted_drafts = 0,
                 rejected_drafts = 0, spoilt = 0, nonfinite = 0, promotions = 0, refills = 0, window_freed = 0,
-                held_back = 0, blocks_came = 0, blocks_went = 0;
+                held_back = 0, blocks_came = 0, blocks_went = 0, two_groups = 0, group_hits = 0, group_swaps = 0;
   void add(const Outcome& o) {
     turns += static_cast<std::uint64_t>(o.turns);
     accepted += static_cast<std::uint64_t>(o.accepted);
@@ -50,6 +50,11 @@ struct Totals {
     refills += s.policy_refills;
     window_freed += s.window_blocks_freed;
     held_back += s.expert_held_back;
+    if (s.kv_window_blocks_total > 0) {
+      ++two_groups;
+      group_hits += s.prefix_hits;
+      group_swaps += s.swaps_in;
+    }
     if (s.elastic) {
       blocks_came += s.elastic->moves_to_cache;
       blocks_went += s.elastic->moves_to_experts;
@@ -84,6 +89,9 @@ struct Totals {
         {"promotions", promotions},
         {"refills", refills},
         {"blocks given up behind a window", window_freed},
+        {"services with blocks for a window alone", two_groups},
+        {"prefix tokens of these", group_hits},
+        {"swaps of these taken back", group_swaps},
         {"rows held back for their experts", held_back},
         {"moves of a budget to blocks", blocks_came},
         {"to experts", blocks_went},
@@ -108,6 +116,10 @@ TEST(Sim, NothingBreaksOverManySeeds) {
     const Outcome outcome = simulate(seed);
     ASSERT_EQ(outcome.broke, "") << "again with FOREGATE_SIM_SEED=" << seed;
     totals.add(outcome);
+    if ((seed + 1 - first) % 50'000 == 0) {
+      std::printf("%llu seeds done\n", static_cast<unsigned long long>(seed + 1 - first));
+      std::fflush(stdout);
+    }
   }
   totals.print(count);
 }
