@@ -22,6 +22,7 @@
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/expert_boot.h"
 #include "engine/runtime/machine_name.h"
+#include "engine/runtime/kv_blocks.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/memory_plan.h"
 #include "engine/runtime/model_text.h"
@@ -366,7 +367,7 @@ std::int64_t empty_slot_bytes(const Transformer& model) {
 // `fit_sequences`: their number is what the KV cache takes, max_num_seqs at most.
 Status BootedEngineImpl::start(const BootOptions& options, bool fit_sequences) {
   tell(options, "kv cache", 0.0);
-  const KvLayout layout = model_.kv_layout(loaded_.report.kv_type, options.block_size);
+  const KvLayout layout = cache_layout(loaded_.model->config(), options, loaded_.report.kv_type);
   BootReport& report = loaded_.report;
   EngineParts parts;
   DraftHost host{*loaded_.backend.device,    *loaded_.ops,       *loaded_.stream, {}, loaded_.info.vocab_size,
@@ -385,7 +386,7 @@ Status BootedEngineImpl::start(const BootOptions& options, bool fit_sequences) {
   if (available > 0) budget.available_bytes = std::max<std::int64_t>(available - empty_slot_bytes(*loaded_.model), 1);
   report.available_bytes = budget.available_bytes;
   budget.kept_bytes = loaded_.kept_for_cache;
-  budget.block_bytes = report.block_bytes = layout.block_bytes();
+  budget.block_bytes = layout.block_bytes();
   budget.block_size = options.block_size;
   budget.max_num_seqs =
       fit_sequences ? full_length_sequences(options.max_num_seqs, loaded_.info.max_model_len) : options.max_num_seqs;
@@ -393,15 +394,19 @@ Status BootedEngineImpl::start(const BootOptions& options, bool fit_sequences) {
   KvCache cache;
   if (loaded_.elastic) {
     ASSIGN_OR_RETURN(cache, make_elastic_cache(*loaded_.elastic, *loaded_.backend.device, layout));
-    report.num_blocks = loaded_.elastic->parts.present_blocks;
     parts.elastic = loaded_.elastic->parts;
+    report_cache(options, layout, {parts.elastic.present_blocks, 0}, report);
+    report.num_blocks = cache.num_blocks();
   } else {
-    ASSIGN_OR_RETURN(report.num_blocks, choose_num_blocks(budget));
-    ASSIGN_OR_RETURN(cache, KvCache::create(*loaded_.backend.device, layout, report.num_blocks));
+    ASSIGN_OR_RETURN(const KvBlocks blocks,
+                     choose_kv_blocks(budget, layout,
+                                      {.rows = options.max_num_batched_tokens,
+                                       .max_num_seqs = options.max_num_seqs,
+                                       .prefix_caching = options.prefix_caching}));
+    ASSIGN_OR_RETURN(cache, KvCache::create(*loaded_.backend.device, layout, blocks.main, blocks.window));
     if (fit_sequences && device.host_visible()) take_memory(cache);
+    report_cache(options, layout, blocks, report);
   }
-  report_cache(options, report);
-  report.num_blocks = cache.num_blocks();
   tell(options, "kv cache", 1.0);
   report_step_sizes(options, loaded_.info.max_model_len, fit_sequences, report);
 

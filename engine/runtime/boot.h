@@ -52,6 +52,7 @@ struct BootOptions {
   std::int64_t kv_cache_bytes = 0;              // 0: enough for max_num_seqs, within available memory
   bool prefix_caching = true;                   // blocks that were computed serve later prompts that start the same
   bool free_window_blocks = true;               // blocks that no layer's window reaches any more are given up
+  bool disable_hybrid_kv_cache_manager = false;  // layers with a window share the blocks of the others
   std::string quantization = "none";            // none, or a word of quantization_named()
   bool verify_weights = true;                   // compare the checksums of a packed model while it is read
   std::int64_t elastic_bytes = 0;               // that KV blocks and experts share; 0: each has its own memory
@@ -104,8 +105,10 @@ struct BootReport {
   std::vector<std::string> fallbacks;       // ops taken from kernels/ref
   std::int32_t max_num_seqs = 0;            // as asked for, or as memory allows
   std::int32_t max_num_batched_tokens = 0;  // likewise
-  std::int64_t num_blocks = 0;
-  std::int64_t block_bytes = 0;
+  std::int64_t num_blocks = 0;         // where all layers have a window, of those
+  std::int64_t num_window_blocks = 0;  // beside them for layers with a window; 0: there are none, or no others
+  std::int64_t block_bytes = 0;        // of one of num_blocks
+  std::int64_t cache_bytes = 0;        // of all
   std::int64_t available_bytes = 0;  // memory this process could still take before the KV cache
   double load_seconds = 0.0;
   std::string weights;      // how they were loaded

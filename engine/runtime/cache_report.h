@@ -2,9 +2,11 @@
 #pragma once
 
 #include "engine/runtime/boot.h"
+#include "engine/runtime/kv_blocks.h"
 
 namespace foregate {
 
-void report_cache(const BootOptions& options, const BootReport& report);
+// Puts the numbers of blocks into the report.
+void report_cache(const BootOptions& options, const KvLayout& layout, const KvBlocks& blocks, BootReport& report);
 
 }  // namespace foregate

@@ -39,30 +39,32 @@ std::int64_t available_memory() {
   return available.value_or(0);
 }
 
+KvLimit kv_limit(const KvBudget& budget) {
+  if (budget.kv_cache_bytes > 0) return {budget.kv_cache_bytes, "kv_cache_bytes"};
+  if (budget.available_bytes <= 0) return {};
+  KvLimit limit;
+  limit.bytes = static_cast<std::int64_t>(static_cast<double>(budget.available_bytes) * budget.share);
+  limit.what = budget.share < 1 ? "half of the available memory" : "what is left of the GPU's memory";
+  const std::int64_t kept = std::min(budget.kept_bytes, budget.available_bytes);
+  return kept > limit.bytes ? KvLimit{kept, "the memory kept for it"} : limit;
+}
+
 Result<std::int64_t> choose_num_blocks(const KvBudget& budget) {
   const std::int64_t one = blocks_for(budget.max_model_len, budget.block_size);
-  const std::int64_t wanted = one * budget.max_num_seqs;
-  std::string limit = "kv_cache_bytes";
-  std::int64_t bytes = budget.kv_cache_bytes;
-  std::int64_t blocks = wanted;
+  const KvLimit limit = kv_limit(budget);
+  std::int64_t blocks = one * budget.max_num_seqs;
   if (budget.num_blocks > 0) {
     blocks = budget.num_blocks;
-  } else if (bytes > 0) {
-    blocks = bytes / budget.block_bytes;
-  } else if (budget.available_bytes > 0) {
-    bytes = static_cast<std::int64_t>(static_cast<double>(budget.available_bytes) * budget.share);
-    limit = budget.share < 1 ? "half of the available memory" : "what is left of the GPU's memory";
-    if (const std::int64_t kept = std::min(budget.kept_bytes, budget.available_bytes); kept > bytes) {
-      bytes = kept;
-      limit = "the memory kept for it";
-    }
-    blocks = std::min(wanted, bytes / budget.block_bytes);
+  } else if (budget.kv_cache_bytes > 0) {
+    blocks = limit.bytes / budget.block_bytes;
+  } else if (limit.bytes > 0) {
+    blocks = std::min(blocks, limit.bytes / budget.block_bytes);
   }
   blocks = std::min<std::int64_t>(blocks, std::numeric_limits<std::int32_t>::max());
   if (budget.num_blocks == 0 && blocks < one) {
     return resource_exhausted("one sequence of " + std::to_string(budget.max_model_len) + " tokens needs " +
-                              std::to_string(one * budget.block_bytes) + " bytes of KV cache, " + limit + " is " +
-                              std::to_string(bytes) + "; lower max_model_len or give more");
+                              std::to_string(one * budget.block_bytes) + " bytes of KV cache, " + limit.what + " is " +
+                              std::to_string(limit.bytes) + "; lower max_model_len or give more");
   }
   if (budget.available_bytes > 0 && blocks > budget.available_bytes / budget.block_bytes) {
     return resource_exhausted("a KV cache of " + std::to_string(blocks) + " blocks needs " +

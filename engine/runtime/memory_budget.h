@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "engine/base/status.h"
@@ -26,6 +27,13 @@ struct KvBudget {
   std::int32_t max_num_seqs = 0;
   std::int32_t max_model_len = 0;
 };
+
+// The bytes that the cache may take where no number of blocks is asked for, and what they are called; 0: not known.
+struct KvLimit {
+  std::int64_t bytes = 0;
+  std::string what;
+};
+KvLimit kv_limit(const KvBudget& budget);
 
 // Blocks to allocate. kResourceExhausted, with the numbers, when that is more than the memory available
 // or, unless the number was given outright, not even enough for one sequence of max_model_len.

@@ -9,20 +9,20 @@
 #include "engine/base/log.h"
 #include "engine/experts/dense_plan.h"
 #include "engine/experts/expert_store.h"
-#include "engine/kv/block_pool.h"
 #include "engine/model/step_scratch.h"
 #include "engine/runtime/expert_memory.h"
+#include "engine/runtime/kv_blocks.h"
 
 namespace foregate {
 namespace {
 
-// Of one sequence of full length.
+// Of one sequence of full length, or of the blocks that are asked for.
 std::int64_t sequence_bytes(const BootOptions& options, const ModelSummary& summary) {
   const std::int64_t positions = options.max_model_len > 0 ? options.max_model_len : summary.config.max_positions;
-  const DType type = options.kv_type.value_or(summary.kv_type);
-  const std::int64_t block = summary.kv_bytes_of(type) * options.block_size;
-  const std::int64_t blocks = options.num_blocks > 0 ? options.num_blocks : blocks_for(positions, options.block_size);
-  return std::min(blocks, std::numeric_limits<std::int64_t>::max() / std::max<std::int64_t>(block, 1)) * block;
+  const KvLayout layout = cache_layout(summary.config, options, options.kv_type.value_or(summary.kv_type));
+  if (options.num_blocks == 0) return sequence_bytes(layout, positions, options.max_num_batched_tokens);
+  const std::int64_t block = std::max<std::int64_t>(layout.block_bytes(), 1);
+  return std::min(options.num_blocks, std::numeric_limits<std::int64_t>::max() / block) * block;
 }
 
 // The experts that one token needs.

@@ -50,7 +50,11 @@ void report_step_sizes(const BootOptions& options, std::int32_t max_model_len, b
 }
 
 void take_memory(KvCache& cache) {
-  for (std::int64_t i = 0; i < cache.num_blocks(); ++i) cache.zero_block(BlockId{static_cast<std::int32_t>(i)});
+  for (const KvGroup group : {KvGroup::kMain, KvGroup::kWindow}) {
+    for (std::int64_t i = 0; i < cache.num_blocks(group); ++i) {
+      cache.zero_block(BlockId{static_cast<std::int32_t>(i)}, group);
+    }
+  }
 }
 
 }  // namespace foregate

@@ -74,6 +74,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   ASSIGN_OR_RETURN(boot.kv_type, kv_type(options.kv_cache_dtype));
   boot.prefix_caching = options.enable_prefix_caching;
   boot.free_window_blocks = options.free_window_blocks;
+  boot.disable_hybrid_kv_cache_manager = options.disable_hybrid_kv_cache_manager;
   boot.seed = static_cast<std::uint64_t>(options.seed);
   boot.step_limit_seconds = options.health_stall_limit;
   boot.metrics = &metrics;
@@ -151,6 +152,8 @@ void add_facts(const ServeOptions& options, const BootReport& report, Engine& en
                   {"kv_cache_dtype", dtype_name(report.kv_type)},
                   {"kv_blocks", std::to_string(report.num_blocks)},
                   {"kv_block_bytes", std::to_string(report.block_bytes)},
+                  {"kv_window_blocks", std::to_string(report.num_window_blocks)},
+                  {"kv_cache_bytes", std::to_string(report.cache_bytes)},
                   {"tool_call_parser", tool_format_name(served.context.tool_format)},
                   {"reasoning_parser", reasoning_format_name(served.context.reasoning_format)},
                   {"scheduling_policy", options.scheduling_policy},

@@ -6,10 +6,7 @@
 namespace foregate::sim {
 
 Client::Client(Ledger& in, Request made) : ledger(in), request(std::move(made)), sent(in.turn) {
-  for (std::int32_t i = 0; i < request.n; ++i) {
-    samples.emplace_back();
-    samples.back().want = answer_of(request, i);
-  }
+  samples.resize(static_cast<std::size_t>(request.n));
 }
 
 bool Client::live() const {
@@ -83,6 +80,9 @@ std::shared_ptr<Client> Ledger::add(Request request) {
 }
 
 void Ledger::accept(const std::shared_ptr<Client>& client) {
+  for (std::size_t i = 0; i < client->samples.size(); ++i) {
+    client->samples[i].want = answer_of(client->request, static_cast<std::int32_t>(i));
+  }
   clients_.push_back(client);
   by_request_[client->request.id.value] = client.get();
   for (Sample& sample : client->samples) by_seq_.push_back({client.get(), &sample});

@@ -97,6 +97,8 @@ EngineParts Simulation::parts() {
   parts.info.eos_token_ids = {kEos};
   parts.limits = scenario_.limits;
   parts.clock = &clock_;
+  static Metrics metrics;  // its series cost more than a short service; nothing here reads them
+  parts.metrics = &metrics;
   if (scenario_.drafts > 0) {
     parts.speculation.drafter = std::make_unique<SimDrafter>(seed_, ledger_, scenario_.draft_errs);
     parts.speculation.num_speculative_tokens = scenario_.drafts;

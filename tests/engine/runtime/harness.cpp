@@ -76,7 +76,9 @@ HostDevice& host_device() {
 
 EngineParts parts_of(const EngineSetup& setup, std::unique_ptr<Model> model) {
   EngineParts parts;
-  auto cache = KvCache::create(host_device(), model->kv_layout(setup.kv_type, setup.block_size), setup.num_blocks);
+  KvLayout layout = model->kv_layout(setup.kv_type, setup.block_size);
+  layout.grouped = setup.window_blocks > 0;
+  auto cache = KvCache::create(host_device(), layout, setup.num_blocks, setup.window_blocks);
   CHECK(cache.ok());
   parts.model = std::move(model);
   parts.device = &host_device();

@@ -63,6 +63,7 @@ struct EngineSetup {
   EngineOptions options;
   std::int32_t block_size = 4;
   std::int64_t num_blocks = 256;
+  std::int64_t window_blocks = 0;  // of layers with a window; 0: they share the others
   DType kv_type = DType::kF32;
   Limits limits;
   std::vector<Token> eos = {kEos};
