@@ -68,7 +68,10 @@ Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const Log
                                                std::span<const Token> eos_ids, Sampler& sampler, Sequence& seq) {
   seq.computed = entry.first_position + entry.rows - entry.draft;
   if (seq.wants_prompt_logprobs()) RETURN_IF_ERROR(score_prompt(range, runner, seq));
-  if (!entry.samples) return std::optional<TokenEvent>();
+  if (!entry.samples) {
+    if (range.rows > 0 && !all_finite(runner.logits(range.first + range.rows - 1))) return not_finite();
+    return std::optional<TokenEvent>();
+  }
   TokenEvent event;
   event.request = seq.request->id;
   event.index = seq.index;

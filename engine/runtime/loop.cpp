@@ -239,7 +239,7 @@ bool EngineLoop::step(const BatchPlan& plan) {
     step_failed(plan, internal_error("the plan asks for blocks that it cannot have"), clock_.now());
     return false;
   }
-  build_step(plan, sequences_, txn, pools_, io_);
+  build_step(plan, sequences_, txn, pools_, prefixes_.publishes_chunks(), io_);
   speculation_.ask_for_hidden(io_);
   if (options_.device_sampling && runner_.model().samples()) ask_for_tokens(plan, sequences_, io_);
   const TimeNs start = clock_.now();
@@ -294,7 +294,8 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
       continue;
     }
     speculation_.note_rows(plan.entries[i], seq, io_, i);
-    if (event->has_value()) prefixes_.publish(seq, stats_);
+    const bool chunk_is_good = !entry.samples && prefixes_.publishes_chunks();
+    if (event->has_value() || chunk_is_good) prefixes_.publish(seq, stats_);
     prefixes_.give_up_unread(seq, stats_);
     if (!event->has_value()) continue;
     (*event)->cached_tokens = std::max(0, seq.cached_tokens);

@@ -27,6 +27,8 @@ class PrefixSharing {
   void look_up(SequenceTable& sequences, SeqViews& views);
   // Stage: takes over what the plan says. All entries before any block is reserved.
   static void share(const BatchPlan& plan, SequenceTable& sequences, KvStep& step);
+  // Whether parts of prompts are to become known before the whole: blocks of the window group are given up by then.
+  bool publishes_chunks() const { return enabled() && pools_.grouped(); }
   // Commit, for an entry whose logits were good.
   void note_admitted(const PlanEntry& entry, Sequence& seq, EngineStats& stats) const;
   void publish(Sequence& seq, EngineStats& stats);

@@ -7,9 +7,9 @@ namespace {
 
 // First position of the entry whose logits are wanted: for prompt log-probabilities every row that
 // predicts a prompt token not yet scored, else the row to sample from, and those of its draft.
-std::int32_t first_logit_position(const PlanEntry& entry, const Sequence& seq) {
+std::int32_t first_logit_position(const PlanEntry& entry, const Sequence& seq, bool prove_chunks) {
   const std::int32_t end = entry.first_position + entry.rows;
-  std::int32_t first = entry.samples ? end - 1 - entry.draft : end;
+  std::int32_t first = entry.samples ? end - 1 - entry.draft : prove_chunks ? end - 1 : end;
   if (seq.wants_prompt_logprobs()) {
     const auto scored = std::max<std::int32_t>(1, static_cast<std::int32_t>(seq.prompt_logprobs.size()));
     if (scored < seq.prompt_tokens()) first = std::min(first, std::max(entry.first_position, scored - 1));
@@ -77,7 +77,8 @@ void StepIo::clear() {
   hidden.clear();
 }
 
-void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvStep& step, const KvPools& pools, StepIo& io) {
+void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvStep& step, const KvPools& pools,
+                bool prove_chunks, StepIo& io) {
   io.clear();
   const std::int32_t block_size = pools.main.block_size();
   const bool drafts = std::ranges::any_of(plan.entries, [](const PlanEntry& entry) { return entry.draft > 0; });
@@ -93,7 +94,7 @@ void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvStep& s
     io.requests.push_back(seq.request->id.value);
     if (drafts) io.drafted.push_back(entry.draft);
     add_rows(entry, seq, block_size, table, io);
-    const std::int32_t first = first_logit_position(entry, seq);
+    const std::int32_t first = first_logit_position(entry, seq, prove_chunks);
     const std::int32_t end = entry.first_position + entry.rows;
     io.logit_ranges.push_back({static_cast<std::int32_t>(io.logit_rows.size()), end - first, first});
     for (std::int32_t p = first; p < end; ++p) io.logit_rows.push_back(first_row + p - entry.first_position);

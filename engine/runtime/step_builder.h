@@ -9,6 +9,8 @@
 
 namespace foregate {
 
-void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvStep& step, const KvPools& pools, StepIo& io);
+// `prove_chunks`: logits also of the last row of a part of a prompt, to see that they are finite.
+void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvStep& step, const KvPools& pools,
+                bool prove_chunks, StepIo& io);
 
 }  // namespace foregate

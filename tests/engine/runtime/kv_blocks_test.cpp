@@ -66,8 +66,8 @@ TEST(KvBlocks, NobodyIsWorseOffThanWithBlocksOfAllLayers) {
     KvBudget budget = budget_of();
     budget.kv_cache_bytes = bytes;
     budget.block_bytes = layout.block_bytes();
-    const auto together = choose_num_blocks(budget);
-    const auto apart = choose_kv_blocks(budget, layout, kWindow);
+    auto together = choose_num_blocks(budget);
+    auto apart = choose_kv_blocks(budget, layout, kWindow);
     if (!together.ok()) continue;
     ASSERT_TRUE(apart.ok()) << apart.status().to_string();
     EXPECT_GE(apart->main, *together);

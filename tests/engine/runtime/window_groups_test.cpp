@@ -154,6 +154,25 @@ TEST_P(WindowGroups, APrefixNeedsTheBlocksInsideTheWindow) {
   EXPECT_GT(result.stats.window_blocks_freed, 20u);
 }
 
+// What many prompts begin with is found though it ends in the middle of a prompt that came in parts.
+TEST_P(WindowGroups, APrefixInTheMiddleOfAPromptIsFound) {
+  const std::vector<Token> common = random_prompt(8, 64, model_->info().vocab_size);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::vector<Token> own = random_prompt(100 + i, 80, model_->info().vocab_size);
+    requests_[i].prompt = common;
+    requests_[i].prompt.insert(requests_[i].prompt.end(), own.begin(), own.end());
+    requests_[i].prompt_logprobs.reset();
+  }
+  requests_.resize(3);
+  setup_.options.max_num_batched_tokens = kWindowRows;
+  setup_.window_blocks = 256;
+  const RunResult alone = plainly();
+  const RunResult result = run(setup_, Arrival::kOneByOne);
+  expect_same(alone, result);
+  EXPECT_EQ(result.logs[1].cached_tokens, 64);
+  EXPECT_EQ(result.logs[2].cached_tokens, 64);
+}
+
 TEST_P(WindowGroups, WhatIsGivenUpServesOthers) {
   requests_ = mixed_requests(6, 8, model_->info().vocab_size, 1, 8, 1);
   for (Request& request : requests_) request.sampling.max_tokens = 88;

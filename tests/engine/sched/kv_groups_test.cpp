@@ -2,6 +2,8 @@
 // a plan asks of the window group, and window blocks beside the blocks that the prefix cache knows.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <memory>
 #include <vector>
 
 #include "engine/kv/kv_cache.h"
@@ -9,10 +11,19 @@
 #include "engine/kv/prefix_cache.h"
 #include "engine/kv/swap_space.h"
 #include "engine/sched/scheduler.h"
-#include "kernels/registry/registry.h"
+#include "kernels/api/device.h"
 
 namespace foregate {
 namespace {
+
+class HostMemory : public Device {
+ public:
+  std::string describe() const override { return "host"; }
+  Memory allocate(std::size_t bytes) override {
+    return Memory(std::calloc(bytes, 1), bytes, [](void* data, std::size_t) { std::free(data); });
+  }
+  std::unique_ptr<Stream> create_stream() override { return nullptr; }
+};
 
 KvLayout mixed_layout() {
   KvLayout layout;
@@ -63,11 +74,11 @@ TEST(KvGroups, EveryKindOfLayerHasItsSize) {
 }
 
 TEST(KvGroups, KindsThatNothingReadsAreRefused) {
-  const Backend backend = make_backend({.threads = 1}, nullptr);
+  HostMemory device;
   for (const KvKind kind : {KvKind::kLatent, KvKind::kIndexer, KvKind::kRecurrent}) {
     KvLayout layout = mixed_layout();
     layout.layers.push_back({.kind = kind, .kv_heads = 1, .head_dim = 8});
-    EXPECT_EQ(KvCache::create(*backend.device, layout, 4).status().code(), Code::kUnimplemented);
+    EXPECT_EQ(KvCache::create(device, layout, 4).status().code(), Code::kUnimplemented);
   }
 }
 
@@ -193,10 +204,10 @@ TEST(KvGroups, AWindowBlockGoesAloneOrWithTheBlockItIsBeside) {
 }
 
 TEST(KvGroups, CopiesAndSwapsGoByGroup) {
-  const Backend backend = make_backend({.threads = 1}, nullptr);
+  HostMemory device;
   KvLayout layout = mixed_layout();
   layout.grouped = true;
-  auto cache = KvCache::create(*backend.device, layout, 5, 3);
+  auto cache = KvCache::create(device, layout, 5, 3);
   ASSERT_TRUE(cache.ok());
   EXPECT_EQ(cache->pages(LayerId{0}).num_blocks, 5);
   EXPECT_EQ(cache->pages(LayerId{1}).num_blocks, 3);
@@ -218,7 +229,7 @@ TEST(KvGroups, CopiesAndSwapsGoByGroup) {
   cache->copy_block(BlockId{2}, BlockId{0}, KvGroup::kWindow);
   EXPECT_EQ(bytes(BlockId{0}, KvGroup::kWindow), window_2);
   EXPECT_NE(bytes(BlockId{0}, KvGroup::kMain), main_2) << "the other group is not touched";
-  SwapSpace space(*backend.device, 1 << 20);
+  SwapSpace space(device, 1 << 20);
   const std::vector<BlockId> blocks = {BlockId{2}, BlockId{4}}, window_blocks = {BlockId{2}};
   ASSERT_TRUE(space.save(SeqId{1}, *cache, blocks, window_blocks));
   EXPECT_EQ(space.used_bytes(), 2 * layout.block_bytes(KvGroup::kMain) + layout.block_bytes(KvGroup::kWindow));
@@ -229,7 +240,7 @@ TEST(KvGroups, CopiesAndSwapsGoByGroup) {
   space.load(SeqId{1}, *cache, 1, to, window_to);
   EXPECT_EQ(bytes(BlockId{3}, KvGroup::kMain), main_4);
   EXPECT_EQ(bytes(BlockId{1}, KvGroup::kWindow), window_2);
-  SwapSpace little(*backend.device, 2 * layout.block_bytes(KvGroup::kMain));
+  SwapSpace little(device, 2 * layout.block_bytes(KvGroup::kMain));
   EXPECT_FALSE(little.fits(*cache, 2, 1));
   EXPECT_TRUE(little.fits(*cache, 2));
 }
