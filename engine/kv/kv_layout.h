@@ -10,14 +10,14 @@
 
 namespace foregate {
 
-// kFull and kSlidingWindow: keys and values of each head. kLatent: of multi-head latent attention, one compressed row for
-// all heads and one key that carries the position. kIndexer: keys alone, by which a sparse layer chooses what it reads.
-// kRecurrent: a state for each sequence whatever its length, nothing per position. No kernel reads the last three yet:
-// KvCache refuses them.
+// kFull and kSlidingWindow: keys and values of each head. kLatent: of multi-head latent attention, one compressed row
+// for all heads and one key that carries the position. kIndexer: keys alone, by which a sparse layer chooses what it
+// reads. kRecurrent: a state for each sequence whatever its length, nothing per position. No kernel reads the last
+// three yet: KvCache refuses them.
 enum class KvKind : std::uint8_t { kFull, kSlidingWindow, kLatent, kIndexer, kRecurrent };
 
-// Whose blocks a layer is in. Where the layout is grouped, layers with a window have blocks of their own, which are given
-// up as the window moves on; else all layers share the blocks of kMain.
+// Whose blocks a layer is in. Where the layout is grouped, layers with a window have blocks of their own, which are
+// given up as the window moves on; else all layers share the blocks of kMain.
 enum class KvGroup : std::uint8_t { kMain, kWindow };
 
 struct LayerKv {

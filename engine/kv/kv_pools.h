@@ -1,5 +1,5 @@
-// The blocks of an engine: those of the main group, and where the layout is grouped those of layers with a window. Owned
-// by the loop, engine thread only.
+// The blocks of an engine: those of the main group, and where the layout is grouped those of layers with a window.
+// Owned by the loop, engine thread only.
 #pragma once
 
 #include "engine/kv/block_pool.h"

@@ -19,8 +19,8 @@ constexpr std::int32_t first_in_window(std::int32_t position, std::int32_t windo
   return std::max(0, position - window + 1) / block_size;
 }
 
-// Blocks that a sequence with steps of `rows` rows holds at most: those of the rows and of the window before them, which
-// may begin and end within a block, and one more where it starts with a part of a block that others computed.
+// Blocks that a sequence with steps of `rows` rows holds at most: those of the rows and of the window before them,
+// which may begin and end within a block, and one more where it starts with a part of a block that others computed.
 constexpr std::int32_t most_in_window(std::int32_t window, std::int64_t rows, std::int32_t block_size) {
   return blocks_for(window - 1 + rows, block_size) + 2;
 }

@@ -86,7 +86,8 @@ std::optional<BlockId> PrefixCache::publish(std::string_view salt, std::span<con
   if (BUG_IF(node(block).known)) return std::nullopt;
   const auto in_block = block_tokens(tokens, index, pool_.block_size());
   Node& added = node(block);
-  added = {true, key, before, index == 0 ? std::string(salt) : std::string(), {in_block.begin(), in_block.end()}, {}, kGivenUp};
+  added = {true, key,     before, index == 0 ? std::string(salt) : std::string(), {in_block.begin(), in_block.end()},
+           {},   kGivenUp};
   if (index > 0) node(before).after.push_back(block);
   by_key_.emplace(key, block);
   pool_.publish(block);

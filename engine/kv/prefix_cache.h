@@ -1,9 +1,9 @@
 // Which published blocks continue which: finds the blocks that a new sequence can start with instead of computing
 // them. A block is published under its key with the tokens in it; a hit compares tokens, block before and salt, so that
 // it does not rest on the hash alone. Whoever holds a published block holds the published blocks before it, so blocks
-// are given up from the end of a prefix; but not where windows let sequences give up their first blocks of the same pool.
-// Where layers with a window have a pool of their own, each published block may have the block there that holds the same
-// positions beside it, for as long as that is not needed otherwise. Engine thread only.
+// are given up from the end of a prefix; but not where windows let sequences give up their first blocks of the same
+// pool. Where layers with a window have a pool of their own, each published block may have the block there that holds
+// the same positions beside it, for as long as that is not needed otherwise. Engine thread only.
 #pragma once
 
 #include <cstdint>

@@ -24,8 +24,7 @@ bool SwapSpace::save(SeqId seq, const KvCache& cache, std::span<const BlockId> b
                      std::span<const BlockId> window_blocks) {
   if (blocks.empty() || !fits(cache, blocks.size(), window_blocks.size()) || BUG_IF(copies_.contains(seq)))
     return false;
-  Memory copy =
-      device_.allocate_pinned(static_cast<std::size_t>(bytes_of(cache, blocks.size(), window_blocks.size())));
+  Memory copy = device_.allocate_pinned(static_cast<std::size_t>(bytes_of(cache, blocks.size(), window_blocks.size())));
   if (!copy) return false;
   std::byte* to = copy.data();
   for (const auto& [group, ids] : {std::pair(KvGroup::kMain, blocks), std::pair(KvGroup::kWindow, window_blocks)}) {

@@ -39,8 +39,8 @@ struct ForwardInput {
   std::span<float> hidden_out{};
   // [T, hidden_size] for a NextN layer alone: of each row, hidden_out of the row before it.
   std::span<const float> hidden_in{};
-  // Of a cache whose layout is grouped: seqs and slot_mapping of the layers with a window, which have blocks of their own;
-  // block_table has -1 for those that were given up. Else empty.
+  // Of a cache whose layout is grouped: seqs and slot_mapping of the layers with a window, which have blocks of their
+  // own; block_table has -1 for those that were given up. Else empty.
   std::span<const SeqSpan> window_seqs{};
   std::span<const std::int64_t> window_slots{};
 };

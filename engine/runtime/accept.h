@@ -18,8 +18,8 @@ namespace foregate {
 // The event to emit, none while the prompt is not whole. The new token is appended to the sequence
 // unless it is a stop id; with a draft, all tokens that stand. Says in Sequence::computed which rows are kept.
 // `sampled`: tokens by logit row that the model chose (StepIo::sampled), or none.
-// kDataLoss when logits are not finite, also of a part of a prompt that has any: only this sequence must end (INV-11). With a draft it does not end; that row
-// and all after it count as rejected (INV-20).
+// kDataLoss when logits are not finite, also of a part of a prompt that has any: only this sequence must end (INV-11).
+// With a draft it does not end; that row and all after it count as rejected (INV-20).
 Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const LogitRange& range,
                                                const StepRunner& runner, std::span<const Token> sampled,
                                                std::span<const Token> eos_ids, Sampler& sampler, Sequence& seq);

@@ -21,8 +21,8 @@
 #include "engine/runtime/elastic_boot.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/expert_boot.h"
-#include "engine/runtime/machine_name.h"
 #include "engine/runtime/kv_blocks.h"
+#include "engine/runtime/machine_name.h"
 #include "engine/runtime/memory_budget.h"
 #include "engine/runtime/memory_plan.h"
 #include "engine/runtime/model_text.h"
@@ -398,11 +398,10 @@ Status BootedEngineImpl::start(const BootOptions& options, bool fit_sequences) {
     report_cache(options, layout, {parts.elastic.present_blocks, 0}, report);
     report.num_blocks = cache.num_blocks();
   } else {
-    ASSIGN_OR_RETURN(const KvBlocks blocks,
-                     choose_kv_blocks(budget, layout,
-                                      {.rows = options.max_num_batched_tokens,
-                                       .max_num_seqs = options.max_num_seqs,
-                                       .prefix_caching = options.prefix_caching}));
+    ASSIGN_OR_RETURN(const KvBlocks blocks, choose_kv_blocks(budget, layout,
+                                                             {.rows = options.max_num_batched_tokens,
+                                                              .max_num_seqs = options.max_num_seqs,
+                                                              .prefix_caching = options.prefix_caching}));
     ASSIGN_OR_RETURN(cache, KvCache::create(*loaded_.backend.device, layout, blocks.main, blocks.window));
     if (fit_sequences && device.host_visible()) take_memory(cache);
     report_cache(options, layout, blocks, report);

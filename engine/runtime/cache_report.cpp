@@ -14,8 +14,8 @@ void report_cache(const BootOptions& options, const KvLayout& layout, const KvBl
   report.num_window_blocks = all_windowed ? 0 : blocks.window;
   report.block_bytes = layout.block_bytes(all_windowed ? KvGroup::kWindow : KvGroup::kMain);
   report.cache_bytes = blocks.bytes(layout);
-  std::string text = "KV cache: " + std::to_string(report.num_blocks) + " blocks of " +
-                     std::to_string(options.block_size) + " tokens";
+  std::string text =
+      "KV cache: " + std::to_string(report.num_blocks) + " blocks of " + std::to_string(options.block_size) + " tokens";
   if (report.num_window_blocks > 0) {
     text += ", and " + std::to_string(report.num_window_blocks) + " for layers with a window of " +
             std::to_string(layout.window(KvGroup::kWindow));

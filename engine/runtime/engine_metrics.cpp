@@ -109,8 +109,8 @@ void EngineMetrics::add_prefix_series(Metrics& m, const Labels& labels) {
       &m.counter("foregate_prefix_evictions", "KV blocks whose kept contents were given up.", labels);
   window_freed_.counter =
       &m.counter("foregate_kv_window_blocks_freed", "KV blocks given up because no window reached them.", labels);
-  kv_window_blocks_ = &m.gauge(
-      "foregate_kv_window_blocks", "KV blocks for layers with a window alone; 0: they share the others.", labels);
+  kv_window_blocks_ = &m.gauge("foregate_kv_window_blocks",
+                               "KV blocks for layers with a window alone; 0: they share the others.", labels);
   kv_window_used_ = &m.gauge("foregate_kv_window_blocks_used", "Of these, in use.", labels);
   kv_kept_ = &m.gauge("foregate_kv_blocks_kept", "Free KV blocks with contents that later prompts may use.", labels);
 }

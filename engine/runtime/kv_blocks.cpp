@@ -96,8 +96,8 @@ Result<KvBlocks> choose_kv_blocks(const KvBudget& budget, const KvLayout& layout
   }
   Wants wants;
   wants.one = blocks_for(budget.max_model_len, layout.block_size);
-  wants.one_window = std::min<std::int64_t>(
-      wants.one, most_in_window(layout.window(KvGroup::kWindow), w.rows, layout.block_size));
+  wants.one_window =
+      std::min<std::int64_t>(wants.one, most_in_window(layout.window(KvGroup::kWindow), w.rows, layout.block_size));
   wants.window = std::max(wants.one_window, window_blocks_wanted(layout, w));
   const std::int64_t all = wants.one * std::max(budget.max_num_seqs, 1);
   const bool main_has_layers = layout.block_bytes(KvGroup::kMain) > 0;

@@ -27,8 +27,8 @@ struct KvBlocks {
 
 // As choose_num_blocks(), whose numbers are those of the main group. The window group gets what max_num_seqs sequences
 // need together, `rows` rows of a step among them, and as much again for the prefix cache, but no more blocks than the
-// main group: nobody is worse off than with blocks of all layers. Where all layers have a window, the numbers are those of
-// the window group, and the main group is without memory.
+// main group: nobody is worse off than with blocks of all layers. Where all layers have a window, the numbers are those
+// of the window group, and the main group is without memory.
 struct WindowBudget {
   std::int32_t rows = 0;
   std::int32_t max_num_seqs = 0;

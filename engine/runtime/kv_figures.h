@@ -1,5 +1,5 @@
-// What the two groups of KV blocks are for the engine: how far its rows reach, which requests can be served at all, and the
-// figures. Pure; any thread.
+// What the two groups of KV blocks are for the engine: how far its rows reach, which requests can be served at all, and
+// the figures. Pure; any thread.
 #pragma once
 
 #include <cstdint>

@@ -25,11 +25,12 @@ PrefixView view_of(const PrefixMatch& match) {
 }  // namespace
 
 PrefixSharing::PrefixSharing(KvPools& pools, bool enabled, std::string_view model, std::int32_t window)
-    : pools_(pools), pool_(pools.main), window_(window) {
-  if (!enabled) return;
-  cache_ = std::make_unique<PrefixCache>(pool_, BlockNamer(draw_secret(), model), window > 0,
-                                         pools.grouped() ? &pools.window : nullptr);
-}
+    : pools_(pools),
+      pool_(pools.main),
+      window_(window),
+      cache_(enabled ? std::make_unique<PrefixCache>(pool_, BlockNamer(draw_secret(), model), window > 0,
+                                                     pools.grouped() ? &pools.window : nullptr)
+                     : nullptr) {}
 
 void PrefixSharing::look_up(SequenceTable& sequences, SeqViews& views) {
   if (!enabled()) return;
@@ -207,8 +208,8 @@ void PrefixSharing::publish_window(Sequence& seq, std::int32_t index, BlockId kn
 void PrefixSharing::give_up_unread(Sequence& seq, EngineStats& stats) {
   if (pools_.grouped()) {
     const std::int32_t first = first_in_window(seq.computed, pools_.reach.positions, pool_.block_size());
-    stats.window_blocks_freed += static_cast<std::uint64_t>(
-        KvTxn::give_up_before(pools_.window, seq.window_blocks, first, seq.request->client));
+    stats.window_blocks_freed +=
+        static_cast<std::uint64_t>(KvTxn::give_up_before(pools_.window, seq.window_blocks, first, seq.request->client));
   }
   if (window_ == 0) return;
   // The next row is at position `computed`.

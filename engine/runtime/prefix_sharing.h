@@ -15,8 +15,8 @@ namespace foregate {
 
 class PrefixSharing {
  public:
-  // `pools` must outlive this. `enabled` false: nothing is shared. `window`: positions that a row sees of the main group;
-  // 0: all.
+  // `pools` must outlive this. `enabled` false: nothing is shared. `window`: positions that a row sees of the main
+  // group; 0: all.
   PrefixSharing(KvPools& pools, bool enabled, std::string_view model, std::int32_t window);
   bool enabled() const { return cache_ != nullptr; }
 

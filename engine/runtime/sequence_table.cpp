@@ -78,7 +78,8 @@ namespace {
 bool window_fits(const Sequence& s, std::int32_t block_size, const KvWindow& window) {
   const BlockTable& table = s.window_blocks;
   if (!window.on() || !s.running) return table.empty();
-  return table.size() >= blocks_for(s.computed, block_size) && table.size() <= blocks_for(s.total_tokens(), block_size) &&
+  return table.size() >= blocks_for(s.computed, block_size) &&
+         table.size() <= blocks_for(s.total_tokens(), block_size) &&
          table.given_up() == first_in_window(s.computed, window.positions, block_size);
 }
 

@@ -43,8 +43,8 @@ struct StepIo {
   std::vector<float> hidden;  // [rows, hidden_size] where the model puts its states; empty: nobody wants them
 
   ForwardInput input() {
-    return {tokens,  positions, slot_mapping, seqs,   logit_rows,  requests,    rules,
-            sampled, drafted,   hidden,       {},     window_seqs, window_slots};
+    return {tokens,  positions, slot_mapping, seqs, logit_rows,  requests,    rules,
+            sampled, drafted,   hidden,       {},   window_seqs, window_slots};
   }
   void clear();
 };

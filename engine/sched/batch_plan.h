@@ -23,10 +23,10 @@ struct PlanEntry {
   std::int32_t new_window_blocks = 0;
   std::int32_t shared_window_blocks = 0;
   std::int32_t first_window_block = 0;
-  std::int32_t restored = 0;       // first positions that come back from host memory into its blocks
-  bool samples = false;            // the last row that is no draft is the newest token: its logits give the next one
-  bool partial = false;            // a part of what was left to compute, not the whole
-  bool admitted = false;           // it leaves the queue with this step
+  std::int32_t restored = 0;  // first positions that come back from host memory into its blocks
+  bool samples = false;       // the last row that is no draft is the newest token: its logits give the next one
+  bool partial = false;       // a part of what was left to compute, not the whole
+  bool admitted = false;      // it leaves the queue with this step
   bool operator==(const PlanEntry&) const = default;
 };
 

@@ -62,8 +62,8 @@ Planner::Admission Planner::admission(const SeqView& seq, std::int32_t budget) c
   return a;
 }
 
-// Whether there is room for the block that is copied: it must outlive the copy; where its holder goes or there is no room
-// for both, what it holds is computed anew.
+// Whether there is room for the block that is copied: it must outlive the copy; where its holder goes or there is no
+// room for both, what it holds is computed anew.
 bool Planner::may_copy_tail(const SeqView& seq, const Admission& a) const {
   const auto may = [](const BlockHolders& holders, BlockId tail, std::int32_t taken, std::int32_t free) {
     return holders.of(tail) > 0 || (holders.before(tail) == 0 && taken < free);
@@ -164,8 +164,7 @@ std::int32_t Planner::most_rows(const SeqView& seq, std::int32_t first_position,
   return limits_.max_prefill_chunk > 0 ? std::min(rows, limits_.max_prefill_chunk) : rows;
 }
 
-PlanEntry& Planner::add_entry(const SeqView& seq, std::int32_t first_position, const Blocks& fresh,
-                              std::int32_t rows) {
+PlanEntry& Planner::add_entry(const SeqView& seq, std::int32_t first_position, const Blocks& fresh, std::int32_t rows) {
   const std::int32_t remaining = seq.tokens - first_position;
   PlanEntry entry;
   entry.seq = seq.id;

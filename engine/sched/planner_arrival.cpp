@@ -33,8 +33,8 @@ void Planner::plan_running(bool decode) {
 }
 
 // True when `blocks` are free for running sequence i, after preempting others if need be. `gives_way`: else it gives up
-// its own. A prompt under way keeps them and waits: the youngest may be one that decodes and has its row already, and no
-// other yields before that.
+// its own. A prompt under way keeps them and waits: the youngest may be one that decodes and has its row already, and
+// no other yields before that.
 bool Planner::make_room(std::size_t i, const Blocks& blocks, bool gives_way) {
   while (!blocks.within(free_)) {
     const std::size_t victim = pick_victim(i, gives_way);

@@ -101,8 +101,8 @@ bool Planner::fits_ranked(const SeqView& seq, const Admission& a) const {
   return wanted.within(free_);
 }
 
-// True when the member can have its blocks for a row, or for an admission with `budget` rows, after taking some from worse
-// ranks if need be; else nothing has changed.
+// True when the member can have its blocks for a row, or for an admission with `budget` rows, after taking some from
+// worse ranks if need be; else nothing has changed.
 bool Planner::make_room_ranked(const Member& member, std::int32_t budget) {
   const SeqView& seq = *member.seq;
   const auto has_room = [&] {

@@ -18,7 +18,7 @@ struct Scenario {
   ElasticScenario elastic;  // of its blocks, num_blocks are the least
   SimWindow window;
   std::int64_t window_blocks = 0;  // of a group of their own; 0: layers with a window share the blocks of the others
-  std::int32_t drafts = 0;  // tokens drafted at a time; 0: none
+  std::int32_t drafts = 0;         // tokens drafted at a time; 0: none
   bool adaptive = false;
   double draft_errs = 0.0;
   ModelFaults faults;

@@ -18,7 +18,7 @@ struct SearchScope {
   PreemptionMode preemption = PreemptionMode::kRecompute;
   SimWindow window;
   std::int64_t window_blocks = 0;  // of a group of their own; 0: there is none
-  std::int32_t disturbances = 2;  // cancels, pauses and faults in one run
+  std::int32_t disturbances = 2;   // cancels, pauses and faults in one run
 };
 
 struct SearchResult {

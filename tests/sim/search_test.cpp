@@ -37,7 +37,7 @@ TEST(Search, ClosesWithAWindow) {
 }
 
 TEST(Search, ClosesWithBlocksOfTheirOwnForAWindow) {
-  expect_closed({.window = {.positions = 2, .mixed = true}, .window_blocks = 3}, "two groups");
+  expect_closed({.window = {.positions = 2, .mixed = true}, .window_blocks = 3, .disturbances = 1}, "two groups");
   expect_closed({.preemption = PreemptionMode::kSwap, .window = {.positions = 3, .mixed = true}, .window_blocks = 4},
                 "two groups, swap");
 }

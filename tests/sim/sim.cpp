@@ -127,11 +127,11 @@ void Simulation::print(const PlanInput& input) const {
               static_cast<long long>(scenario_.num_blocks), planned_.to_string().c_str());
   for (const auto& views : {input.running, input.waiting}) {
     for (const SeqView& v : views) {
-      std::printf("  seq %llu %d/%d tokens, %d blocks, %zu of %d window blocks, rank %d%s%s%s, saved %d, prefix %zu + %d\n",
-                  static_cast<unsigned long long>(v.id.value), v.computed, v.tokens, v.blocks, v.window_table.size(),
-                  v.window_blocks, v.rank,
-                  v.paused ? ", paused" : "", v.pending ? ", pending" : "", v.was_preempted ? ", was preempted" : "",
-                  v.saved, v.prefix.blocks.size(), v.prefix.tail_tokens);
+      std::printf(
+          "  seq %llu %d/%d tokens, %d blocks, %zu of %d window blocks, rank %d%s%s%s, saved %d, prefix %zu + %d\n",
+          static_cast<unsigned long long>(v.id.value), v.computed, v.tokens, v.blocks, v.window_table.size(),
+          v.window_blocks, v.rank, v.paused ? ", paused" : "", v.pending ? ", pending" : "",
+          v.was_preempted ? ", was preempted" : "", v.saved, v.prefix.blocks.size(), v.prefix.tail_tokens);
     }
   }
 }

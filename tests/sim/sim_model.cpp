@@ -202,8 +202,8 @@ void SimModel::check_slots(const Layer& layer) {
   }
   for (std::size_t s = 0; s < layer.seqs.size(); ++s) {
     const SeqSpan& seq = layer.seqs[s];
-    for (std::int32_t b = first_read(seq, layer) / pages.block_size; b * pages.block_size < seq.first_position + seq.rows;
-         ++b) {
+    for (std::int32_t b = first_read(seq, layer) / pages.block_size;
+         b * pages.block_size < seq.first_position + seq.rows; ++b) {
       if (seq.block_table[b] < 0) continue;  // run_rows() says so
       if (seq.block_table[b] >= pages.num_blocks) return ledger_.broke("a block that is not there");
       const std::int32_t by = writer[static_cast<std::size_t>(seq.block_table[b])];

@@ -1,6 +1,6 @@
-// Blocks of their own for layers with a window, over real transformers of both kinds of layers and of windows alone: the
-// same bytes as with blocks of all layers, whatever the batch, the chunks, the preemption and the prefix cache do; and
-// what they leave to others.
+// Blocks of their own for layers with a window, over real transformers of both kinds of layers and of windows alone:
+// the same bytes as with blocks of all layers, whatever the batch, the chunks, the preemption and the prefix cache do;
+// and what they leave to others.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -106,7 +106,7 @@ TEST_P(WindowGroups, PreemptedAndSwappedAreAlone) {
     EXPECT_GT(swapped.stats.swaps_in, 0u);
   };
   setup_.options.max_num_seqs = 12;
-  expect(26, 64, 256);         // the main group is short
+  expect(26, 64, 256);           // the main group is short
   expect(256, 20, kWindowRows);  // the other one is
 }
 

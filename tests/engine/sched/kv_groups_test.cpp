@@ -1,5 +1,5 @@
-// Layers that share blocks and layers that do not: what a block of each group takes, what every kind of layer takes, what
-// a plan asks of the window group, and window blocks beside the blocks that the prefix cache knows.
+// Layers that share blocks and layers that do not: what a block of each group takes, what every kind of layer takes,
+// what a plan asks of the window group, and window blocks beside the blocks that the prefix cache knows.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
