@@ -41,6 +41,7 @@ constexpr PlantInfo kPlants[] = {
     {Plant::kDraftTooLong, "a drafter gives more than it was asked for", 50},
     {Plant::kGivesUpEarly, "a block is given up while its last position is still read", 200},
     {Plant::kMixesGroups, "layers with a window read the blocks of the others", 200},
+    {Plant::kWrongExpert, "an expert is read from where another one is", 400},
     {Plant::kSlotStays, "a slot of experts is counted as gone and stays", 200},
     {Plant::kGivesBackNextPage, "the pages of the block beside are given back", 200},
 };

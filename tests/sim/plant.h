@@ -51,6 +51,7 @@ enum class Plant : std::uint8_t {
   kDraftTooLong,
   kGivesUpEarly,
   kMixesGroups,
+  kWrongExpert,
   // of a budget that is shared
   kSlotStays,
   kGivesBackNextPage,

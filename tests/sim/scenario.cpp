@@ -40,6 +40,14 @@ void draw_groups(std::uint64_t seed, Scenario& s) {
   s.window_blocks = dice.range(3, static_cast<std::int32_t>(s.num_blocks));
 }
 
+// Few, since each has a thread that ends loads.
+void draw_experts(std::uint64_t seed, Scenario& s) {
+  Dice dice(seed, 14);
+  s.experts.on = !s.elastic.on && dice.chance(0.04);
+  s.experts.slots = dice.range(3, kExperts);
+  s.experts.fails = dice.chance(0.5) ? 0.1 : 0.0;
+}
+
 }  // namespace
 
 Scenario draw_scenario(std::uint64_t seed) {
@@ -81,6 +89,7 @@ Scenario draw_scenario(std::uint64_t seed) {
   o.expert_batch_delay = later.chance(0.3) ? later.range(1, 6) : 0;
   if (later.chance(0.3)) s.elastic = draw_elastic(later, s.block_size, s.num_blocks);
   draw_groups(seed, s);
+  draw_experts(seed, s);
   return s;
 }
 

@@ -6,6 +6,7 @@
 #include "engine/runtime/engine_parts.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/sim_elastic.h"
+#include "tests/sim/sim_experts.h"
 #include "tests/sim/sim_model.h"
 
 namespace foregate::sim {
@@ -15,6 +16,7 @@ struct Scenario {
   Limits limits;
   std::int32_t block_size = 1;
   std::int64_t num_blocks = 1;
+  ExpertScenario experts;
   ElasticScenario elastic;  // of its blocks, num_blocks are the least
   SimWindow window;
   std::int64_t window_blocks = 0;  // of a group of their own; 0: layers with a window share the blocks of the others

@@ -85,6 +85,9 @@ EngineParts Simulation::parts() {
     parts.elastic = elastic_parts(elastic, layout.block_bytes(), scenario_.num_blocks);
     CHECK(cache->unit_blocks() == elastic.unit);
   }
+  if (scenario_.experts.on) {
+    model->set_experts(std::make_unique<SimExperts>(seed_, scenario_.experts, ledger_));
+  }
   CHECK(cache.ok());
   device_.begin();
   model_ = model.get();
@@ -326,6 +329,12 @@ Outcome Simulation::run() {
     last_check();
   }
   outcome_.stats = engine_->stats();
+  if (const SimExperts* experts = model_->experts()) {
+    outcome_.expert_loads = experts->stats().transfer.loads;
+    outcome_.expert_hits = experts->stats().hits;
+    outcome_.expert_evictions = experts->stats().evictions;
+    outcome_.expert_failures = experts->stats().transfer.failures;
+  }
   ledger_.engine_ends = true;
   engine_.reset();
   if (ledger_.live() != 0) ledger_.broke("the engine is gone, and requests were told nothing");

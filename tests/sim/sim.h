@@ -23,6 +23,7 @@ struct Outcome {
   bool drained = false;
   bool destroyed = false;  // while requests were live
   bool engine_failed = false;
+  std::uint64_t expert_loads = 0, expert_hits = 0, expert_evictions = 0, expert_failures = 0;  // of the real store
   EngineStats stats;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <set>
 
 namespace foregate::sim {
 namespace {
@@ -84,6 +85,10 @@ std::span<const std::int32_t> SimModel::last_experts(std::uint64_t request) cons
 
 std::span<const std::uint8_t> SimModel::resident_experts() {
   resident_.clear();
+  if (experts_on_disk_) {
+    for (std::int32_t i = 0; i < kExperts; ++i) resident_.push_back(experts_on_disk_->resident(i) ? 1 : 0);
+    return resident_;
+  }
   for (int i = 0; i < 8; ++i) resident_.push_back(mix(steps_ / 4, static_cast<std::uint64_t>(i)) % 3 == 0 ? 1 : 0);
   return resident_;
 }
@@ -130,6 +135,14 @@ Status SimModel::compute(const ForwardInput& input, View2<float> logits) {
     }
     if (kind == 0) return internal_error("an injected fault");
     return kind == 1 ? data_loss("an expert that is damaged") : unavailable("a disk that does not answer");
+  }
+  if (experts_on_disk_) {
+    std::set<std::int32_t> used;
+    for (const std::uint64_t request : input.requests) {
+      const std::span<const std::int32_t> its = last_experts(request);
+      used.insert(its.begin(), its.end());
+    }
+    RETURN_IF_ERROR(experts_on_disk_->run(used));
   }
   hashes_.assign(input.tokens.size(), 0);
   for (const Layer& layer : layers_) {

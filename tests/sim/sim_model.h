@@ -16,6 +16,7 @@
 #include "tests/sim/dice.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/sim_elastic.h"
+#include "tests/sim/sim_experts.h"
 
 namespace foregate::sim {
 
@@ -50,13 +51,19 @@ class SimModel final : public Model {
   std::int32_t vocab_size() const override { return kVocab; }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override;
   bool broken() const override { return broken_; }
-  // Experts as if on disk: each request uses some of eight, others from step to step; a load takes as long as a step.
+  // Experts on disk, or as if they were: each request uses some of eight, others from step to step; a load takes as
+  // long as a step.
   std::span<const std::int32_t> last_experts(std::uint64_t request) const override;
   std::span<const std::uint8_t> resident_experts() override;
   std::optional<ExpertFigures> expert_figures() const override;
   ElasticSlots* elastic_slots() override { return slots_.get(); }
+  void set_experts(std::unique_ptr<SimExperts> experts) { experts_on_disk_ = std::move(experts); }
+  const SimExperts* experts() const { return experts_on_disk_.get(); }
   void set_slots(std::unique_ptr<SimSlots> slots) { slots_ = std::move(slots); }
-  void stop_faults() { faults_ = {}; }
+  void stop_faults() {
+    faults_ = {};
+    if (experts_on_disk_) experts_on_disk_->stop_faults();
+  }
   void set_faults(const ModelFaults& faults) { faults_ = faults; }
   // A hash of what the slots of a block hold, in all layers of the group.
   std::uint64_t contents(std::int32_t block, KvGroup group = KvGroup::kMain) const;
@@ -92,8 +99,9 @@ class SimModel final : public Model {
   const SimWindow window_;
   Dice dice_;
   bool broken_ = false;
-  std::unique_ptr<SimSlots> slots_;  // null: as many as there are
-  std::vector<Layer> layers_;        // of the last step
+  std::unique_ptr<SimSlots> slots_;              // null: as many as there are
+  std::unique_ptr<SimExperts> experts_on_disk_;  // null: they are made up
+  std::vector<Layer> layers_;                    // of the last step
   std::uint64_t steps_ = 0;
   mutable std::map<std::uint64_t, std::vector<std::int32_t>> experts_;  // by request
   std::vector<std::uint8_t> resident_;

@@ -23,7 +23,8 @@ struct Totals {
                 destroyed = 0, engine_failed = 0, steps = 0, preemptions = 0, swaps_in = 0, cancelled = 0, failed = 0,
                 stopped = 0, prefix_hits = 0, prefix_copies = 0, prefix_waits = 0, chunked = 0, accepted_drafts = 0,
                 rejected_drafts = 0, spoilt = 0, nonfinite = 0, promotions = 0, refills = 0, window_freed = 0,
-                held_back = 0, blocks_came = 0, blocks_went = 0, two_groups = 0, group_hits = 0, group_swaps = 0;
+                held_back = 0, blocks_came = 0, blocks_went = 0, two_groups = 0, group_hits = 0, group_swaps = 0,
+                expert_loads = 0, expert_hits = 0, expert_evictions = 0, expert_failures = 0;
   void add(const Outcome& o) {
     turns += static_cast<std::uint64_t>(o.turns);
     accepted += static_cast<std::uint64_t>(o.accepted);
@@ -34,6 +35,10 @@ struct Totals {
     drained += o.drained ? 1 : 0;
     destroyed += o.destroyed ? 1 : 0;
     engine_failed += o.engine_failed ? 1 : 0;
+    expert_loads += o.expert_loads;
+    expert_hits += o.expert_hits;
+    expert_evictions += o.expert_evictions;
+    expert_failures += o.expert_failures;
     const EngineStats& s = o.stats;
     steps += s.steps;
     preemptions += s.preemptions;
@@ -93,6 +98,10 @@ struct Totals {
         {"prefix tokens of these", group_hits},
         {"swaps of these taken back", group_swaps},
         {"rows held back for their experts", held_back},
+        {"experts read by the store", expert_loads},
+        {"found in memory", expert_hits},
+        {"evicted", expert_evictions},
+        {"not to be read", expert_failures},
         {"moves of a budget to blocks", blocks_came},
         {"to experts", blocks_went},
         {"drains", drained},
