@@ -183,6 +183,45 @@ TEST_F(Boot, NamedTemplatesAreReadAndNoneIsNoError) {
   EXPECT_EQ((*booted)->chat_template(), nullptr);
 }
 
+// Layers with a window have blocks of their own unless that is switched off, and the tokens are the same.
+TEST_F(Boot, BlocksForLayersWithAWindow) {
+  for (const char* name : {"config.json", "generation_config.json", "model.safetensors"}) {
+    fs::copy_file(fs::path(FOREGATE_SOURCE_DIR) / "tests/golden/smallthinker-sigmoid-layouts" / name, dir_ / name,
+                  fs::copy_options::overwrite_existing);
+  }
+  options_.max_num_batched_tokens = 32;
+  options_.kv_cache_bytes = 600'000;
+  std::vector<std::vector<Token>> answers;
+  std::vector<BootReport> reports;
+  std::vector<EngineStats> stats;
+  for (const bool together : {false, true}) {
+    options_.disable_hybrid_kv_cache_manager = together;
+    auto booted = boot_engine(options_);
+    ASSERT_TRUE(booted.ok()) << booted.status().to_string();
+    reports.push_back((*booted)->report());
+    const auto sink = std::make_shared<CollectSink>();
+    Request request = make_request(1, random_prompt(3, 100, (*booted)->engine().model().vocab_size), 12);
+    request.sampling.ignore_eos = true;
+    ASSERT_TRUE((*booted)->engine().submit(std::move(request), sink).ok());
+    ASSERT_TRUE(sink->wait_finished(1));
+    ASSERT_TRUE(wait_idle((*booted)->engine()));
+    answers.push_back(sink->log().tokens);
+    stats.push_back((*booted)->engine().stats());
+  }
+  EXPECT_EQ(answers[0].size(), 12u);
+  EXPECT_EQ(answers[0], answers[1]);
+  EXPECT_GT(reports[0].num_window_blocks, 0);
+  EXPECT_EQ(reports[1].num_window_blocks, 0);
+  EXPECT_GT(reports[0].num_blocks, reports[1].num_blocks) << "of the same bytes";
+  EXPECT_LE(reports[0].cache_bytes, 600'000);
+  EXPECT_EQ(stats[0].kv_window_blocks_total, reports[0].num_window_blocks);
+  EXPECT_GT(stats[0].window_blocks_freed, 0u);
+  EXPECT_EQ(stats[1].window_blocks_freed, 0u);
+  options_.disable_hybrid_kv_cache_manager = false;
+  options_.free_window_blocks = false;
+  EXPECT_EQ((*boot_engine(options_))->report().num_window_blocks, 0);
+}
+
 TEST(MemoryBudget, ReadsTheKernelsFiles) {
   EXPECT_EQ(parse_mem_available("MemTotal: 100 kB\nMemAvailable:    2048 kB\nBuffers: 1 kB\n"), 2048 * 1024);
   EXPECT_EQ(parse_mem_available("MemTotal: 100 kB\n"), std::nullopt);
