@@ -21,8 +21,10 @@ void report_cache(const BootOptions& options, const KvLayout& layout, const KvBl
             std::to_string(layout.window(KvGroup::kWindow));
   }
   log_info(text + ", " + std::to_string(report.cache_bytes) + " bytes, in " + type);
-  if (layout.has_window() && !layout.grouped && options.elastic_bytes > 0) {
-    log_info("KV cache: layers with a window share the blocks of the others, since blocks come and go with experts");
+  if (layout.has_window() && !layout.grouped && options.free_window_blocks &&
+      !options.disable_hybrid_kv_cache_manager) {
+    log_info("KV cache: layers with a window share the blocks of the others, beside " +
+             std::string(options.elastic_bytes > 0 ? "--elastic-memory" : "--exchange"));
   }
   if (report.kv_type == DType::kI8) {
     log_warn("--kv-cache-dtype int8: keys and values are rounded to 8 bits, so tokens may differ from those of f16");

@@ -71,7 +71,8 @@ Status check_blocks(const KvBudget& budget, const KvLayout& layout, const Wants&
 KvLayout cache_layout(const ModelConfig& config, const BootOptions& options, DType type) {
   KvLayout layout = kv_layout_of(config, type, options.block_size);
   const bool wanted = !options.disable_hybrid_kv_cache_manager && options.free_window_blocks;
-  layout.grouped = wanted && options.elastic_bytes == 0 && layout.has_window();
+  const bool blocks_stay = options.elastic_bytes == 0 && options.exchange == "two-all-to-alls";
+  layout.grouped = wanted && blocks_stay && layout.has_window();
   return layout;
 }
 

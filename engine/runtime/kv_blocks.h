@@ -10,8 +10,8 @@
 
 namespace foregate {
 
-// Layers with a window have blocks of their own, unless that is switched off, their blocks are not given up, or blocks
-// come and go with the experts (elastic_bytes).
+// Layers with a window have blocks of their own, unless that is switched off, their blocks are not given up, blocks
+// come and go with the experts (elastic_bytes), or other ranks have copies of them (exchange).
 KvLayout cache_layout(const ModelConfig& config, const BootOptions& options, DType type);
 
 // Bytes of one sequence of so many positions, when it holds most.
