@@ -6,11 +6,13 @@
 
 namespace foregate {
 
-SwapKeeper::SwapKeeper(Device& device, const EngineOptions& options, const Clock& clock)
+SwapKeeper::SwapKeeper(Device& device, const EngineOptions& options, const Clock& clock, Metrics* registry)
     : mode_(options.preemption),
       chunk_(options.max_num_batched_tokens),
       clock_(clock),
-      space_(device, options.swap_space_bytes) {}
+      space_bytes_(options.swap_space_bytes),
+      space_(device, options.swap_space_bytes),
+      report_(mode_ == PreemptionMode::kRecompute ? nullptr : registry, options.model_name) {}
 
 void SwapKeeper::probe(const KvCache& cache) {
   if (mode_ != PreemptionMode::kAuto) return;
@@ -21,12 +23,15 @@ void SwapKeeper::probe(const KvCache& cache) {
   rate_.add(cache.layout().block_bytes(), seconds_between(start, clock_.now()));
 }
 
-bool SwapKeeper::wanted(const Sequence& seq, const KvCache& cache, std::size_t blocks, const StepCost& steps) const {
-  if (mode_ == PreemptionMode::kRecompute || !space_.fits(cache, blocks)) return false;
+bool SwapKeeper::wanted(const Sequence& seq, const KvCache& cache, std::size_t blocks, const StepCost& steps) {
+  if (mode_ == PreemptionMode::kRecompute) return false;
+  if (!space_.fits(cache, blocks)) return report_.no_room(), false;
   if (seq.blocks.given_up() > 0) return false;  // what was before its window is not there to be saved
   if (mode_ == PreemptionMode::kSwap) return true;
   const std::int64_t bytes = static_cast<std::int64_t>(blocks) * cache.layout().block_bytes();
-  return swap_is_cheaper(steps, rate_, seq.computed, chunk_, bytes);
+  if (swap_is_cheaper(steps, rate_, seq.computed, chunk_, bytes)) return true;
+  report_.skipped();
+  return false;
 }
 
 void SwapKeeper::preempted(Sequence& seq, const KvCache& cache, const StepCost& steps, EngineStats& stats) {
@@ -34,8 +39,11 @@ void SwapKeeper::preempted(Sequence& seq, const KvCache& cache, const StepCost& 
   const auto blocks = static_cast<std::size_t>(blocks_for(seq.computed, cache.layout().block_size));
   if (!wanted(seq, cache, blocks, steps)) return;
   const TimeNs start = clock_.now();
-  if (!space_.save(seq.id, cache, seq.blocks.blocks().first(blocks))) return;
-  rate_.add(static_cast<std::int64_t>(blocks) * cache.layout().block_bytes(), seconds_between(start, clock_.now()));
+  if (!space_.save(seq.id, cache, seq.blocks.blocks().first(blocks))) return report_.no_room();
+  const std::int64_t bytes = static_cast<std::int64_t>(blocks) * cache.layout().block_bytes();
+  const double seconds = seconds_between(start, clock_.now());
+  rate_.add(bytes, seconds);
+  report_.stored(bytes, seconds);
   seq.saved = seq.computed;
   ++stats.swaps_out;
 }
@@ -48,7 +56,10 @@ void SwapKeeper::restore(const BatchPlan& plan, SequenceTable& sequences, const 
     std::vector<BlockId> targets;
     const std::int32_t saved = blocks_for(entry.restored, cache.layout().block_size);
     for (std::int32_t i = entry.shared_blocks; i < saved; ++i) targets.push_back({table[static_cast<std::size_t>(i)]});
+    const TimeNs start = clock_.now();
     space_.load(entry.seq, cache, static_cast<std::size_t>(entry.shared_blocks), targets);
+    report_.loaded(static_cast<std::int64_t>(targets.size()) * cache.layout().block_bytes(),
+                   seconds_between(start, clock_.now()));
   }
 }
 
@@ -59,8 +70,9 @@ void SwapKeeper::resumed(const PlanEntry& entry, Sequence& seq, EngineStats& sta
   space_.drop(seq.id);
 }
 
-void SwapKeeper::figures(EngineStats& stats) const {
+void SwapKeeper::figures(EngineStats& stats) {
   stats.swap_bytes_used = space_.used_bytes();
+  report_.used(space_.used_bytes(), space_bytes_);
 }
 
 }  // namespace foregate
