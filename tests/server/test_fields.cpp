@@ -70,16 +70,25 @@ TEST_F(FieldsTable, HasRowsOfAllKindsAndEachFieldOnce) {
 
 TEST_F(FieldsTable, WhatIsHonouredIsLookedAt) {
   // Where a lone odd value may be of the right kind, or is the business of another field.
-  const std::map<std::string, Json> odd = {{"echo", 7},         {"stop", 7},
-                                           {"prompt", true},    {"seed", "x"},
-                                           {"best_of", 2},      {"stream_options", Json::object()},
-                                           {"priority", 1},     {"thinking_token_budget", 1},
-                                           {"documents", true}, {"top_logprobs", 1}};
+  const std::map<std::string, Json> odd = {{"echo", 7},
+                                           {"stop", 7},
+                                           {"prompt", true},
+                                           {"seed", "x"},
+                                           {"best_of", 2},
+                                           {"stream_options", Json::object()},
+                                           {"priority", 1},
+                                           {"thinking_token_budget", 1},
+                                           {"documents", true},
+                                           {"top_logprobs", 1},
+                                           {"chat_template_kwargs", 7},
+                                           {"guided_json", 7},
+                                           {"json_schema", 7}};
   for (const Row& row : table()) {
     if (row.fate != "honoured") continue;
     const auto found = odd.find(row.field);
     for (const auto& parsed : read(row, found == odd.end() ? Json{{"strange", 7}} : found->second)) {
-      ASSERT_FALSE(parsed.ok()) << row.field;
+      EXPECT_FALSE(parsed.ok()) << row.field;
+      if (parsed.ok()) continue;
       EXPECT_EQ(parsed.status().field().substr(0, row.field.size()), row.field) << parsed.status().message();
     }
   }

@@ -29,6 +29,7 @@ struct LiveTest : ServiceTest {
     parts.backend->owner = showing;
     parts.backend->engine = showing.get();
   }
+  Request& request_of(std::uint64_t id) { return showing->HandEngine::live[id].request; }
   void progress(std::uint64_t id, std::int32_t computed, TimeNs spent, const std::string& text = "") {
     TokenEvent event;
     event.request = RequestId{id};
@@ -54,8 +55,8 @@ TEST_F(LiveTest, ProgressOfAPromptIsStreamedBeforeItsText) {
         chat ? R"({"messages": [{"role": "user", "content": "hi"}], "stream": true, "return_progress": true})"
              : R"({"prompt": "0123456789", "stream": true, "return_progress": true})";
     const auto id = submit(connection, post(chat ? "/v1/chat/completions" : "/v1/completions", body));
-    EXPECT_TRUE(showing->live[id].request.progress);
-    const auto total = static_cast<std::int64_t>(showing->live[id].request.prompt.size());
+    EXPECT_TRUE(request_of(id).progress);
+    const auto total = static_cast<std::int64_t>(request_of(id).prompt.size());
     progress(id, 4, 1'500'000);
     progress(id, static_cast<std::int32_t>(total), 7'999'999, "x");
     showing->finish(id, 0, FinishReason::kLength);
@@ -79,7 +80,7 @@ TEST_F(LiveTest, ProgressIsOfStreamsThatAskForIt) {
   for (const char* body : {R"({"prompt": "x", "return_progress": true})", R"({"prompt": "x", "stream": true})"}) {
     auto connection = connect();
     const auto id = submit(connection, post("/v1/completions", body));
-    EXPECT_FALSE(showing->live[id].request.progress);
+    EXPECT_FALSE(request_of(id).progress);
     progress(id, 1, 1);  // of an engine that tells all the same
     showing->say(id, 0, "x");
     showing->finish(id, 0, FinishReason::kLength);
@@ -142,7 +143,7 @@ TEST_F(LiveTest, EchoPutsTheReplyThatAChatGoesOnFromBeforeIt) {
     for (const std::string& body : {open, user}) {
       auto connection = connect();
       const auto id = submit(connection, post("/v1/chat/completions", body + (stream ? R"(, "stream": true})" : "}")));
-      EXPECT_FALSE(showing->live[id].request.prompt_logprobs) << "a prompt is not scored for it";
+      EXPECT_FALSE(request_of(id).prompt_logprobs) << "a prompt is not scored for it";
       showing->say(id, 0, ", yes");
       showing->finish(id, 0, FinishReason::kStop, kEos);
       loop.turn();
