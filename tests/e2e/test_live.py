@@ -22,7 +22,7 @@ def test_progress_of_a_prompt_and_who_is_live(start):
             told += [extra["prompt_progress"]] if "prompt_progress" in extra else []
             timings += [extra["timings"]["predicted_n"]] if "timings" in extra else []
             text += chunk.choices[0].delta.content or ""
-            if more and not seen and text:
+            if more and not seen and len(timings) > 20:
                 status, body = server.get("/slots?prompt=true", {"Authorization": "Bearer boss"})[:2]
                 seen = json.loads(body)
                 assert status == 200
@@ -36,7 +36,7 @@ def test_progress_of_a_prompt_and_who_is_live(start):
         assert timings == sorted(timings) and len(timings) > 100 and timings[-1] == 400
         assert len(seen) == 1 and seen[0]["state"] == "decode" and seen[0]["prompt_tokens"] == total
         assert seen[0]["params"]["max_tokens"] == 400 and "It is about a fox" in seen[0]["prompt"]
-        assert seen[0]["generated_tokens"] >= 1 and seen[0]["computed_tokens"] >= total
+        assert seen[0]["generated_tokens"] >= 20 and seen[0]["computed_tokens"] >= total
     assert texts[0] == texts[1], "what is told on the way changes no token"
     assert server.get("/slots", {"Authorization": "Bearer any"})[0] == 401
     assert json.loads(server.get("/slots", {"Authorization": "Bearer boss"})[1]) == []
