@@ -24,11 +24,47 @@ there; `moe_*` are about experts, `dense_window_*` appear where dense weights pa
 were measured, `moe_exchange_*` and those of ranks where there is more than one, `vllm:spec_decode_*` where something drafts. A GPU
 that does not hold all experts adds `moe_device_*` (hits, misses, fetches, evictions, slots, copies ahead, speed of the link),
 `moe_host_computed_total` and a pair of tiers to `moe_expert_loaded_bytes_total`. A certificate adds `foregate_tls_*` (handshakes and
-reloads by result, the certificate's end), `--files-dir` `foregate_batches_*`, `--span-file` `foregate_spans_*`. Histograms have `_bucket`, `_sum` and `_count`.
+reloads by result, the certificate's end), `--files-dir` `foregate_batches_*`, `--span-file` `foregate_spans_*`,
+`--preemption-mode swap` or `auto` `vllm:kv_offload_*`. The label `engine` is always 0. Histograms have `_bucket`, `_sum` and `_count`.
 What to watch and what to do is in `deploy/README.md`.
 
 | Series | Kind | Labels | Meaning |
 |---|---|---|---|
+"""
+
+# Every series of vLLM under its name there: true where it is one of ours, else why it has no meaning here.
+VLLM = {
+    "num_requests_running": True, "num_requests_waiting": True, "num_requests_waiting_by_reason": True,
+    "kv_cache_usage_perc": True, "cache_config_info": True,
+    "engine_sleep_state": "an engine does not sleep: memory that others need is given back by the elastic budget",
+    "lora_requests_info": "there are no adapters",
+    "prompt_tokens_total": True, "generation_tokens_total": True, "prompt_tokens_cached_total": True,
+    "prompt_tokens_by_source_total": True, "num_preemptions_total": True, "request_success_total": True,
+    "corrupted_requests_total": True, "prefix_cache_queries_total": True, "prefix_cache_hits_total": True,
+    "external_prefix_cache_queries_total": "no cache of prefixes outside the server",
+    "external_prefix_cache_hits_total": "no cache of prefixes outside the server",
+    "mm_cache_queries_total": "text only: there are no images or sounds to keep",
+    "mm_cache_hits_total": "text only: there are no images or sounds to keep",
+    "admission_rejections_total": True,
+    "spec_decode_num_drafts_total": True, "spec_decode_num_draft_tokens_total": True,
+    "spec_decode_num_accepted_tokens_total": True, "spec_decode_num_accepted_tokens_per_pos_total": True,
+    "time_to_first_token_seconds": True, "inter_token_latency_seconds": True,
+    "request_time_per_output_token_seconds": True, "e2e_request_latency_seconds": True,
+    "request_queue_time_seconds": True, "request_prefill_time_seconds": True, "request_decode_time_seconds": True,
+    "request_inference_time_seconds": True, "iteration_tokens_total": True, "request_prompt_tokens": True,
+    "request_generation_tokens": True, "request_max_num_generation_tokens": True, "request_params_n": True,
+    "request_params_max_tokens": True, "request_prefill_kv_computed_tokens": True, "kv_block_lifetime_seconds": True,
+    "kv_block_idle_before_evict_seconds": True, "kv_block_reuse_gap_seconds": True,
+    "kv_offload_load_bytes_total": True, "kv_offload_load_size": True, "kv_offload_load_time_total": True,
+    "kv_offload_store_bytes_total": True, "kv_offload_store_size": True, "kv_offload_store_time_total": True,
+    "kv_offload_total_bytes_total": True, "kv_offload_total_time_total": True, "kv_offload_cpu_cache_usage_perc": True,
+    "kv_offload_allocation_failure_total": True, "kv_offload_stores_skipped_total": True,
+}
+VLLM_HEAD = """
+## vLLM's series, one by one
+
+| `vllm:` | Here |
+|---|---|
 """
 
 
@@ -91,7 +127,7 @@ def collect(binary, model, work):
     done = subprocess.run([binary, "pack", model, packed], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
-    on_disk = ("--expert-memory", "40%", "--dense-memory", "60%", "--trace-routes", str(Path(work) / "routes.trace"),
+    on_disk = ("--preemption-mode", "swap", "--expert-memory", "40%", "--dense-memory", "60%", "--trace-routes", str(Path(work) / "routes.trace"),
                "--speculative-config", json.dumps({"method": "ngram", "num_speculative_tokens": 2}))
     series = {}
     for flags in (("--expert-parallel-size", "2", "--expert-memory", "60%", "--placement", "auto"), on_disk):
@@ -105,7 +141,12 @@ def collect(binary, model, work):
 
 def table(series):
     lines = [f"| `{name}` | {kind} | {', '.join(labels) or '-'} | {said} |\n" for name, (kind, said, labels) in sorted(series.items())]
-    return HEAD + "".join(lines)
+    missing = [name for name, here in VLLM.items() if (here is True) != (f"vllm:{name}" in series)]
+    unknown = [name for name in series if name.startswith("vllm:") and name[5:] not in VLLM]
+    if missing or unknown:
+        raise RuntimeError(f"the list of vLLM's series is wrong about {missing} {unknown}")
+    vllm = [f"| `{name}` | {'yes' if here is True else 'no meaning here: ' + here} |\n" for name, here in VLLM.items()]
+    return HEAD + "".join(lines) + VLLM_HEAD + "".join(vllm)
 
 
 def main():

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/api/hint_bytes.h"
+#include "engine/api/live_sample.h"
 #include "engine/api/policy_figures.h"
 #include "engine/api/types.h"
 
@@ -136,6 +137,7 @@ struct SpecFigures {
 struct EngineStats {
   std::int64_t running = 0;
   std::int64_t waiting = 0;
+  std::int64_t deferred = 0;  // of the waiting: for a prefix that another one computes
   std::int64_t paused = 0;
   std::int64_t kv_blocks_total = 0;  // that are there
   std::int64_t kv_blocks_used = 0;
@@ -204,6 +206,8 @@ class Engine {
   // whose steps end is healthy, and so is one with nothing to do.
   virtual bool healthy() const { return true; }
   virtual EngineStats stats() const = 0;  // as of the last turn
+  // Every sample that was live at the end of the last turn, by arrival; what was submitted since is not among them.
+  virtual std::vector<LiveSample> live() const { return {}; }
   // Makes a turn soon, also while there is nothing to do: figures and answers (ExpertBoard) become those of now.
   virtual void refresh() {}
   virtual const ModelInfo& model() const = 0;

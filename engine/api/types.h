@@ -74,6 +74,7 @@ struct Request {
   std::uint64_t client = 0;                           // whose request it is, for fair shares
   std::shared_ptr<const TokenConstraint> constraint;  // the form of the output; null: any
   std::int32_t priority = 0;                          // lower is sooner, where the scheduling policy looks at it
+  bool progress = false;                              // events tell how far its prompt is
   TimeNs arrival = 0;
   TimeNs deadline = 0;  // 0 = none
 };
@@ -106,6 +107,12 @@ struct PositionLogprobs {
   std::vector<TokenLogprob> top;
 };
 
+// How far a prompt is: after each step that computed some of it, the last one among them.
+struct PromptProgress {
+  std::int32_t computed = 0;  // of its tokens, those found in the prefix cache among them
+  TimeNs spent = 0;           // since its first step began
+};
+
 // What the engine tells about one sample (`index` of n) of a request. Exactly one event per index
 // carries a finish; after it nothing follows for that index.
 struct TokenEvent {
@@ -115,10 +122,14 @@ struct TokenEvent {
   std::vector<PositionLogprobs> logprobs;         // one per token when asked for
   std::vector<PositionLogprobs> prompt_logprobs;  // once, on the first event, when asked for (first entry empty)
   std::optional<FinishReason> finish;
-  Token stop_token = -1;           // the id that ended it, if an id did; it is not in `tokens`
-  std::int32_t cached_tokens = 0;  // prompt tokens served from the prefix cache
-  Status error;                    // set when finish == kError
-  TimeNs decided_at = 0;           // when the step that decided the tokens ended, by the engine's clock; 0: not said
+  Token stop_token = -1;                   // the id that ended it, if an id did; it is not in `tokens`
+  std::int32_t cached_tokens = 0;          // prompt tokens served from the prefix cache
+  Status error;                            // set when finish == kError
+  std::int32_t drafted = 0;                // rows of a draft beside them
+  std::int32_t drafts_stood = 0;           // of these
+  std::optional<PromptProgress> progress;  // when asked for, of index 0
+  TimeNs began_at = 0;                     // when its first step began, by the engine's clock; 0: not said
+  TimeNs decided_at = 0;                   // when the step that decided the tokens ended, by the same; 0: not said
 };
 
 }  // namespace foregate

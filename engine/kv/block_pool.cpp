@@ -33,6 +33,7 @@ void BlockPool::empty_block(BlockId block) {
 
 void BlockPool::give_up_oldest() {
   const BlockId victim = kept_.victim();
+  if (watch_ != nullptr) watch_->evicted(victim);
   if (on_evict_) on_evict_(victim);
   if (published(victim)) unpublish(victim);
 }
@@ -77,6 +78,7 @@ std::optional<BlockId> BlockPool::acquire() {
   empty_.pop_back();
   --empty_in_unit_[static_cast<std::size_t>(unit_of(block))];
   refs_[at(block)] = 1;
+  if (watch_ != nullptr) watch_->allocated(block);
   return block;
 }
 
@@ -87,6 +89,7 @@ void BlockPool::retain(BlockId block) {
     kept_.remove(block);
   }
   ++refs_[at(block)];
+  if (watch_ != nullptr) watch_->taken_over(block);
 }
 
 void BlockPool::release(BlockId block, ClientId owner) {

@@ -17,6 +17,15 @@ namespace foregate {
 
 class BlockTable;
 
+// Hears what becomes of blocks.
+class BlockWatch {
+ public:
+  virtual ~BlockWatch() = default;
+  virtual void allocated(BlockId block) = 0;
+  virtual void taken_over(BlockId block) = 0;  // somebody else goes by its contents
+  virtual void evicted(BlockId block) = 0;     // its kept contents are given up for others
+};
+
 class BlockPool {
  public:
   // `present` of the blocks, the first ones, are there from the start; fewer than num_blocks where blocks come and go,
@@ -38,6 +47,7 @@ class BlockPool {
   void unpublish(BlockId block);
   bool published(BlockId block) const;
   void on_evict(std::function<void(BlockId)> listener) { on_evict_ = std::move(listener); }
+  void watch(BlockWatch* watch) { watch_ = watch; }  // null: nobody; outlives the last call
 
   // Units of free blocks that are not there any more, `most` at most: empty ones, and where these are too few those
   // whose contents are given up first. The first block of each.
@@ -72,6 +82,7 @@ class BlockPool {
   std::vector<std::int32_t> absent_;  // units; a stack too
   CachedFree kept_;
   std::function<void(BlockId)> on_evict_;
+  BlockWatch* watch_ = nullptr;
 };
 
 // Blocks that `positions` positions need.

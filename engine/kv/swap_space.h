@@ -15,6 +15,8 @@ namespace foregate {
 class SwapSpace {
  public:
   SwapSpace(Device& device, std::int64_t capacity_bytes) : device_(device), capacity_bytes_(capacity_bytes) {}
+  // Of copies of so many blocks, and of the window group.
+  static std::int64_t bytes_of(const KvCache& cache, std::size_t blocks, std::size_t window_blocks);
   // Whether copies of so many blocks, and of the window group, have room now.
   bool fits(const KvCache& cache, std::size_t blocks, std::size_t window_blocks = 0) const;
   // Copies the blocks, in the order of their positions. False, with nothing kept, when there is no room.
@@ -36,7 +38,6 @@ class SwapSpace {
     Memory memory;  // the blocks, then those of the window group
     std::size_t blocks = 0;
   };
-  static std::int64_t bytes_of(const KvCache& cache, std::size_t blocks, std::size_t window_blocks);
   std::map<SeqId, Copy> copies_;
 };
 

@@ -33,6 +33,7 @@ void report_cache(const BootOptions& options, const KvLayout& layout, const KvBl
   options.metrics
       ->gauge("vllm:cache_config_info", "How keys and values are kept; always 1.",
               {{"model_name", report.model_name},
+               {"engine", "0"},
                {"cache_dtype", type},
                {"block_size", std::to_string(options.block_size)},
                {"num_gpu_blocks", std::to_string(report.num_blocks)},

@@ -157,6 +157,10 @@ EngineStats EngineImpl::stats() const {
   return stats;
 }
 
+std::vector<LiveSample> EngineImpl::live() const {
+  return shared_.published_samples();
+}
+
 Result<std::unique_ptr<Engine>> make_engine(EngineParts parts) {
   RETURN_IF_ERROR(check_options(parts));
   if (parts.clock == nullptr) parts.clock = &system_clock();

@@ -29,6 +29,7 @@ class EngineImpl final : public Engine {
   bool idle() const override;
   bool healthy() const override;
   EngineStats stats() const override;
+  std::vector<LiveSample> live() const override;
   const ModelInfo& model() const override { return info_; }
   const Limits& limits() const override { return limits_; }
   // Drive::kCaller, always on the same thread: EngineLoop::turn() and audit().

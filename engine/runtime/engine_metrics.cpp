@@ -26,15 +26,26 @@ const char* success_label(FinishReason reason) {
 
 }  // namespace
 
+Labels vllm_labels(const std::string& model_name) {
+  return {{"model_name", model_name}, {"engine", "0"}};
+}
+
 EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, std::int32_t max_model_len) {
   if (registry == nullptr) {
     own_ = std::make_unique<Metrics>();
     registry = own_.get();
   }
   Metrics& m = *registry;
-  const Labels labels = {{"model_name", model_name}};
+  const Labels labels = vllm_labels(model_name), own = {{"model_name", model_name}};
   running_ = &m.gauge("vllm:num_requests_running", "Samples in the running batch.", labels);
   waiting_ = &m.gauge("vllm:num_requests_waiting", "Samples waiting to be run.", labels);
+  Labels reason = labels;
+  reason["reason"] = "capacity";
+  waiting_capacity_ =
+      &m.gauge("vllm:num_requests_waiting_by_reason", "Samples waiting to be run, by what for.", reason);
+  reason["reason"] = "deferred";
+  waiting_deferred_ =
+      &m.gauge("vllm:num_requests_waiting_by_reason", "Samples waiting to be run, by what for.", reason);
   kv_usage_ = &m.gauge("vllm:kv_cache_usage_perc", "Share of KV cache blocks in use, 0 to 1.", labels);
   prompt_tokens_ = &m.counter("vllm:prompt_tokens", "Prompt tokens processed.", labels);
   generation_tokens_ = &m.counter("vllm:generation_tokens", "Tokens generated.", labels);
@@ -42,14 +53,14 @@ EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, s
   nonfinite_.counter =
       &m.counter("vllm:corrupted_requests", "Samples ended because of logits that are not finite.", labels);
   device_sampled_.counter =
-      &m.counter("foregate_device_sampled_tokens", "Rows whose token was chosen where their logits are.", labels);
-  graph_launches_.counter = &m.counter("foregate_graph_launches", "Steps given to the GPU as one graph.", labels);
+      &m.counter("foregate_device_sampled_tokens", "Rows whose token was chosen where their logits are.", own);
+  graph_launches_.counter = &m.counter("foregate_graph_launches", "Steps given to the GPU as one graph.", own);
   bugs_.counter = &m.counter("foregate_bugs", "Broken bookkeeping found and survived.");
-  steps_.counter = &m.counter("foregate_steps", "Steps of the engine.", labels);
-  batched_steps_.counter = &m.counter("foregate_batched_steps", "Steps with rows of several samples.", labels);
+  steps_.counter = &m.counter("foregate_steps", "Steps of the engine.", own);
+  batched_steps_.counter = &m.counter("foregate_batched_steps", "Steps with rows of several samples.", own);
   chunked_prefills_.counter =
-      &m.counter("foregate_chunked_prefills", "Parts of prompts that were not the whole prompt.", labels);
-  add_prefix_series(m, labels);
+      &m.counter("foregate_chunked_prefills", "Parts of prompts that were not the whole prompt.", own);
+  add_prefix_series(m, model_name);
   for (FinishReason reason :
        {FinishReason::kStop, FinishReason::kLength, FinishReason::kCancelled, FinishReason::kError}) {
     Labels with_reason = labels;
@@ -94,25 +105,26 @@ void EngineMetrics::add_request_series(Metrics& m, const Labels& labels, std::in
   prompt_tokens_hit_ = &m.counter("vllm:prompt_tokens_by_source", "Prompt tokens, by where from.", source);
 }
 
-void EngineMetrics::add_prefix_series(Metrics& m, const Labels& labels) {
+void EngineMetrics::add_prefix_series(Metrics& m, const std::string& model_name) {
+  const Labels labels = vllm_labels(model_name), own = {{"model_name", model_name}};
   prefix_queries_.counter =
       &m.counter("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", labels);
   prefix_hits_.counter = &m.counter("vllm:prefix_cache_hits", "Prompt tokens found in the prefix cache.", labels);
   resume_hits_.counter =
-      &m.counter("foregate_prefix_resume_hits", "Tokens of preempted samples that were still in the cache.", labels);
+      &m.counter("foregate_prefix_resume_hits", "Tokens of preempted samples that were still in the cache.", own);
   prefix_waits_.counter =
-      &m.counter("foregate_prefix_waits", "Samples that waited for another one computing the same prefix.", labels);
-  prefix_copies_.counter = &m.counter("foregate_prefix_copies", "KV blocks copied before they were written.", labels);
+      &m.counter("foregate_prefix_waits", "Samples that waited for another one computing the same prefix.", own);
+  prefix_copies_.counter = &m.counter("foregate_prefix_copies", "KV blocks copied before they were written.", own);
   prefix_merges_.counter =
-      &m.counter("foregate_prefix_merges", "KV blocks given up for another one with the same contents.", labels);
+      &m.counter("foregate_prefix_merges", "KV blocks given up for another one with the same contents.", own);
   prefix_evictions_.counter =
-      &m.counter("foregate_prefix_evictions", "KV blocks whose kept contents were given up.", labels);
+      &m.counter("foregate_prefix_evictions", "KV blocks whose kept contents were given up.", own);
   window_freed_.counter =
-      &m.counter("foregate_kv_window_blocks_freed", "KV blocks given up because no window reached them.", labels);
-  kv_window_blocks_ = &m.gauge("foregate_kv_window_blocks",
-                               "KV blocks for layers with a window alone; 0: they share the others.", labels);
-  kv_window_used_ = &m.gauge("foregate_kv_window_blocks_used", "Of these, in use.", labels);
-  kv_kept_ = &m.gauge("foregate_kv_blocks_kept", "Free KV blocks with contents that later prompts may use.", labels);
+      &m.counter("foregate_kv_window_blocks_freed", "KV blocks given up because no window reached them.", own);
+  kv_window_blocks_ =
+      &m.gauge("foregate_kv_window_blocks", "KV blocks for layers with a window alone; 0: they share the others.", own);
+  kv_window_used_ = &m.gauge("foregate_kv_window_blocks_used", "Of these, in use.", own);
+  kv_kept_ = &m.gauge("foregate_kv_blocks_kept", "Free KV blocks with contents that later prompts may use.", own);
 }
 
 void EngineMetrics::first_run(const Sequence& seq, TimeNs now) {
@@ -168,6 +180,8 @@ void EngineMetrics::figures(const EngineStats& stats) {
   kv_usage_->set(stats.kv_usage);
   kv_window_blocks_->set(static_cast<double>(stats.kv_window_blocks_total));
   kv_window_used_->set(static_cast<double>(stats.kv_window_blocks_used));
+  waiting_capacity_->set(static_cast<double>(stats.waiting - stats.deferred));
+  waiting_deferred_->set(static_cast<double>(stats.deferred));
   nonfinite_.follow(stats.nonfinite_rows);
   device_sampled_.follow(static_cast<double>(stats.device_sampled));
   graph_launches_.follow(static_cast<double>(stats.graph_launches));

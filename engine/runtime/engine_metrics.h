@@ -14,6 +14,9 @@
 
 namespace foregate {
 
+// Of every series under a name of vLLM's; one server is one engine.
+Labels vllm_labels(const std::string& model_name);
+
 class EngineMetrics {
  public:
   // With no registry given the series go to one of its own, which nobody reads.
@@ -27,12 +30,14 @@ class EngineMetrics {
   void figures(const EngineStats& stats);  // once a turn
 
  private:
-  void add_prefix_series(Metrics& m, const Labels& labels);
+  void add_prefix_series(Metrics& m, const std::string& model_name);
   void add_request_series(Metrics& m, const Labels& labels, std::int32_t max_model_len);
   void finish_times(const Sequence& seq);
   std::unique_ptr<Metrics> own_;
   Gauge* running_;
   Gauge* waiting_;
+  Gauge* waiting_capacity_;
+  Gauge* waiting_deferred_;
   Gauge* kv_usage_;
   Counter* prompt_tokens_;
   Counter* generation_tokens_;

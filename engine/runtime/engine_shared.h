@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "engine/api/engine.h"
 #include "engine/base/inbox.h"
@@ -30,18 +31,26 @@ struct EngineShared {
   std::atomic<bool> failed{false};
   std::atomic<std::uint64_t> refused{0};
 
-  void publish(const EngineStats& now) {
+  // `samples` is taken; what it is given back holds nothing of use.
+  void publish(const EngineStats& now, std::vector<LiveSample>& samples) {
     std::lock_guard lock(stats_mutex_);
     stats_ = now;
+    samples_.swap(samples);
   }
   EngineStats published() const {
     std::lock_guard lock(stats_mutex_);
     return stats_;
   }
 
+  std::vector<LiveSample> published_samples() const {
+    std::lock_guard lock(stats_mutex_);
+    return samples_;
+  }
+
  private:
   mutable std::mutex stats_mutex_;
   EngineStats stats_;
+  std::vector<LiveSample> samples_;
 };
 
 }  // namespace foregate

@@ -34,6 +34,16 @@ std::uint64_t draw_seed(std::uint64_t server_seed, std::uint64_t number) {
   return static_cast<std::uint64_t>(words[0]) << 32 | words[1];
 }
 
+// Once a step while the prompt of a sample is computed; of several samples the first one tells.
+void tell_progress(const Sequence& seq, TimeNs now, std::optional<TokenEvent>& event) {
+  if (!seq.request->progress || seq.index != 0 || seq.first_token_at >= 0) return;
+  if (!event) {
+    event.emplace();
+    event->request = seq.request->id;
+  }
+  event->progress = PromptProgress{std::min(seq.computed, seq.prompt_tokens()), now - seq.first_run_at};
+}
+
 }  // namespace
 
 EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
@@ -44,11 +54,12 @@ EngineLoop::EngineLoop(EngineParts parts, EngineShared& shared)
       runner_(std::move(parts.model), *parts.device, std::move(parts.cache)),
       pools_(pools_of(runner_.cache(), parts.elastic, options_)),
       pool_(pools_.main),
+      residency_(parts.metrics, options_.model_name, pool_),
       prefixes_(pools_, options_.prefix_caching, options_.model_name,
                 options_.free_window_blocks ? runner_.cache().layout().window() : 0),
       policy_(options_.policy),
       batcher_(options_.expert_batch_delay, runner_.model()),
-      swap_(*parts.device, options_, clock_),
+      swap_(*parts.device, options_, clock_, parts.metrics),
       elastic_(parts.elastic, runner_.model().elastic_slots(), clock_),
       planner_(parts.planner ? std::move(parts.planner) : plan_step),
       speculation_(std::move(parts.speculation), clock_, parts.metrics, options_.model_name),
@@ -89,6 +100,7 @@ bool EngineLoop::turn() {
 bool EngineLoop::turn_unguarded() {
   const TimeNs now = clock_.now();
   shared_.watchdog.turn_begins(now);
+  residency_.turn(now);
   admit(now);
   if (shared_.failed.load()) end_all(FinishReason::kError, unavailable("the engine has failed"));
   const BatchPlan next = plan();
@@ -297,8 +309,11 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     const bool chunk_is_good = !entry.samples && prefixes_.publishes_chunks();
     if (event->has_value() || chunk_is_good) prefixes_.publish(seq, stats_);
     prefixes_.give_up_unread(seq, stats_);
+    tell_progress(seq, now, *event);
     if (!event->has_value()) continue;
     (*event)->cached_tokens = std::max(0, seq.cached_tokens);
+    (*event)->drafted = entry.draft;
+    (*event)->drafts_stood = drafts_that_stood(entry, seq);
     emit(seq, std::move(**event), now);
   }
   if (!io_.drafted.empty()) runner_.model().drafts_stood(io_.drafted);
@@ -355,6 +370,7 @@ void EngineLoop::emit(Sequence& seq, TokenEvent event, TimeNs now) {
     policy_.sampled(seq, static_cast<std::int32_t>(event.tokens.size()));
     if (seq.first_token_at < 0) seq.first_token_at = now;
     seq.last_token_at = now;
+    event.began_at = seq.first_run_at;
     event.decided_at = now;
   }
   if (!event.finish) return seq.sink->on_event(std::move(event));
@@ -408,6 +424,16 @@ Status EngineLoop::audit() const {
   return prefixes_.audit();
 }
 
+void EngineLoop::count_live() {
+  stats_.running = stats_.waiting = stats_.paused = stats_.deferred = 0;
+  live_.clear();
+  for (const Sequence* seq : sequences_.all()) {
+    ++(seq->paused ? stats_.paused : seq->running ? stats_.running : stats_.waiting);
+    live_.push_back(live_sample(*seq));
+    stats_.deferred += live_.back().state == SampleState::kDeferred ? 1 : 0;
+  }
+}
+
 // Stats first, then the ledger: who sees idle() sees the blocks free (INV-3, INV-10).
 void EngineLoop::end_turn() {
   if (bugs_are_fatal()) {
@@ -415,9 +441,7 @@ void EngineLoop::end_turn() {
     if (!sound.ok()) log_error(sound.to_string());
     CHECK(sound.ok());
   }
-  stats_.running = stats_.waiting = stats_.paused = 0;
-  for (const Sequence* seq : sequences_.all())
-    ++(seq->paused ? stats_.paused : seq->running ? stats_.running : stats_.waiting);
+  count_live();
   block_figures(pools_, runner_.cache().layout(), stats_);
   prefixes_.figures(stats_);
   swap_.figures(stats_);
@@ -435,7 +459,7 @@ void EngineLoop::end_turn() {
   if (stats_.dense) dense_.figures(*stats_.dense);
   stats_.elastic = elastic_.figures(pool_);
   if (stats_.elastic) elastic_report_.figures(*stats_.elastic, pool_.present_blocks(), clock_.now());
-  shared_.publish(stats_);
+  shared_.publish(stats_, live_);
   for (const Ended& sample : ended_) shared_.live.close_sample(sample.request, sample.began);
   ended_.clear();
 }

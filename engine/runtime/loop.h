@@ -15,6 +15,7 @@
 #include "engine/runtime/engine_shared.h"
 #include "engine/runtime/expert_batcher.h"
 #include "engine/runtime/expert_report.h"
+#include "engine/runtime/kv_residency.h"
 #include "engine/runtime/policy_keeper.h"
 #include "engine/runtime/prefix_sharing.h"
 #include "engine/runtime/sched_report.h"
@@ -67,6 +68,7 @@ class EngineLoop {
   void wipe_rejected(const PlanEntry& entry, Sequence& seq);
   void finish(Sequence& seq, FinishReason reason, TimeNs now, Status error = {});
   void end_all(FinishReason reason, const Status& error);
+  void count_live();
   void end_turn();
   void fail_engine(const Status& why);
 
@@ -77,6 +79,7 @@ class EngineLoop {
   StepRunner runner_;
   KvPools pools_;
   BlockPool& pool_;  // the main one
+  KvResidency residency_;
   PrefixSharing prefixes_;
   PolicyKeeper policy_;
   ExpertBatcher batcher_;
@@ -95,6 +98,7 @@ class EngineLoop {
   SequenceTable sequences_;
   StepIo io_;
   EngineStats stats_;
+  std::vector<LiveSample> live_;  // of this turn
   std::uint64_t seeds_drawn_ = 0;
   std::int32_t fatal_in_a_row_ = 0;
   struct Ended {

@@ -1,5 +1,7 @@
 #include "engine/runtime/sched_report.h"
 
+#include "engine/runtime/engine_metrics.h"
+
 namespace foregate {
 namespace {
 
@@ -39,6 +41,14 @@ void SchedReport::add_counters(Metrics& m, const Labels& labels) {
   refused_full_.counter = refused("places");
   refused_tokens_.counter = refused("tokens");
   refused_share_.counter = refused("client_share");
+  const auto rejected = [&](const char* reason) {
+    Labels with_reason = vllm_labels(labels.at("model_name"));
+    with_reason["reason"] = reason;
+    return &m.counter("vllm:admission_rejections", "Requests refused because of a bound of the queue.", with_reason);
+  };
+  rejected_requests_.counter = rejected("max_num_queued_reqs");
+  rejected_tokens_.counter = rejected("max_num_queued_tokens");
+  rejected_share_.counter = rejected("max_client_share");
   demotions_.counter = &m.counter("foregate_policy_demotions", "Levels that samples fell under mlfq.", labels);
   promotions_.counter =
       &m.counter("foregate_policy_promotions", "Samples put into the top level because they waited.", labels);
@@ -60,6 +70,9 @@ void SchedReport::figures(const EngineStats& stats, const LedgerFigures& ledger,
   refused_full_.follow(static_cast<double>(ledger.refused_full));
   refused_tokens_.follow(static_cast<double>(ledger.refused_tokens));
   refused_share_.follow(static_cast<double>(ledger.refused_share));
+  rejected_requests_.follow(static_cast<double>(ledger.refused_full));
+  rejected_tokens_.follow(static_cast<double>(ledger.refused_tokens));
+  rejected_share_.follow(static_cast<double>(ledger.refused_share));
   swap_bytes_->set(static_cast<double>(stats.swap_bytes_used));
   queued_tokens_->set(static_cast<double>(ledger.queued_tokens));
   mixed_rows_->set(mixed_rows);

@@ -31,6 +31,9 @@ class SchedReport {
   CounterFollower refused_full_;
   CounterFollower refused_tokens_;
   CounterFollower refused_share_;
+  CounterFollower rejected_requests_;
+  CounterFollower rejected_tokens_;
+  CounterFollower rejected_share_;
   Gauge* swap_bytes_ = nullptr;
   Gauge* queued_tokens_ = nullptr;
   Gauge* mixed_rows_ = nullptr;

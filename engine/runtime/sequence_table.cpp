@@ -4,6 +4,26 @@
 
 namespace foregate {
 
+LiveSample live_sample(const Sequence& seq) {
+  LiveSample live;
+  live.request = seq.request->id;
+  live.index = seq.index;
+  const bool decodes = seq.computed >= seq.prompt_tokens() && seq.output_tokens() > 0;
+  live.state = seq.paused    ? SampleState::kPaused
+               : seq.running ? (decodes ? SampleState::kDecode : SampleState::kPrefill)
+               : seq.pending ? SampleState::kDeferred
+                             : SampleState::kWaiting;
+  live.prompt_tokens = seq.prompt_tokens();
+  live.cached_tokens = std::max(0, seq.cached_tokens);
+  live.computed = seq.computed;
+  live.generated = seq.output_tokens();
+  live.kv_blocks = static_cast<std::int32_t>(seq.blocks.held().size());
+  live.preemptions = seq.preemptions;
+  live.queued_at = seq.queued_at;
+  live.first_run_at = seq.first_run_at;
+  return live;
+}
+
 Sequence& SequenceTable::add(std::unique_ptr<Sequence> sequence) {
   sequence->id = SeqId{next_++};
   by_request_[sequence->request->id].push_back(sequence->id);

@@ -20,6 +20,9 @@ struct SeqViews {
   std::int32_t block_size = 1;
 };
 
+// What others may know of it.
+LiveSample live_sample(const Sequence& seq);
+
 class SequenceTable {
  public:
   Sequence& add(std::unique_ptr<Sequence> sequence);  // gives it its id

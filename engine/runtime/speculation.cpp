@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/kv/kv_txn.h"
+#include "engine/runtime/engine_metrics.h"
 
 namespace foregate {
 namespace {
@@ -35,7 +36,7 @@ Speculation::Speculation(SpeculationParts parts, const Clock& clock, Metrics* me
   figures_.accepted_at.assign(static_cast<std::size_t>(most_), 0);
   series_.accepted_at.resize(static_cast<std::size_t>(most_));
   if (metrics == nullptr) return;
-  const Labels labels = {{"model_name", model_name}};
+  const Labels labels = vllm_labels(model_name), own = {{"model_name", model_name}};
   series_.drafts.counter =
       &metrics->counter("vllm:spec_decode_num_drafts", "Drafts that a step computed rows for.", labels);
   series_.draft_tokens.counter =
@@ -43,11 +44,11 @@ Speculation::Speculation(SpeculationParts parts, const Clock& clock, Metrics* me
   series_.accepted_tokens.counter =
       &metrics->counter("vllm:spec_decode_num_accepted_tokens", "Drafted tokens that were accepted.", labels);
   series_.gated.counter =
-      &metrics->counter("foregate_spec_gated_turns", "Turns in which no draft was expected to gain.", labels);
+      &metrics->counter("foregate_spec_gated_turns", "Turns in which no draft was expected to gain.", own);
   series_.probes.counter = &metrics->counter(
-      "foregate_spec_probes", "Turns with drafts that were not expected to gain, to measure them anew.", labels);
+      "foregate_spec_probes", "Turns with drafts that were not expected to gain, to measure them anew.", own);
   series_.spoilt.counter = &metrics->counter(
-      "foregate_spec_spoilt_drafts", "Drafts beside which a row was not finite; their samples get no more.", labels);
+      "foregate_spec_spoilt_drafts", "Drafts beside which a row was not finite; their samples get no more.", own);
   for (std::size_t i = 0; i < series_.accepted_at.size(); ++i) {
     Labels with_position = labels;
     with_position["position"] = std::to_string(i);

@@ -6,11 +6,13 @@
 
 namespace foregate {
 
-SwapKeeper::SwapKeeper(Device& device, const EngineOptions& options, const Clock& clock)
+SwapKeeper::SwapKeeper(Device& device, const EngineOptions& options, const Clock& clock, Metrics* registry)
     : mode_(options.preemption),
       chunk_(options.max_num_batched_tokens),
       clock_(clock),
-      space_(device, options.swap_space_bytes) {}
+      space_bytes_(options.swap_space_bytes),
+      space_(device, options.swap_space_bytes),
+      report_(mode_ == PreemptionMode::kRecompute ? nullptr : registry, options.model_name) {}
 
 void SwapKeeper::probe(const KvCache& cache) {
   if (mode_ != PreemptionMode::kAuto) return;
@@ -41,12 +43,14 @@ SwapKeeper::Copied SwapKeeper::of(const Sequence& seq, const KvCache& cache) {
   return copied;
 }
 
-bool SwapKeeper::wanted(const Sequence& seq, const KvCache& cache, const Copied& copied, const StepCost& steps) const {
+bool SwapKeeper::wanted(const Sequence& seq, const KvCache& cache, const Copied& copied, const StepCost& steps) {
   if (mode_ == PreemptionMode::kRecompute) return false;
-  if (!space_.fits(cache, copied.blocks.size(), copied.window_blocks.size())) return false;
+  if (!space_.fits(cache, copied.blocks.size(), copied.window_blocks.size())) return report_.no_room(), false;
   if (seq.blocks.given_up() > 0) return false;  // what was before its window is not there to be saved
   if (mode_ == PreemptionMode::kSwap) return true;
-  return swap_is_cheaper(steps, rate_, seq.computed, chunk_, copied.bytes);
+  if (swap_is_cheaper(steps, rate_, seq.computed, chunk_, copied.bytes)) return true;
+  report_.skipped();
+  return false;
 }
 
 void SwapKeeper::preempted(Sequence& seq, const KvCache& cache, const StepCost& steps, EngineStats& stats) {
@@ -54,8 +58,10 @@ void SwapKeeper::preempted(Sequence& seq, const KvCache& cache, const StepCost& 
   const Copied copied = of(seq, cache);
   if (!wanted(seq, cache, copied, steps)) return;
   const TimeNs start = clock_.now();
-  if (!space_.save(seq.id, cache, copied.blocks, copied.window_blocks)) return;
-  rate_.add(copied.bytes, seconds_between(start, clock_.now()));
+  if (!space_.save(seq.id, cache, copied.blocks, copied.window_blocks)) return report_.no_room();
+  const double seconds = seconds_between(start, clock_.now());
+  rate_.add(copied.bytes, seconds);
+  report_.stored(copied.bytes, seconds);
   seq.saved = seq.computed;
   seq.saved_window_first = seq.window_blocks.given_up();
   ++stats.swaps_out;
@@ -75,8 +81,11 @@ void SwapKeeper::restore(const BatchPlan& plan, SequenceTable& sequences, const 
     const Sequence& seq = sequences.at(entry.seq);
     std::vector<BlockId> window_blocks;
     if (cache.layout().grouped) window_blocks = targets(step.window, seq.window_blocks, entry.first_window_block);
-    space_.load(entry.seq, cache, static_cast<std::size_t>(entry.shared_blocks),
-                targets(step.main, seq.blocks, entry.shared_blocks), window_blocks);
+    const std::vector<BlockId> blocks = targets(step.main, seq.blocks, entry.shared_blocks);
+    const TimeNs start = clock_.now();
+    space_.load(entry.seq, cache, static_cast<std::size_t>(entry.shared_blocks), blocks, window_blocks);
+    report_.loaded(SwapSpace::bytes_of(cache, blocks.size(), window_blocks.size()),
+                   seconds_between(start, clock_.now()));
   }
 }
 
@@ -87,8 +96,9 @@ void SwapKeeper::resumed(const PlanEntry& entry, Sequence& seq, EngineStats& sta
   space_.drop(seq.id);
 }
 
-void SwapKeeper::figures(EngineStats& stats) const {
+void SwapKeeper::figures(EngineStats& stats) {
   stats.swap_bytes_used = space_.used_bytes();
+  report_.used(space_.used_bytes(), space_bytes_);
 }
 
 }  // namespace foregate

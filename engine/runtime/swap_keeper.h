@@ -11,6 +11,7 @@
 #include "engine/kv/swap_space.h"
 #include "engine/runtime/engine_parts.h"
 #include "engine/runtime/sequence_table.h"
+#include "engine/runtime/swap_report.h"
 #include "engine/sched/batch_plan.h"
 #include "engine/sched/step_cost.h"
 
@@ -18,7 +19,7 @@ namespace foregate {
 
 class SwapKeeper {
  public:
-  SwapKeeper(Device& device, const EngineOptions& options, const Clock& clock);
+  SwapKeeper(Device& device, const EngineOptions& options, const Clock& clock, Metrics* registry);
   // Measures what copies cost, by one block; nothing changes in it. At start.
   void probe(const KvCache& cache);
   // Before the blocks of `seq` are given up: copies what was computed, or not. Sets seq.saved.
@@ -28,7 +29,7 @@ class SwapKeeper {
   // Commit: `seq` runs again, its copy is not needed any more.
   void resumed(const PlanEntry& entry, Sequence& seq, EngineStats& stats);
   void ended(SeqId seq) { space_.drop(seq); }
-  void figures(EngineStats& stats) const;
+  void figures(EngineStats& stats);
 
  private:
   struct Copied {
@@ -37,11 +38,13 @@ class SwapKeeper {
     std::int64_t bytes = 0;
   };
   static Copied of(const Sequence& seq, const KvCache& cache);
-  bool wanted(const Sequence& seq, const KvCache& cache, const Copied& copied, const StepCost& steps) const;
+  bool wanted(const Sequence& seq, const KvCache& cache, const Copied& copied, const StepCost& steps);
   const PreemptionMode mode_;
   const std::int32_t chunk_;
   const Clock& clock_;
+  const std::int64_t space_bytes_;
   SwapSpace space_;
+  SwapReport report_;
   CopyRate rate_;
 };
 

@@ -63,6 +63,7 @@ ServiceOptions service_options(const ServeOptions& options, ClientGate& clients)
   service.max_file_bytes = upload_bytes(options);
   service.log_requests = options.enable_log_requests;
   service.page = options.ui;
+  service.slots = options.slots;
   service.version = FOREGATE_VERSION;
   service.request_timeout = options.request_timeout;
   return service;

@@ -1,5 +1,6 @@
 #include "server/generate/frontend.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -43,6 +44,15 @@ void Frontend::fail_open(const Status& status) {
   for (const auto& [key, weak] : open) {
     if (auto generation = weak.lock()) generation->fail(status);
   }
+}
+
+std::vector<OpenGeneration> Frontend::open_generations() const {
+  std::vector<OpenGeneration> open;
+  for (const auto& [key, weak] : generations_) {
+    if (const auto generation = weak.lock()) open.push_back(generation->shown());
+  }
+  std::ranges::sort(open, {}, &OpenGeneration::first_request_id);
+  return open;
 }
 
 ApiContext Frontend::context_now() const {

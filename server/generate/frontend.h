@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "server/generate/generation.h"
 #include "server/generate/served_model.h"
@@ -58,6 +59,7 @@ class Frontend {
   const char* health_word() const { return health_.word(engine_healthy()); }  // as Health::word
   const std::string& health_reason() const { return health_.reason(); }
   std::size_t open_answers() const { return generations_.size() + parsing_; }
+  std::vector<OpenGeneration> open_generations() const;  // by arrival; those whose bodies are being read are not in it
 
   // Needs a backend. Parses on a worker, then runs the generation; `refuse` hears of a request that is never submitted.
   void generate(Parse parse, MakeAnswer make_answer, Refuse refuse, Caller caller = {}, Started started = {});

@@ -56,8 +56,10 @@ bool Generation::submit() {
     request.client = start_.client;
     request.priority = asked.priority;
     request.constraint = asked.constraint;
+    request.progress = asked.stream && asked.return_progress;
     request.prompt_logprobs = asked.prompt_logprobs;
-    if (asked.echo) request.prompt_logprobs = std::max(request.prompt_logprobs, asked.sampling.logprobs);
+    const bool echoed = asked.echo && asked.kind == ApiKind::kCompletion;
+    if (echoed) request.prompt_logprobs = std::max(request.prompt_logprobs, asked.sampling.logprobs);
     request.arrival = start_.arrival;
     request.deadline = start_.deadline;
     const Status status =
@@ -73,6 +75,9 @@ void Generation::note_step(std::size_t prompt, const TokenEvent& event) {
   if (event.tokens.empty() && event.stop_token < 0) return;
   last_token_at_ = event.decided_at != 0 ? event.decided_at : start_.loop.clock().now();
   if (first_token_at_ == 0) first_token_at_ = last_token_at_;
+  if (began_at_ == 0 || event.began_at < began_at_) began_at_ = event.began_at;
+  drafted_ += event.drafted;
+  drafts_stood_ += event.drafts_stood;
   std::int32_t& cached = cached_tokens_[prompt];
   cached = cached < 0 ? event.cached_tokens : std::min(cached, event.cached_tokens);
 }
@@ -81,6 +86,11 @@ void Generation::on_event(std::size_t prompt, const TokenEvent& event) {
   if (ended_) return;
   note_step(prompt, event);
   if (!event.prompt_logprobs.empty()) start_.answer->prompt_logprobs(prompt, event.prompt_logprobs);
+  if (event.progress) {
+    const auto total = static_cast<std::int64_t>(start_.request->prompts[prompt].size());
+    start_.answer->progress(prompt,
+                            {total, event.cached_tokens, event.progress->computed, event.progress->spent / 1'000'000});
+  }
   const std::size_t choice =
       prompt * static_cast<std::size_t>(start_.request->n) + static_cast<std::size_t>(event.index);
   if (BUG_IF(event.index < 0 || choice >= samples_.size())) return;
@@ -144,6 +154,12 @@ void Generation::report(const Status& status) {
   start_.report(told);
 }
 
+OpenGeneration Generation::shown() const {
+  OpenGeneration open{start_.answer->id(), start_.request, start_.first_request_id, start_.client, start_.arrival, {}};
+  for (const SampleText& sample : samples_) open.ended.push_back(sample.ended());
+  return open;
+}
+
 Usage Generation::usage() const {
   Usage total;
   for (const auto& prompt : start_.request->prompts) total.prompt_tokens += static_cast<std::int64_t>(prompt.size());
@@ -161,8 +177,10 @@ Timings Generation::timings() const {
   times.cache_n = total.cached_tokens;
   times.prompt_n = total.prompt_tokens - total.cached_tokens;
   times.predicted_n = total.completion_tokens;
+  times.draft_n = drafted_;
+  times.draft_n_accepted = drafts_stood_;
   if (first_token_at_ != 0) {
-    times.prompt_ms = seconds_between(submitted_at_, first_token_at_) * 1e3;
+    times.prompt_ms = seconds_between(began_at_ != 0 ? began_at_ : submitted_at_, first_token_at_) * 1e3;
     times.predicted_ms = seconds_between(first_token_at_, last_token_at_) * 1e3;
   }
   return times;

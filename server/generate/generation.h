@@ -39,6 +39,16 @@ struct GenerationEnd {
 };
 using ReportEnd = std::function<void(const GenerationEnd&)>;
 
+// What is open, for those who look on.
+struct OpenGeneration {
+  std::string id;  // as its client knows it
+  std::shared_ptr<const ApiRequest> request;
+  std::uint64_t first_request_id = 0;  // one for each prompt, counting up
+  std::uint64_t client = 0;
+  TimeNs arrival = 0;
+  std::vector<bool> ended;  // of each sample, prompt-major
+};
+
 // How one request is answered. After complete() or fail(), of which exactly one is called unless the client left first,
 // nothing more is called.
 class Answer {
@@ -50,6 +60,9 @@ class Answer {
   // or slow.
   virtual void begin(const std::shared_ptr<Generation>& generation) = 0;
   virtual void prompt_logprobs(std::size_t prompt, const std::vector<PositionLogprobs>& logprobs) = 0;
+  virtual void progress(std::size_t prompt, const Progress& progress) {  // of a request that asks for it
+    static_cast<void>(prompt), static_cast<void>(progress);
+  }
   // `choice` counts prompt-major: prompt * n + index. Never empty; the last one of a choice has its end.
   virtual void delta(std::size_t choice, SampleDelta delta) = 0;
   virtual void complete() = 0;
@@ -79,6 +92,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void fail(const Status& status);
   void client_gone();            // cancels the work; the answer hears no more
   void set_paused(bool paused);  // of a client that reads slowly
+  OpenGeneration shown() const;
   Usage usage() const;
   Timings timings() const;
   std::size_t open_samples() const { return open_samples_; }
@@ -102,8 +116,11 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::size_t submitted_ = 0;
   std::size_t open_samples_ = 0;
   TimeNs submitted_at_ = 0;
+  TimeNs began_at_ = 0;  // the first step of any sample
   TimeNs first_token_at_ = 0;
   TimeNs last_token_at_ = 0;
+  std::int64_t drafted_ = 0;
+  std::int64_t drafts_stood_ = 0;
   std::map<std::string, int> finishes_;  // samples by how they ended
   bool ended_ = false;
 };

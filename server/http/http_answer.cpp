@@ -50,6 +50,7 @@ void HttpAnswer::open_choice(std::size_t choice) {
   const Usage* shown = request_->continuous_usage ? &now : nullptr;
   if (request_->kind == ApiKind::kChat) {
     sse_->event(response_.role_chunk(choice, shown));
+    if (request_->echo && !echoes_[0].text.empty()) sse_->event(response_.echo_chunk(choice, echoes_[0], shown));
   } else if (request_->echo) {
     sse_->event(response_.echo_chunk(choice, echoes_[choice / static_cast<std::size_t>(request_->n)], shown));
   }
@@ -57,6 +58,11 @@ void HttpAnswer::open_choice(std::size_t choice) {
 
 void HttpAnswer::prompt_logprobs(std::size_t prompt, const std::vector<PositionLogprobs>& logprobs) {
   if (!echoes_.empty()) echoes_[prompt].logprobs = logprobs;
+}
+
+void HttpAnswer::progress(std::size_t prompt, const Progress& progress) {
+  if (sse_ == nullptr || !request_->return_progress) return;
+  sse_->event(response_.progress_chunk(prompt * static_cast<std::size_t>(request_->n), progress));
 }
 
 void HttpAnswer::delta(std::size_t choice, SampleDelta delta) {
@@ -84,10 +90,11 @@ void HttpAnswer::send(std::size_t choice, SampleDelta delta) {
   const Usage now = request_->continuous_usage ? generation->usage() : Usage();
   const Usage* shown = request_->continuous_usage ? &now : nullptr;
   const bool says = !delta.text.empty() || !delta.pieces.empty() || !delta.tokens.empty();
-  if (says) sse_->event(response_.delta_bytes(choice, delta, shown));
+  const Timings times = request_->timings_per_token || delta.end ? generation->timings() : Timings();
+  const Timings* each = request_->timings_per_token ? &times : nullptr;
+  if (says) sse_->event(response_.delta_bytes(choice, delta, shown, each));
   if (!delta.end) return;
-  const Timings times = generation->timings();
-  sse_->event(response_.end_chunk(choice, *delta.end, shown, generation->open_samples() == 0 ? &times : nullptr));
+  sse_->event(response_.end_chunk(choice, *delta.end, shown, generation->open_samples() == 0 ? &times : each));
 }
 
 void HttpAnswer::collect(std::size_t choice, SampleDelta delta) {

@@ -21,6 +21,7 @@ class HttpAnswer final : public Answer {
   std::string id() const override { return response_.id(); }
   void begin(const std::shared_ptr<Generation>& generation) override;
   void prompt_logprobs(std::size_t prompt, const std::vector<PositionLogprobs>& logprobs) override;
+  void progress(std::size_t prompt, const Progress& progress) override;
   void delta(std::size_t choice, SampleDelta delta) override;
   void complete() override;
   void fail(const Status& status) override;

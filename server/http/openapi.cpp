@@ -127,6 +127,7 @@ std::vector<int> errors_of(const Route& route, bool secured) {
   if (route.body != Body::kNone) statuses.push_back(415);
   if (generates(route)) statuses.push_back(504);
   if (is_file_route(route.endpoint)) statuses.push_back(409);
+  if (route.endpoint == Endpoint::kSlots) statuses.push_back(403);
   std::sort(statuses.begin(), statuses.end());
   return statuses;
 }
@@ -163,6 +164,7 @@ Json parameters_of(const Route& route, const OpenapiFacts& facts) {
     parameters.push_back(parameter("after", "query", {{"type", "string"}}));
     parameters.push_back(parameter("order", "query", {{"enum", {"asc", "desc"}}}));
   }
+  if (route.endpoint == Endpoint::kSlots) parameters.push_back(parameter("prompt", "query", {{"type", "boolean"}}));
   if (route.endpoint == Endpoint::kFiles) {
     parameters.push_back(parameter("purpose", "query", {{"enum", {"batch", "batch_output"}}}));
   }
@@ -210,6 +212,7 @@ std::string openapi_text(const OpenapiFacts& facts) {
   for (const Route& route : routes()) {
     if (is_file_route(route.endpoint) && !facts.files) continue;
     if (route.endpoint == Endpoint::kPage && !facts.page) continue;
+    if (route.endpoint == Endpoint::kSlots && !facts.slots) continue;
     std::string method(route.method);
     for (char& c : method) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     paths[std::string(route.path)][method] = operation(route, facts);

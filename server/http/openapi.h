@@ -14,6 +14,7 @@ struct OpenapiFacts {
   bool admin_key = false;               // so is the admin key, for its routes
   bool files = false;                   // /v1/files and /v1/batches are there
   bool page = true;                     // the page is
+  bool slots = true;                    // /slots is
   const ApiContext* context = nullptr;  // names and limits of the model; null: it is loading, and they are left out
 };
 

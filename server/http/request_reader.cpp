@@ -53,6 +53,7 @@ struct RequestReader::Impl {
   http::request_parser<http::string_body> parser;
   HttpRequest head;
   std::size_t scanned = 0;
+  std::size_t empty_bytes = 0;  // of empty lines before the request line, in all pieces
   std::uint64_t announced = 0;
   bool expects_continue = false;
   int status = 0;
@@ -76,7 +77,7 @@ struct RequestReader::Impl {
 
   std::size_t feed_header(std::string_view bytes) {
     std::size_t skipped = 0;
-    while (skipped < 4 && bytes.substr(skipped, 2) == "\r\n") skipped += 2;  // empty lines before a request line
+    for (; empty_bytes < 4 && bytes.substr(skipped, 2) == "\r\n"; empty_bytes += 2) skipped += 2;
     const std::string_view block = bytes.substr(skipped);
     if (block.empty()) return skipped;
     if (scanned == 0 && !std::isalpha(static_cast<unsigned char>(block[0])) && block != "\r") {

@@ -20,6 +20,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/models/{id}", A::kKeyed, E::kModel, true, B::kNone, "One model", "", "Model", ""},
     {"GET", "/v1/stats", A::kAdmin, E::kStats, true, B::kNone, "What the engine does now", "", "Stats", ""},
     {"GET", "/v1/experts", A::kAdmin, E::kExperts, true, B::kNone, "Where each expert is", "", "Experts", ""},
+    {"GET", "/slots", A::kAdmin, E::kSlots, true, B::kNone, "What waits and runs now", "", "Slots", ""},
     {"GET", "/", A::kPublic, E::kPage, false, B::kNone, "The page", "", "text/html", ""},
     {"GET", "/ui/{id}", A::kPublic, E::kPage, false, B::kNone, "A file of the page", "", "*/*", ""},
     {"POST", "/v1/chat/completions", A::kKeyed, E::kChat, true, B::kJson, "Answers a chat", "ChatRequest",

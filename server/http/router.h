@@ -31,6 +31,7 @@ enum class Endpoint {
   kDetokenize,
   kStats,
   kExperts,
+  kSlots,
   kPage,
   kFiles,
   kFileUpload,

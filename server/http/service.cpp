@@ -12,6 +12,7 @@
 #include "server/http/errors.h"
 #include "server/http/http_answer.h"
 #include "server/http/openapi.h"
+#include "server/http/slots_json.h"
 #include "server/http/stats_json.h"
 #include "server/openai/api_error.h"
 #include "server/openai/request_id.h"
@@ -109,6 +110,7 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
     case Endpoint::kModel: return exchange->respond(model_response(match.id));
     case Endpoint::kStats: return exchange->respond(stats_response(*frontend_.backend(), uptime()));
     case Endpoint::kExperts: return experts(std::move(exchange));
+    case Endpoint::kSlots: return slots(std::move(exchange));
     case Endpoint::kPage: return exchange->respond(page_response(request.path));
     case Endpoint::kChat:
     case Endpoint::kCompletion:
@@ -207,6 +209,27 @@ void Service::experts(std::shared_ptr<Exchange> exchange) {
   served->engine->refresh();
 }
 
+// A worker writes: there may be many, and their prompts are long. Without an admin key anybody who may ask at all would
+// read what others say.
+void Service::slots(std::shared_ptr<Exchange> exchange) {
+  if (!options_.slots) return exchange->respond(error_response(404, "this server shows no requests (--no-slots)"));
+  const auto query = parse_slots_query(exchange->request().query);
+  if (!query.ok()) return exchange->respond(error_response(query.status()));
+  if (query.value().prompt && !gate_.auth().has_admin()) {
+    return exchange->respond(error_response(403, "prompts are shown by a server with --admin-api-key only", "prompt"));
+  }
+  auto response = std::make_shared<HttpResponse>();
+  const auto work = [response, query = query.value(), open = frontend_.open_generations(),
+                     live = frontend_.backend()->engine->live(),
+                     now = loop_.clock().now()](const ApiContext& context) -> Status {
+    *response = slots_response(open, live, now, query, context);
+    return {};
+  };
+  frontend_.run(work, [exchange, response](const Status& status) {
+    exchange->respond(status.ok() ? std::move(*response) : error_response(status));
+  });
+}
+
 HttpResponse Service::health_response() {
   const std::string word = frontend_.health_word();
   Json body = Json::object();
@@ -235,6 +258,7 @@ HttpResponse Service::openapi_response() const {
   facts.admin_key = gate_.auth().has_admin();
   facts.files = files_ != nullptr;
   facts.page = options_.page;
+  facts.slots = options_.slots;
   if (frontend_.backend()) facts.context = &frontend_.backend()->context;
   HttpResponse response;
   response.body = openapi_text(facts);

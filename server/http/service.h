@@ -19,7 +19,8 @@ namespace foregate {
 
 struct ServiceOptions : GateOptions {
   bool log_requests = false;
-  bool page = true;  // at /
+  bool page = true;   // at /
+  bool slots = true;  // /slots
   std::string version;
   double request_timeout = 0;  // seconds a request may take; 0: as long as its caller lets it
 };
@@ -47,6 +48,7 @@ class Service {
   void simple(std::shared_ptr<Exchange> exchange, Endpoint endpoint);
   void files(std::shared_ptr<Exchange> exchange, const RouteMatch& match);
   void experts(std::shared_ptr<Exchange> exchange);
+  void slots(std::shared_ptr<Exchange> exchange);
   HttpResponse health_response();
   HttpResponse live_response();
   HttpResponse openapi_response() const;

@@ -25,7 +25,7 @@ struct ApiRequest {
   std::string model;       // as asked for; may be empty
   std::string request_id;  // the client's name for it; may be empty
   std::vector<std::vector<Token>> prompts;
-  std::vector<std::string> prompt_texts;  // one per prompt, filled when echo is on
+  std::vector<std::string> prompt_texts;  // one per prompt, filled when echo is on; of a chat the reply it goes on from
   SamplingParams sampling;
   std::int32_t n = 1;
   std::vector<std::string> stop;
@@ -34,6 +34,8 @@ struct ApiRequest {
   bool stream = false;
   bool include_usage = false;
   bool continuous_usage = false;
+  bool return_progress = false;    // of streams: how far the prompt is, while it is computed
+  bool timings_per_token = false;  // of streams: with every chunk
   bool echo = false;
   bool return_token_ids = false;
   bool tokens_as_ids = false;                   // tokens beside log-probabilities are called token_id:N

@@ -44,6 +44,10 @@ Json timings_json(const Timings& t) {
   json["predicted_ms"] = t.predicted_ms;
   json["predicted_per_token_ms"] = per_token(t.predicted_n, t.predicted_ms);
   json["predicted_per_second"] = per_second(t.predicted_n, t.predicted_ms);
+  if (t.draft_n > 0) {
+    json["draft_n"] = t.draft_n;
+    json["draft_n_accepted"] = t.draft_n_accepted;
+  }
   return json;
 }
 
@@ -102,6 +106,10 @@ std::string ApiResponse::whole(const std::vector<ChoiceResult>& choices, const s
         called = !parts.calls.empty();
         put_reply(parts, request_.reply->tools, id_, i, choice["message"]);
       }
+      if (request_.echo && !echoes[0].text.empty()) {
+        Json& content = choice["message"]["content"];
+        content = echoes[0].text + (content.is_string() ? content.get<std::string>() : "");
+      }
       choice["logprobs"] = choice_logprobs(result.tokens, result.logprobs, &offset);
     } else {
       const PromptEcho* echo = request_.echo ? &echoes[i / n] : nullptr;
@@ -144,35 +152,56 @@ std::string ApiResponse::chunk(Json choice, const Usage* usage, const Timings* t
   return dump(json);
 }
 
-std::string ApiResponse::role_chunk(std::size_t index, const Usage* usage) const {
+// A choice of a chunk that says nothing yet.
+Json ApiResponse::empty_choice(std::size_t index) const {
   Json choice = Json::object();
   choice["index"] = index;
-  choice["delta"] = {{"role", "assistant"}, {"content", ""}};
+  if (request_.kind == ApiKind::kChat) {
+    choice["delta"] = Json::object();
+  } else {
+    choice["text"] = "";
+  }
   choice["logprobs"] = nullptr;
   choice["finish_reason"] = nullptr;
+  return choice;
+}
+
+std::string ApiResponse::progress_chunk(std::size_t index, const Progress& progress) const {
+  Json json = head(true);
+  json["choices"].push_back(empty_choice(index));
+  json["prompt_progress"] = {{"total", progress.total},
+                             {"cache", progress.cache},
+                             {"processed", progress.processed},
+                             {"time_ms", progress.time_ms}};
+  return dump(json);
+}
+
+std::string ApiResponse::role_chunk(std::size_t index, const Usage* usage) const {
+  Json choice = empty_choice(index);
+  choice["delta"] = {{"role", "assistant"}, {"content", ""}};
   if (request_.return_token_ids) choice["prompt_token_ids"] = request_.prompts[0];
   return chunk(std::move(choice), usage, nullptr);
 }
 
 std::string ApiResponse::echo_chunk(std::size_t index, const PromptEcho& echo, const Usage* usage) {
-  Json choice = Json::object();
-  choice["index"] = index;
+  Json choice = empty_choice(index);
+  if (request_.kind == ApiKind::kChat) {
+    choice["delta"]["content"] = echo.text;
+    return chunk(std::move(choice), usage, nullptr);
+  }
   choice["text"] = echo.text;
-  choice["logprobs"] = nullptr;
   if (request_.sampling.logprobs) {
     choice["logprobs"] = completion_logprobs(echo.tokens, echo.logprobs, true, *request_.sampling.logprobs,
                                              {tokenizer_, request_.tokens_as_ids}, &text_offsets_[index]);
   }
-  choice["finish_reason"] = nullptr;
   if (request_.return_token_ids) choice["prompt_token_ids"] = echo.tokens;
   return chunk(std::move(choice), usage, nullptr);
 }
 
-std::string ApiResponse::delta_chunk(std::size_t index, const SampleDelta& delta, const Usage* usage) {
-  Json choice = Json::object();
-  choice["index"] = index;
+std::string ApiResponse::delta_chunk(std::size_t index, const SampleDelta& delta, const Usage* usage,
+                                     const Timings* timings) {
+  Json choice = empty_choice(index);
   if (request_.kind == ApiKind::kChat) {
-    choice["delta"] = Json::object();
     if (request_.reply) {
       put_delta(delta.pieces, request_.reply->tools, id_, index, calls_[index], choice["delta"]);
     } else {
@@ -182,9 +211,8 @@ std::string ApiResponse::delta_chunk(std::size_t index, const SampleDelta& delta
     choice["text"] = delta.text;
   }
   choice["logprobs"] = choice_logprobs(delta.tokens, delta.logprobs, &text_offsets_[index]);
-  choice["finish_reason"] = nullptr;
   if (request_.return_token_ids) choice["token_ids"] = delta.tokens;
-  return chunk(std::move(choice), usage, nullptr);
+  return chunk(std::move(choice), usage, timings);
 }
 
 // The text in which this chunk differs from others of its choice; null when there is more to it.
@@ -197,16 +225,17 @@ const std::string* ApiResponse::only_text(const SampleDelta& delta) const {
   return plain ? &piece.text : nullptr;
 }
 
-std::string_view ApiResponse::delta_bytes(std::size_t index, const SampleDelta& delta, const Usage* usage) {
-  const std::string* text = usage == nullptr ? only_text(delta) : nullptr;
-  if (text == nullptr) return bytes_ = delta_chunk(index, delta, usage);
+std::string_view ApiResponse::delta_bytes(std::size_t index, const SampleDelta& delta, const Usage* usage,
+                                          const Timings* timings) {
+  const std::string* text = usage == nullptr && timings == nullptr ? only_text(delta) : nullptr;
+  if (text == nullptr) return bytes_ = delta_chunk(index, delta, usage, timings);
   const bool reasoning = !delta.pieces.empty() && delta.pieces[0].kind == ReplyPiece::Kind::kReasoning;
   if (frames_.empty()) frames_.resize(2 * text_offsets_.size());
   ChunkFrame& frame = frames_[2 * index + (reasoning ? 1 : 0)];
   if (!frame.made()) {
     SampleDelta empty;
     if (!delta.pieces.empty()) empty.pieces = {{delta.pieces[0].kind, ""}};
-    frame = ChunkFrame(delta_chunk(index, empty, nullptr), reasoning ? 2 : 1);
+    frame = ChunkFrame(delta_chunk(index, empty, nullptr, nullptr), reasoning ? 2 : 1);
   }
   frame.fill(*text, bytes_);
   return bytes_;
@@ -214,14 +243,7 @@ std::string_view ApiResponse::delta_bytes(std::size_t index, const SampleDelta& 
 
 std::string ApiResponse::end_chunk(std::size_t index, const SampleEnd& end, const Usage* usage,
                                    const Timings* timings) const {
-  Json choice = Json::object();
-  choice["index"] = index;
-  if (request_.kind == ApiKind::kChat) {
-    choice["delta"] = Json::object();
-  } else {
-    choice["text"] = "";
-  }
-  choice["logprobs"] = nullptr;
+  Json choice = empty_choice(index);
   put_end(choice, end, calls_[index] > 0);
   return chunk(std::move(choice), usage, timings);
 }

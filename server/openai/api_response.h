@@ -24,13 +24,24 @@ struct Usage {
   std::int64_t reasoning_tokens = 0;  // of the completion
 };
 
-// As llama-server gives them: prompt_n counts the tokens that were computed, without cached ones.
+// As llama-server gives them: prompt_n counts the tokens that were computed, without cached ones; prompt_ms is from the
+// first step to the first token, predicted_ms from there to the last one.
 struct Timings {
   std::int64_t cache_n = 0;
   std::int64_t prompt_n = 0;
   double prompt_ms = 0;
   std::int64_t predicted_n = 0;
   double predicted_ms = 0;
+  std::int64_t draft_n = 0;  // drafted tokens that were looked at; told of when there were any
+  std::int64_t draft_n_accepted = 0;
+};
+
+// How far a prompt is, as llama-server tells of it.
+struct Progress {
+  std::int64_t total = 0;
+  std::int64_t cache = 0;      // of its tokens, found in the prefix cache
+  std::int64_t processed = 0;  // those among them
+  std::int64_t time_ms = 0;    // since its first step began
 };
 
 // Everything one sample has given; for a response that is not streamed.
@@ -42,7 +53,8 @@ struct ChoiceResult {
   SampleEnd end;
 };
 
-// A prompt as echo puts it before a completion, and as prompt_logprobs tells of it.
+// A prompt as echo puts it before a completion, and as prompt_logprobs tells of it. Of a chat, the reply that it ends
+// with.
 struct PromptEcho {
   std::string text;
   std::vector<Token> tokens;
@@ -61,9 +73,10 @@ class ApiResponse {
   // Chunks of a stream; `index` is that of the choice. `usage` is put in when not null.
   std::string role_chunk(std::size_t index, const Usage* usage) const;  // chat only, first of its choice
   std::string echo_chunk(std::size_t index, const PromptEcho& echo, const Usage* usage);
-  std::string delta_chunk(std::size_t index, const SampleDelta& delta, const Usage* usage);
+  std::string progress_chunk(std::size_t index, const Progress& progress) const;
+  std::string delta_chunk(std::size_t index, const SampleDelta& delta, const Usage* usage, const Timings* timings);
   // The same bytes, from a frame where only a text is new. Valid until the next call.
-  std::string_view delta_bytes(std::size_t index, const SampleDelta& delta, const Usage* usage);
+  std::string_view delta_bytes(std::size_t index, const SampleDelta& delta, const Usage* usage, const Timings* timings);
   std::string end_chunk(std::size_t index, const SampleEnd& end, const Usage* usage, const Timings* timings) const;
   std::size_t calls(std::size_t index) const { return calls_[index]; }  // that went out in deltas of the choice
   std::string usage_chunk(const Usage& usage) const;
@@ -72,6 +85,7 @@ class ApiResponse {
 
  private:
   nlohmann::ordered_json head(bool chunk) const;
+  nlohmann::ordered_json empty_choice(std::size_t index) const;
   std::string chunk(nlohmann::ordered_json choice, const Usage* usage, const Timings* timings) const;
   nlohmann::ordered_json choice_logprobs(const std::vector<Token>& tokens,
                                          const std::vector<PositionLogprobs>& logprobs,

@@ -183,6 +183,8 @@ Result<ChatPrompt> render_chat(const Json& body, const ToolUse& use, const ApiCo
   const EncodeOptions options{special, rendered->input_spans};
   ASSIGN_OR_RETURN(prompt.tokens, tokenize_prompt(rendered->text, options, context, "messages"));
   prompt.text = std::move(rendered->text);
+  const Json& last = variables["messages"].back();
+  if (last["role"] == "assistant") prompt.last_reply = last["content"].get<std::string>();
   return prompt;
 }
 

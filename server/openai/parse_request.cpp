@@ -139,12 +139,12 @@ Result<ApiRequest> read_chat_request(const Json& json, const ApiContext& context
   const auto max_tokens = newer ? newer : older;
   const char* max_field = newer ? "max_completion_tokens" : "max_tokens";
   fields.boolean("echo", request.echo);
-  if (fields.ok() && request.echo) fields.fail("echo", "is for /v1/completions only");
   RETURN_IF_ERROR(fields.status());
   ASSIGN_OR_RETURN(ChatPrompt prompt, render_chat(json, tools, context));
   RETURN_IF_ERROR(settle_reply(json, tools, prompt.text, context, request));
   RETURN_IF_ERROR(settle_thinking(request, context));
   request.prompts.push_back(std::move(prompt.tokens));
+  if (request.echo) request.prompt_texts.push_back(std::move(prompt.last_reply));
   RETURN_IF_ERROR(settle_lengths(request, context, max_tokens, 0, "messages", max_field));
   return request;
 }

@@ -33,6 +33,21 @@ constexpr UnsupportedField kUnsupported[] = {
     {"dry_multiplier", "[null, 0]"},
     {"xtc_probability", "[null, 0]"},
     {"top_n_sigma", "[null, -1, 0]"},
+    {"dynatemp_range", "[null, 0]"},
+    {"repeat_penalty", "[null, 1]"},
+    {"adaptive_target", "[null, -1]"},
+    {"samplers", "[null]"},
+    {"n_predict", "[null, -1]"},
+    {"n_probs", "[null, 0]"},
+    {"n_indent", "[null, 0]"},
+    {"t_max_predict_ms", "[null, 0, -1]"},
+    {"lora", "[null, []]"},
+    {"lora_path", "[null]"},
+    {"regex", "[null]"},
+    {"ebnf", "[null]"},
+    {"stop_regex", "[null, []]"},
+    {"custom_logit_processor", "[null]"},
+    {"vllm_xargs", "[null, {}]"},
 };
 
 void read_stop(Fields& fields, const Limits& limits, ApiRequest& request) {
@@ -112,6 +127,8 @@ void read_seed(Fields& fields, SamplingParams& sampling) {
 
 void read_stream(Fields& fields, ApiRequest& request) {
   fields.boolean("stream", request.stream);
+  fields.boolean("return_progress", request.return_progress);
+  fields.boolean("timings_per_token", request.timings_per_token);
   const Json* options = fields.find("stream_options");
   if (options == nullptr || !fields.ok()) return;
   if (!options->is_object()) return fields.fail("stream_options", "must be an object");
@@ -196,7 +213,8 @@ void keep_last(ApiRequest& request, const ApiContext& context, std::int32_t max_
     const auto size = static_cast<std::int64_t>(prompt.size());
     if (size <= most) continue;
     prompt.erase(prompt.begin(), prompt.begin() + (size - most));
-    if (request.echo) request.prompt_texts[i] = context.tokenizer->decode(prompt, request.skip_special_tokens);
+    if (request.echo && request.kind == ApiKind::kCompletion)
+      request.prompt_texts[i] = context.tokenizer->decode(prompt, request.skip_special_tokens);
   }
 }
 

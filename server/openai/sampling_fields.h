@@ -37,6 +37,7 @@ Result<std::vector<Token>> tokenize_prompt(const std::string& text, const Encode
 struct ChatPrompt {
   std::vector<Token> tokens;
   std::string text;
+  std::string last_reply;  // the last message, where it is the assistant's
 };
 struct ToolUse;
 Result<ChatPrompt> render_chat(const Json& body, const ToolUse& use, const ApiContext& context);

@@ -173,7 +173,13 @@ Result<ToolUse> read_tool_use(const Json& body, const ApiContext& context) {
   fields.boolean("parallel_tool_calls", use.parallel);
   fields.boolean("include_reasoning", use.keep_reasoning);
   fields.boolean("separate_reasoning", use.separate_reasoning);
+  std::string format;
+  fields.text("reasoning_format", 32, format);
   RETURN_IF_ERROR(fields.status());
+  if (format == "none") use.separate_reasoning = false;
+  if (!format.empty() && format != "none" && format != "auto" && format != "deepseek") {
+    return bad("reasoning_format", "must be none, auto or deepseek");
+  }
   const Json* tools = fields.find("tools");
   if (tools != nullptr) {
     RETURN_IF_ERROR(check_tools(*tools));

@@ -21,8 +21,8 @@ struct ToolUse {
   bool held() const { return choice == Choice::kRequired; }
 };
 
-// Checks tools, tool_choice, parallel_tool_calls, include_reasoning and separate_reasoning. The body must outlive what
-// it gives.
+// Checks tools, tool_choice, parallel_tool_calls, include_reasoning, separate_reasoning and reasoning_format. The body
+// must outlive what it gives.
 Result<ToolUse> read_tool_use(const Json& body, const ApiContext& context);
 
 // How the reply to this prompt is read; none when all of it is content. A reply that is held to calls has the form that

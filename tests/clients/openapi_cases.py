@@ -30,6 +30,7 @@ class Run:
         label = f"{case.operation.label}: {what}"
         if label not in self.findings:
             self.findings[label] = [0, text[:1500]]
+            print(f"found: {label}", file=sys.stderr, flush=True)
         self.findings[label][0] += 1
 
     def send(self, case, mode):
@@ -90,27 +91,31 @@ def main():
     parser.add_argument("--url", required=True)
     parser.add_argument("--cases", type=int, required=True)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="one after the other, from --seed on; the cases are shared out among them")
     options = parser.parse_args()
     schema = schemathesis.openapi.from_url(options.url + "/openapi.json")
     operations = [one.ok() for one in schema.get_all_operations()]
     rich = [one for one in operations if takes_something(one)]
     bodies = [one for one in rich if one.body]
     run = Run(options.url)
-    left = options.cases - BARE * (len(operations) - len(rich))
+    left = options.cases // options.seeds - BARE * (len(operations) - len(rich))
     share = max(2, left // (len(rich) + 3 * len(bodies)))  # of an operation without a body; four times as much with one
     begin = time.monotonic()
     planned = 0
-    for number, operation in enumerate(operations):
-        if operation not in rich:
-            planned += BARE
-            run.operation(operation, GenerationMode.POSITIVE, BARE, options.seed)
-            continue
-        each = max(1, share * (4 if operation.body else 1) // 2)
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            planned += each
-            run.operation(operation, mode, each, options.seed * 1000 + number)
+    for one in range(options.seed, options.seed + options.seeds):
+        for number, operation in enumerate(operations):
+            if operation not in rich:
+                planned += BARE
+                run.operation(operation, GenerationMode.POSITIVE, BARE, one)
+                continue
+            each = max(1, share * (4 if operation.body else 1) // 2)
+            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                planned += each
+                run.operation(operation, mode, each, one * 1000 + number)
+        print(f"seed {one}: {sum(run.statuses.values())} sent in {time.monotonic() - begin:.0f} s, {len(run.findings)} findings",
+              file=sys.stderr, flush=True)
     sent = sum(run.statuses.values())
-    print(json.dumps({"planned": planned, "sent": sent, "unsent": run.unsent, "seconds": round(time.monotonic() - begin, 1), "seed": options.seed,
+    print(json.dumps({"planned": planned, "sent": sent, "unsent": run.unsent, "seconds": round(time.monotonic() - begin, 1), "seed": options.seed, "seeds": options.seeds,
                       "slowest_seconds": round(run.slowest, 2), "modes": run.modes, "statuses": dict(sorted(run.statuses.items())),
                       "operations": run.operations, "findings": len(run.findings)}, indent=1))
     for label, (count, text) in run.findings.items():

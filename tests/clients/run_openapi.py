@@ -3,7 +3,7 @@
 it does not. Fails on a 5xx (503 and 504 apart: a full server, a deadline that the case set), on an answer that the document does
 not describe, on wrong data that is taken, and on a hang; the canary before and after must be the same, byte for byte.
 
-usage: run_openapi.py --binary FOREGATE --model DIR --venv DIR [--cases N] [--seed N]
+usage: run_openapi.py --binary FOREGATE --model DIR --venv DIR [--cases N] [--seed N] [--seeds N]
 Exit status: 0 good, 1 not, 77 skipped, with the reason, because PyPI cannot be reached."""
 import argparse
 import subprocess
@@ -26,6 +26,7 @@ def main():
     parser.add_argument("--venv", required=True, type=Path, help="made when it does not exist")
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="that share the cases, one after the other")
     options = parser.parse_args()
     python = ready_python(options.venv.resolve(), HERE / "openapi_requirements.txt", "import schemathesis")
     if python is None:
@@ -35,7 +36,7 @@ def main():
                                                             "--files-dir", files) as server:
         before = server.post("/v1/completions", CANARY)["choices"]
         done = subprocess.run([python, "-B", HERE / "openapi_cases.py", "--url", server.http, "--cases", str(options.cases),
-                               "--seed", str(options.seed)], cwd=files)
+                               "--seed", str(options.seed), "--seeds", str(options.seeds)], cwd=files)
         if server.process.poll() is not None:
             print("the server died\n" + "".join(server.log))
             return 1

@@ -2,19 +2,25 @@
 """What libFuzzer found worth keeping, one file for each target: inputs one after the other, each with its length before it
 (four bytes, the lowest first).
 
-usage: kept.py pack FOLDER FILE [--most BYTES] | kept.py unpack FILE FOLDER"""
+usage: kept.py pack FOLDER FILE [--most BYTES] [--spread BYTES] | kept.py unpack FILE FOLDER"""
 import argparse
 import hashlib
 import struct
 from pathlib import Path
 
 
-def pack(folder, file, most):
-    """The shortest first, as many as fit."""
+def pack(folder, file, most, spread):
+    """The shortest first, as many as fit; then so many bytes more of those that are left, from all over their sizes."""
     inputs = sorted({path.read_bytes() for path in folder.iterdir()}, key=lambda data: (len(data), data))
     packed, count = b"", 0
     for data in inputs:
         if data and len(packed) + 4 + len(data) <= most:
+            packed += struct.pack("<I", len(data)) + data
+            count += 1
+    left = [data for data in inputs[count:] if data]
+    if left and spread:
+        step = -(-sum(4 + len(data) for data in left) // spread)
+        for data in left[step // 2::step]:
             packed += struct.pack("<I", len(data)) + data
             count += 1
     file.write_bytes(packed)
@@ -38,9 +44,10 @@ def main():
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--most", type=int, default=60_000, help="bytes of a packed file")
+    parser.add_argument("--spread", type=int, default=0, help="bytes of longer inputs beside them")
     options = parser.parse_args()
     if options.what == "pack":
-        pack(options.source, options.target, options.most)
+        pack(options.source, options.target, options.most, options.spread)
     else:
         unpack(options.source, options.target)
 

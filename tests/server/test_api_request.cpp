@@ -319,7 +319,7 @@ constexpr Bad kBadChatMembers[] = {
     {R"("logprobs": true, "top_logprobs": 21)", "top_logprobs"},
     {R"("logprobs": true, "top_logprobs": 2147483648)", "top_logprobs"},
     {R"("logprobs": true, "top_logprobs": 257)", "top_logprobs"},
-    {R"("echo": true)", "echo"},
+    {R"("echo": 1)", "echo"},
     {R"("tools": 5)", "tools"},
     {R"("tools": [5])", "tools[0]"},
     {R"("tools": [{"type": 5}])", "tools[0].type"},

@@ -76,7 +76,7 @@ TEST(ChunkFrame, ChunksAreThoseOfTheTree) {
       delta.text = odd_text(random);
       delta.tokens = {1, 2};
       if (kind > 1) delta.pieces = {{kind == 2 || random() % 4 == 0 ? Kind::kContent : Kind::kReasoning, delta.text}};
-      ASSERT_EQ(quick.delta_bytes(choice, delta, nullptr), slow.delta_chunk(choice, delta, nullptr));
+      ASSERT_EQ(quick.delta_bytes(choice, delta, nullptr, nullptr), slow.delta_chunk(choice, delta, nullptr, nullptr));
     }
   }
 }
@@ -90,13 +90,13 @@ TEST(ChunkFrame, WhatHasMoreThanATextIsWrittenInFull) {
   SampleDelta delta;
   delta.pieces = {
       {ReplyPiece::Kind::kContent, "a"}, {ReplyPiece::Kind::kCall, "f"}, {ReplyPiece::Kind::kArguments, "{}"}};
-  EXPECT_EQ(quick.delta_bytes(0, delta, nullptr), slow.delta_chunk(0, delta, nullptr));
+  EXPECT_EQ(quick.delta_bytes(0, delta, nullptr, nullptr), slow.delta_chunk(0, delta, nullptr, nullptr));
   const Usage usage{1, 2, 0, 0};
   delta.pieces.resize(1);
-  EXPECT_EQ(quick.delta_bytes(0, delta, &usage), slow.delta_chunk(0, delta, &usage));
+  EXPECT_EQ(quick.delta_bytes(0, delta, &usage, nullptr), slow.delta_chunk(0, delta, &usage, nullptr));
   request.return_token_ids = true;
   delta.tokens = {5};
-  EXPECT_EQ(quick.delta_bytes(0, delta, nullptr), slow.delta_chunk(0, delta, nullptr));
+  EXPECT_EQ(quick.delta_bytes(0, delta, nullptr, nullptr), slow.delta_chunk(0, delta, nullptr, nullptr));
 }
 
 TEST_F(ServiceTest, WhatIsSentInOneTurnIsOneWrite) {

@@ -340,7 +340,8 @@ TEST(Speculation, FiguresGoOutUnderVllmsNames) {
   const SpecFigures& figures = *run.stats.speculation;
   const std::string text = metrics.prometheus_text();
   const auto line = [&](const std::string& name, const std::string& label, std::uint64_t value) {
-    const std::string expected = name + "{model_name=\"stub\"" + label + "} " + std::to_string(value) + "\n";
+    const std::string expected =
+        name + "{engine=\"0\",model_name=\"stub\"" + label + "} " + std::to_string(value) + "\n";
     EXPECT_NE(text.find(expected), std::string::npos) << expected << text;
   };
   line("vllm:spec_decode_num_drafts_total", "", figures.drafts);
