@@ -139,9 +139,10 @@ class Image(unittest.TestCase):
 
     def test_health_without_a_server(self):
         pod = self.pod("demo", "sleep", "60")
-        while not pod.first():
+        until = time.monotonic() + 60
+        while not pod.first() or Path(f"/proc/{pod.first()}/comm").read_text() != "sleep\n":
+            self.assertLess(time.monotonic(), until, pod.told())
             time.sleep(0.05)
-        time.sleep(0.5)
         self.assertEqual(pod.run("foregate", "health").returncode, 1)
 
     def test_a_group_of_pods_shares_the_model_and_drains(self):
