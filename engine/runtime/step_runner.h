@@ -17,6 +17,7 @@ namespace foregate {
 class StepRunner {
  public:
   StepRunner(std::unique_ptr<Model> model, Device& device, KvCache cache);
+  const Device& device() const { return device_; }
   Status run(StepIo& io);
   void copy_block(BlockId from, BlockId to) { cache_.copy_block(from, to); }
   void zero_block(BlockId block) { cache_.zero_block(block); }
