@@ -18,7 +18,7 @@ void report_device(const BootOptions& options, const Device& device, const BootR
               {{"model_name", report.model_name},
                {"device", kind},
                {"asked", options.device},
-               {"name", report.device},
+               {"described", report.device},
                {"reason", report.device_reason}})
       .set(1.0);
   options.metrics
