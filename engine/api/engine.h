@@ -172,8 +172,10 @@ struct EngineStats {
   std::uint64_t finished_stop = 0;
   std::uint64_t finished_length = 0;
   std::uint64_t nonfinite_rows = 0;
-  std::uint64_t graph_launches = 0;  // steps that were given to a GPU as one
-  std::uint64_t device_sampled = 0;  // rows whose token the model's device chose: their logits stayed there
+  std::uint64_t graph_launches = 0;    // steps that were given to a GPU as one
+  std::uint64_t library_products = 0;  // dense products that a GPU's library did
+  std::uint64_t library_refused = 0;   // that it should have done and knows no way for
+  std::uint64_t device_sampled = 0;    // rows whose token the model's device chose: their logits stayed there
   TimeNs last_step_end = 0;
   std::optional<ExpertFigures> experts;    // none: all experts are in memory
   std::optional<TierFigures> tier;         // none: no device in front of them

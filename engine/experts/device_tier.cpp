@@ -71,25 +71,29 @@ Status DeviceTier::make_pools(Device& device) {
     }
   }
   if (sizes.empty()) return {};
-  auto groups = plan_slots(sizes, table.top_k, options_.budget_bytes);
+  auto groups = first_groups(sizes);
   if (!groups.ok()) return invalid_argument("in device memory " + groups.status().message(), "expert_device_memory");
   std::map<std::uint64_t, std::size_t> pool_of;
   for (const SlotGroup& group : *groups) {
-    Memory memory = device.allocate(group.slots * group.bytes + kDirectPage);
-    if (!memory) {
-      return resource_exhausted("no device memory for " + std::to_string(group.slots * group.bytes) +
-                                " bytes of experts, " + std::to_string(device.free_bytes()) + " are free");
-    }
     pool_of[group.bytes] = pools_.size();
-    pools_.push_back({SlotPool(std::move(memory), group.bytes, group.slots), {}});
-    pools_.back().used_in.assign(group.slots, 0);
-    stats_.slots += group.slots;
-    stats_.slot_bytes += group.slots * group.bytes;
+    RETURN_IF_ERROR(elastic() ? add_elastic_pool(group, sizes) : add_pool(device, group));
   }
+  resized();
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const auto found = pool_of.find(table.extents[i].bytes);
     if (found != pool_of.end()) places_[i].pool = found->second;
   }
+  return {};
+}
+
+Status DeviceTier::add_pool(Device& device, const SlotGroup& group) {
+  Memory memory = device.allocate(group.slots * group.bytes + kDirectPage);
+  if (!memory) {
+    return resource_exhausted("no device memory for " + std::to_string(group.slots * group.bytes) +
+                              " bytes of experts, " + std::to_string(device.free_bytes()) + " are free");
+  }
+  pools_.push_back({SlotPool(std::move(memory), group.bytes, group.slots), {}, group.slots});
+  pools_.back().used_in.assign(group.slots, 0);
   return {};
 }
 
@@ -152,6 +156,16 @@ bool DeviceTier::fetch(Lease&& lease) {
   return take(std::move(lease), false);
 }
 
+// Empties the slot that is worth least; false when every slot is pinned or kept.
+bool DeviceTier::evict(Pool& pool) {
+  const std::optional<std::size_t> victim = pool.slots.least_valuable(*policy_);
+  if (!victim) return false;
+  places_[numbers_.at(pool.slots.slot(*victim).key)].slot = -1;
+  pool.slots.clear(*victim);
+  ++stats_.evictions;
+  return true;
+}
+
 // The lease is taken only when there is a slot.
 bool DeviceTier::take(Lease&& lease, bool ahead) {
   const ExpertKey key = lease.key();
@@ -159,11 +173,7 @@ bool DeviceTier::take(Lease&& lease, bool ahead) {
   Pool& pool = pools_[place.pool];
   std::optional<std::size_t> slot = pool.slots.take_empty();
   if (!slot) {
-    const std::optional<std::size_t> victim = pool.slots.least_valuable(*policy_);
-    if (!victim) return false;
-    places_[numbers_.at(pool.slots.slot(*victim).key)].slot = -1;
-    pool.slots.clear(*victim);
-    ++stats_.evictions;
+    if (!evict(pool)) return false;
     slot = pool.slots.take_empty();
   }
   place.slot = static_cast<std::int64_t>(*slot);
@@ -171,6 +181,10 @@ bool DeviceTier::take(Lease&& lease, bool ahead) {
   copy(lease, pool, *slot);
   pool.slots.ready(*slot);
   if (!ahead) {
+    // Who computes waits for it. A link that was not measured yet is taken for a slow one.
+    constexpr double kUnknown = 1e9;
+    const double rate = stats_.link_bytes_per_second > 0 ? stats_.link_bytes_per_second : kUnknown;
+    stats_.stall_seconds += static_cast<double>(pool.slots.slot_bytes()) / rate;
     pool.slots.pin(*slot);
     pinned_keys_.push_back(key);
   }
@@ -223,8 +237,9 @@ void DeviceTier::settle() {
   copied_->record(*copies_);
   copied_->wait();
   copying_.clear();
+  const double waited = seconds_since(start);
   const double all = seconds_since(first_copy_);
-  if (all > 0 && seconds_since(start) > kNew * all) {
+  if (all > 0 && waited > kNew * all) {
     const double rate = static_cast<double>(copy_bytes_) / all;
     double& known = stats_.link_bytes_per_second;
     known += (known == 0.0 ? 1.0 : kNew) * (rate - known);

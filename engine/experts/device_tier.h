@@ -17,16 +17,19 @@
 
 #include "engine/api/hint_bytes.h"
 #include "engine/base/status.h"
+#include "engine/experts/elastic_slots.h"
 #include "engine/experts/expert_store.h"
 #include "engine/experts/miss_split.h"
+#include "engine/experts/slot_plan.h"
 #include "engine/experts/slot_pool.h"
 #include "kernels/api/device.h"
 
 namespace foregate {
 
 struct DeviceTierOptions {
-  std::uint64_t budget_bytes = 0;  // of slots
-  std::string policy = "auto";     // as make_eviction_policy() takes it
+  std::uint64_t budget_bytes = 0;  // of slots; of elastic ones at the start, whole pages
+  ElasticSlotOptions elastic = {};
+  std::string policy = "auto";  // as make_eviction_policy() takes it
   MissRule misses = MissRule::kFetch;
   std::int32_t host_layers =
       0;                 // of the layers with experts, the first ones: computed on the host, nothing of them moves
@@ -47,18 +50,19 @@ struct DeviceTierStats {
   std::uint64_t slots = 0;
   std::uint64_t slots_used = 0;
   std::uint64_t slot_bytes = 0;
+  double stall_seconds = 0.0;          // that copies of missed experts take, as the link was measured
   double link_bytes_per_second = 0.0;  // as measured; 0: not yet
   bool staged = false;                 // host memory could not be pinned: copies pass through a ring
 };
 
-class DeviceTier {
+class DeviceTier final : public ElasticSlots {
  public:
   // Slots on `device` for experts of `store`, which must outlive this, as must `compute`, the stream that uses them.
   // `pinned`: the store's slots are memory of allocate_pinned(). kInvalidArgument (field expert_device_memory) when the
   // budget holds less than top_k + 1 experts of a size, kResourceExhausted when the device has too little memory.
   static Result<std::unique_ptr<DeviceTier>> create(ExpertStore& store, const DeviceTierOptions& options,
                                                     Device& device, Stream& compute, bool pinned);
-  ~DeviceTier();
+  ~DeviceTier() override;
 
   // Fills the slots before the first step with what the host has and the counters say is used most; measures the link.
   Status warm(const UseCounters& counters);
@@ -93,6 +97,14 @@ class DeviceTier {
   MissRule rule() const { return options_.misses; }
   const char* failure() const { return copies_->failure(); }
   DeviceTierStats stats() const;
+
+  // Slots that come and go between steps (device_tier_elastic.cpp). A slot need not be whole pages: those that are
+  // there are the first ones of their pool, and what its last page has beside them is counted as theirs.
+  bool elastic() const { return options_.elastic.pages != nullptr; }
+  ElasticSlotFigures elastic_figures() const override;
+  std::int64_t give_up(std::int64_t bytes) override;
+  std::int64_t take(std::int64_t bytes) override;
+
   const EvictionPolicy& policy() const { return *policy_; }
 
  private:
@@ -103,12 +115,20 @@ class DeviceTier {
   struct Pool {
     SlotPool slots;
     std::vector<std::uint64_t> used_in;  // of each slot: the last computation with it
+    std::size_t least = 0;               // slots that stay
   };
   static constexpr std::size_t kMarks = 4;
   using Clock = std::chrono::steady_clock;
 
   DeviceTier(ExpertStore& store, const DeviceTierOptions& options, Device& device, Stream& compute, bool pinned);
   Status make_pools(Device& device);
+  Status add_pool(Device& device, const SlotGroup& group);
+  Status add_elastic_pool(const SlotGroup& group, const ExpertSizes& sizes);
+  Result<std::vector<SlotGroup>> first_groups(const ExpertSizes& sizes) const;
+  std::uint64_t page_bytes_of(const Pool& pool, std::size_t slots) const;  // that so many take
+  bool evict(Pool& pool);                                                  // makes a slot empty
+  bool empty_last(Pool& pool);
+  void resized();
   bool take(Lease&& lease, bool ahead);
   void copy(const Lease& lease, Pool& pool, std::size_t slot);
   void settle_ahead(const LayerUse& use);

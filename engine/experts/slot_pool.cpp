@@ -113,6 +113,14 @@ std::size_t SlotPool::remove_empty() {
   return number;
 }
 
+void SlotPool::remove_last() {
+  const std::size_t number = count() - 1;
+  CHECK(slots_[number].state == SlotState::kEmpty && slots_[number].pins == 0);
+  std::erase(empty_, number);
+  slots_[number].state = SlotState::kAbsent;
+  absent_.push_back(number);
+}
+
 void SlotPool::add_slot() {
   CHECK(!absent_.empty());
   const std::size_t number = absent_.back();

@@ -50,6 +50,9 @@ class SlotPool {
   void unpin(std::size_t slot);
   std::size_t ahead() const;  // slots held ahead of use, or a load that nobody awaits
   std::size_t used_slots() const { return count() - empty_.size(); }
+  // The last of those that are there, which is empty, is absent from now on. Where no other way is used to remove
+  // slots, those that are there are the first ones.
+  void remove_last();
   std::size_t remove_empty();  // an empty slot, which there must be, is absent from now on; which
   void add_slot();             // one that is absent, of which there must be one, is empty from now on
 

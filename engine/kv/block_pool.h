@@ -53,6 +53,7 @@ class BlockPool {
   // whose contents are given up first. The first block of each.
   std::vector<BlockId> remove_units(std::int32_t most);
   void add_units(std::int32_t count);  // absent_units() at most; their blocks are empty
+  BlockId next_absent() const { return BlockId{absent_.back() * unit_}; }  // the first block of what comes next
   std::int32_t unit() const { return unit_; }
   std::int32_t absent_units() const { return static_cast<std::int32_t>(absent_.size()); }
   std::int32_t present_blocks() const { return total_blocks() - absent_units() * unit_; }

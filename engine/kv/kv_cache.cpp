@@ -82,6 +82,25 @@ Result<KvCache> KvCache::create_elastic(Device& device, PageSource& pages, const
   return cache;
 }
 
+bool KvCache::take(BlockId first, std::int32_t blocks) {
+  CHECK(pages_ != nullptr && first.value % unit_blocks_ == 0 && blocks % unit_blocks_ == 0);
+  CHECK(first.value >= 0 && first.value + blocks <= num_blocks_);
+  std::vector<Piece> taken;
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    for (const Piece& one : pieces(layer, first)) {
+      const Piece piece{one.data, one.bytes * static_cast<std::size_t>(blocks)};
+      if (piece.bytes == 0) continue;
+      if (pages_->take(piece.data, piece.bytes)) {
+        taken.push_back(piece);
+        continue;
+      }
+      for (const Piece& back : taken) pages_->give_back(back.data, back.bytes);
+      return false;
+    }
+  }
+  return true;
+}
+
 void KvCache::give_back(BlockId first, std::int32_t blocks) {
   CHECK(pages_ != nullptr && first.value % unit_blocks_ == 0 && blocks % unit_blocks_ == 0);
   CHECK(first.value >= 0 && first.value + blocks <= num_blocks_);

@@ -30,7 +30,10 @@ class KvCache {
   // The least number of blocks of which each part of each layer is whole pages.
   static std::int32_t unit_blocks(const KvLayout& layout, std::size_t page_bytes);
   std::int32_t unit_blocks() const { return unit_blocks_; }  // 1 where blocks give nothing back
-  // `blocks` from `first` on, whole units: their memory goes back, and they read as zeros.
+  // `blocks` from `first` on, whole units, which had no memory: they are there from now on, as zeros. False, with
+  // nothing changed, when there is none left.
+  bool take(BlockId first, std::int32_t blocks);
+  // Likewise: their memory goes back, and they read as zeros.
   void give_back(BlockId first, std::int32_t blocks);
   KvPages pages(LayerId layer) const;
   // Keys and values of all layers of the group; between steps.

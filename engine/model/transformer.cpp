@@ -414,7 +414,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   const auto has_all = [](const auto& of, std::size_t experts) { return !of || of->stats().slots == experts; };
   const std::size_t experts = weights->store ? weights->store->table().extents.size() : 0;
   const bool all = weights->store && has_all(weights->store, experts) && has_all(weights->tier, experts);
-  const bool stays = !weights->store || !weights->store->elastic();
+  const bool stays = (!weights->store || !weights->store->elastic()) && (!weights->tier || !weights->tier->elastic());
   const bool vain = all && stays && options.lookahead.mode == LookaheadMode::kAuto &&
                     model.config.arch->router_source == RouterSource::kFfnInput;
   // Nor are experts of other ranks loaded ahead.

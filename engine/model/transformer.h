@@ -80,6 +80,7 @@ class Transformer final : public Model {
   std::optional<TierFigures> tier_figures() const override;
   std::optional<DenseFigures> dense_figures() const override;
   ElasticSlots* elastic_slots() override {
+    if (weights_->tier && weights_->tier->elastic()) return weights_->tier.get();
     return weights_->store && weights_->store->elastic() ? weights_->store.get() : nullptr;
   }
 

@@ -17,6 +17,7 @@
 #include "engine/runtime/cache_report.h"
 #include "engine/runtime/cost_report.h"
 #include "engine/runtime/device_memory.h"
+#include "engine/runtime/device_report.h"
 #include "engine/runtime/draft_boot.h"
 #include "engine/runtime/elastic_boot.h"
 #include "engine/runtime/engine_parts.h"
@@ -46,7 +47,7 @@ struct LoadedModel {
   Backend host;  // packs weights when `backend` is a GPU
   Backend backend;
   Backend background;                    // one thread, for experts that are converted when they are loaded
-  std::unique_ptr<PageSource> pages;     // of blocks and experts that share a budget
+  std::shared_ptr<PageSource> pages;     // of blocks and experts that share a budget
   std::unique_ptr<PinnedMemory> pinned;  // of the store, in front of which a GPU is
   std::unique_ptr<Stream> stream;
   std::unique_ptr<Stream> host_stream;
@@ -155,7 +156,6 @@ void report_load(const BootOptions& options, LoadedModel& loaded) {
   std::snprintf(text, sizeof text, "weights: %.3f GB in %.2f s, ",
                 static_cast<double>(loaded.model->weight_bytes()) * 1e-9, seconds);
   log_info(text + weights.how_loaded);
-  log_info("device: " + loaded.report.device + " (" + loaded.report.device_reason + ")");
   if (weights.page_cache) log_warn(options.model + ": the file system refuses O_DIRECT");
   if (options.metrics == nullptr) return;
   const Labels labels = {{"model_name", loaded.report.model_name}};
@@ -181,10 +181,24 @@ Status start_trace(const BootOptions& options, const ModelConfig& config, Loaded
 // What a GPU cannot do yet.
 const char* for_cpu_only(const BootOptions& options) {
   if (options.expert_parallel_size > 1) return "--expert-parallel-size";
-  if (options.elastic_bytes > 0) return "--elastic-memory";
   if (options.dense_memory != "all") return "--dense-memory leaves weights on disk";
   if (options.kv_type == DType::kI8) return "--kv-cache-dtype int8";
   return kEvictAtRelease ? "built so that no expert stays in memory" : nullptr;
+}
+
+// Of the device that computes, where blocks and experts share a budget.
+Result<std::shared_ptr<PageSource>> pages_of(const BootOptions& options, Device* gpu) {
+  if (gpu == nullptr || options.elastic_bytes == 0) return std::shared_ptr<PageSource>(make_host_pages());
+  std::string error;
+  std::shared_ptr<PageSource> pages = gpu->create_pages(&error);
+  if (pages == nullptr) return unimplemented("--elastic-memory: " + error, "elastic_memory");
+  return pages;
+}
+
+Status hold_pages(const BootOptions& options, PageSource& pages) {
+  if (pages.hold(static_cast<std::size_t>(options.elastic_bytes))) return {};
+  return resource_exhausted("--elastic-memory: the device has no " + std::to_string(options.elastic_bytes) +
+                            " bytes of memory left");
 }
 
 // A CPU backend, and before it a GPU when one is asked for, or is there and nothing speaks against it.
@@ -204,7 +218,7 @@ Status choose_backends(const BootOptions& options, LoadedModel& loaded) {
     report.device_reason = std::string("cpu: ") + why;
     return {};
   }
-  Backend gpu = make_gpu_backend({.module = options.cuda_module}, &error);
+  Backend gpu = make_gpu_backend({.module = options.cuda_module, .library_rows = options.cublaslt_rows}, &error);
   if (gpu.device == nullptr) {
     if (options.device == "cuda") return unavailable("--device cuda: " + error);
     report.device_reason = "cpu: " + error;
@@ -234,6 +248,26 @@ Result<MemoryPlan> memory_of(const BootOptions& options, const DevicePlan* gpu, 
   return plan;
 }
 
+// The stream with what its products need, the budget that blocks and experts share, and what of the model a GPU gets.
+Result<DevicePlan> plan_device(const BootOptions& options, const ModelSummary& summary, std::int64_t available,
+                               LoadedModel& loaded) {
+  Device& device = *loaded.backend.device;
+  const bool on_gpu = loaded.host.device != nullptr;
+  loaded.stream = device.create_stream();
+  RETURN_IF_ERROR(plan_products(options, summary.config, *loaded.stream));
+  const DeviceMemory memory{device.free_bytes(), device.total_bytes()};
+  const std::int64_t usable = on_gpu ? usable_bytes(memory, options.gpu_memory_utilization) : available;
+  ASSIGN_OR_RETURN(loaded.pages, pages_of(options, on_gpu ? &device : nullptr));
+  ASSIGN_OR_RETURN(loaded.elastic, plan_elastic_split(options, summary, *loaded.pages, usable));
+  DevicePlan plan;
+  if (on_gpu) {
+    const ElasticSplit* const elastic = loaded.elastic ? &*loaded.elastic : nullptr;
+    ASSIGN_OR_RETURN(plan, plan_device_memory(options, summary, memory, available, elastic));
+  }
+  RETURN_IF_ERROR(hold_pages(options, *loaded.pages));
+  return plan;
+}
+
 Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& model) {
   const Clock& clock = options.clock != nullptr ? *options.clock : system_clock();
   const TimeNs start = clock.now();
@@ -244,23 +278,16 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   RETURN_IF_ERROR(choose_backends(options, loaded));
   const bool on_gpu = loaded.host.device != nullptr;
   const std::int64_t available = available_memory();
-  DevicePlan on_device;
-  if (on_gpu) {
-    const Device& gpu = *loaded.backend.device;
-    ASSIGN_OR_RETURN(on_device, plan_device_memory(options, summary, {gpu.free_bytes(), gpu.total_bytes()}, available));
-  }
   loaded.report.model_name = options.model_name.empty() ? model_name(options.model) : options.model_name;
   ASSIGN_OR_RETURN(const RankPlan ranks, plan_ranks(options, summary));
-  loaded.pages = make_host_pages();
-  ASSIGN_OR_RETURN(loaded.elastic, plan_elastic_split(options, summary, *loaded.pages, available));
+  ASSIGN_OR_RETURN(const DevicePlan on_device, plan_device(options, summary, available, loaded));
   BootOptions shared = options;
-  if (loaded.elastic) shared.expert_memory = std::to_string(loaded.elastic->expert_bytes);
+  if (loaded.elastic && !on_gpu) shared.expert_memory = std::to_string(loaded.elastic->expert_bytes);
   ASSIGN_OR_RETURN(const MemoryPlan memory,
                    memory_of(shared, on_gpu ? &on_device : nullptr, ranks, summary, available));
   loaded.ranks = start_ranks(options, ranks, loaded.backend.threads, loaded.report.model_name);
   loaded.kept_for_cache = memory.kept_for_cache;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
-  loaded.stream = loaded.backend.device->create_stream();
   LoadOptions load;
   load.max_batched_tokens = options.max_num_batched_tokens;
   load.weights = plan;
@@ -280,7 +307,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
     }
     ASSIGN_OR_RETURN(load.lookahead, lookahead_options(options));
     share_store(ranks, *load.experts);
-    if (loaded.elastic) load.experts->store.elastic = loaded.elastic->slots;
+    if (loaded.elastic && !on_gpu) load.experts->store.elastic = loaded.elastic->slots;
     if (!summary.packed) {
       std::string error;
       loaded.background = make_backend({.isa = options.isa, .threads = 1}, &error);
@@ -299,6 +326,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   if (loaded.ranks) RETURN_IF_ERROR(loaded.ranks->wait_serving());
   loaded.report.load_seconds = seconds_between(start, clock.now());
   report_load(options, loaded);
+  report_device(options, *loaded.backend.device, loaded.report);
   report_experts(options, summary.config, loaded);
   report_dense(loaded);
   loaded.report.tiers = tier_text(loaded.model->tier_figures());

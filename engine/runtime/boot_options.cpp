@@ -48,6 +48,7 @@ Status check_boot_options(const BootOptions& o) {
   if (o.device != "auto" && o.device != "cpu" && o.device != "cuda") {
     return invalid_argument("must be auto, cpu or cuda, not " + o.device, "device");
   }
+  if (o.cublaslt_rows < 0) return invalid_argument("cublaslt_rows must not be negative", "cublaslt_rows");
   RETURN_IF_ERROR(check_rank_options(o));
   RETURN_IF_ERROR(check_elastic_options(o));
   return parse_spec_config(o.speculative_config).status();

@@ -37,6 +37,24 @@ Result<std::uint64_t> host_bytes(const BootOptions& options, std::uint64_t exper
   return expert_bytes;
 }
 
+// All experts that the device has not are in host memory, or where --expert-memory says.
+Result<DevicePlan> plan_elastic_device(const BootOptions& options, const ModelSummary& summary,
+                                       const ElasticSplit& elastic, std::int64_t available, DevicePlan plan) {
+  if (plan.tier.host_layers > 0) {
+    return unimplemented("--elastic-memory shares a GPU's memory with all experts; leave --cpu-moe and --n-cpu-moe out",
+                         "elastic_memory");
+  }
+  if (options.expert_device_memory != "auto") {
+    return invalid_argument("what the experts get is decided by --elastic-memory; leave --expert-device-memory out",
+                            "expert_device_memory");
+  }
+  plan.tiers = true;
+  plan.tier.budget_bytes = elastic.expert_bytes;
+  plan.tier.elastic = elastic.slots;
+  ASSIGN_OR_RETURN(plan.host_bytes, host_bytes(options, memory_facts(options, summary, 0, 0).expert_bytes, available));
+  return plan;
+}
+
 void say_shares(const ExpertMemoryFacts& facts, const DevicePlan& plan) {
   char text[240];
   std::snprintf(text, sizeof text,
@@ -58,7 +76,8 @@ std::int64_t usable_bytes(const DeviceMemory& memory, double utilization) {
 }
 
 Result<DevicePlan> plan_device_memory(const BootOptions& options, const ModelSummary& summary,
-                                      const DeviceMemory& memory, std::int64_t host_available) {
+                                      const DeviceMemory& memory, std::int64_t host_available,
+                                      const ElasticSplit* elastic) {
   DevicePlan plan;
   const auto rule = miss_rule_named(options.expert_miss);
   if (!rule) return invalid_argument("must be fetch, cpu or auto, not " + options.expert_miss, "expert_miss");
@@ -67,6 +86,7 @@ Result<DevicePlan> plan_device_memory(const BootOptions& options, const ModelSum
   plan.tier.misses = *rule;
   plan.tier.policy = options.expert_policy;
   plan.tier.host_layers = options.cpu_moe ? layers : std::min(options.n_cpu_moe, layers);
+  if (elastic != nullptr) return plan_elastic_device(options, summary, *elastic, host_available, plan);
   BootOptions there = options;
   there.expert_memory = options.expert_device_memory;
   ExpertMemoryFacts facts = memory_facts(there, summary, 0, usable_bytes(memory, options.gpu_memory_utilization));

@@ -8,6 +8,7 @@
 #include "engine/experts/device_tier.h"
 #include "engine/model/summary.h"
 #include "engine/runtime/boot.h"
+#include "engine/runtime/elastic_boot.h"
 
 namespace foregate {
 
@@ -28,8 +29,10 @@ struct DevicePlan {
 
 // `host_available`: bytes of host memory that may still be taken, 0: not known. kInvalidArgument (fields
 // expert_device_memory, expert_memory, expert_miss) for words and budgets that cannot be, kResourceExhausted with the
-// numbers when something does not fit. Says in the log how memory is shared where experts do not all fit.
+// numbers when something does not fit. Says in the log how memory is shared where experts do not all fit. `elastic`:
+// the slots on the GPU begin as it says and share its budget with the KV cache; null: there is none.
 Result<DevicePlan> plan_device_memory(const BootOptions& options, const ModelSummary& summary,
-                                      const DeviceMemory& memory, std::int64_t host_available);
+                                      const DeviceMemory& memory, std::int64_t host_available,
+                                      const ElasticSplit* elastic = nullptr);
 
 }  // namespace foregate

@@ -128,7 +128,11 @@ Result<KvCache> make_elastic_cache(const ElasticSplit& split, Device& device, co
                 static_cast<double>(split.slots.least_bytes) * 1e-9,
                 static_cast<double>(split.slots.most_bytes) * 1e-9);
   log_info(text);
-  return KvCache::create_elastic(device, *split.slots.pages, layout, split.most_blocks);
+  ASSIGN_OR_RETURN(KvCache cache, KvCache::create_elastic(device, *split.slots.pages, layout, split.most_blocks));
+  if (!cache.take(BlockId{0}, parts.present_blocks)) {
+    return resource_exhausted("no memory for " + std::to_string(parts.present_blocks) + " KV blocks of the budget");
+  }
+  return cache;
 }
 
 }  // namespace foregate

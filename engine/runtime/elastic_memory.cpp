@@ -41,24 +41,25 @@ ElasticFacts ElasticMemory::facts(const PlanInput& input, const SchedLimits& lim
   return facts;
 }
 
-void ElasticMemory::balance(PlanInput& input, const SchedLimits& limits, BlockPool& pool) {
+void ElasticMemory::balance(PlanInput& input, const SchedLimits& limits, BlockPool& pool, KvCache& cache) {
   if (!on()) return;
   const std::int32_t units = plan_elastic(facts(input, limits, pool), parts_.rules, memo_);
   idle_units_ = std::max(0, -units);
-  if (units > 0) grow(units, pool);
+  if (units > 0) grow(units, pool, cache);
   input.free_blocks = pool.free_blocks();
 }
 
 // A slot that goes is often more than what was wanted of it; all of it becomes blocks.
-void ElasticMemory::grow(std::int32_t units, BlockPool& pool) {
+void ElasticMemory::grow(std::int32_t units, BlockPool& pool, KvCache& cache) {
   const std::int64_t unit_bytes = pool.unit() * block_bytes_;
   std::int64_t spare = parts_.budget_bytes - cache_bytes(pool) - slots_->elastic_figures().bytes;
   if (spare < units * unit_bytes) spare += slots_->give_up(units * unit_bytes - spare);
   const auto fit = static_cast<std::int32_t>(std::min<std::int64_t>(spare / unit_bytes, pool.absent_units()));
-  if (fit <= 0) return;
-  pool.add_units(fit);
+  std::int32_t came = 0;
+  for (; came < fit && cache.take(pool.next_absent(), pool.unit()); ++came) pool.add_units(1);
+  if (came == 0) return;
   ++figures_.moves_to_cache;
-  figures_.bytes_to_cache += static_cast<std::uint64_t>(fit * unit_bytes);
+  figures_.bytes_to_cache += static_cast<std::uint64_t>(came * unit_bytes);
 }
 
 void ElasticMemory::settle(BlockPool& pool, KvCache& cache) {

@@ -27,7 +27,7 @@ class ElasticMemory {
   // Before anything of a turn looks at blocks: makes slots of the blocks that were found idle in the turn before.
   void settle(BlockPool& pool, KvCache& cache);
   // Before the plan is made of `input`: makes more blocks where these are not enough, and sets input.free_blocks.
-  void balance(PlanInput& input, const SchedLimits& limits, BlockPool& pool);
+  void balance(PlanInput& input, const SchedLimits& limits, BlockPool& pool, KvCache& cache);
 
   std::optional<ElasticFigures> figures(const BlockPool& pool) const;  // none: off
   // kInternal when both hold more than the budget, or the pool fewer blocks than it must have.
@@ -36,7 +36,7 @@ class ElasticMemory {
  private:
   std::int64_t cache_bytes(const BlockPool& pool) const { return std::int64_t{pool.present_blocks()} * block_bytes_; }
   ElasticFacts facts(const PlanInput& input, const SchedLimits& limits, const BlockPool& pool);
-  void grow(std::int32_t units, BlockPool& pool);
+  void grow(std::int32_t units, BlockPool& pool, KvCache& cache);
 
   const ElasticParts parts_;
   ElasticSlots* slots_;

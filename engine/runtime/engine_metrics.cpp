@@ -55,6 +55,10 @@ EngineMetrics::EngineMetrics(Metrics* registry, const std::string& model_name, s
   device_sampled_.counter =
       &m.counter("foregate_device_sampled_tokens", "Rows whose token was chosen where their logits are.", own);
   graph_launches_.counter = &m.counter("foregate_graph_launches", "Steps given to the GPU as one graph.", own);
+  library_products_.counter =
+      &m.counter("foregate_library_products", "Dense products of the GPU that cuBLASLt did.", own);
+  library_refused_.counter =
+      &m.counter("foregate_library_refused", "Dense products that cuBLASLt should have done and knew no way for.", own);
   bugs_.counter = &m.counter("foregate_bugs", "Broken bookkeeping found and survived.");
   steps_.counter = &m.counter("foregate_steps", "Steps of the engine.", own);
   batched_steps_.counter = &m.counter("foregate_batched_steps", "Steps with rows of several samples.", own);
@@ -185,6 +189,8 @@ void EngineMetrics::figures(const EngineStats& stats) {
   nonfinite_.follow(stats.nonfinite_rows);
   device_sampled_.follow(static_cast<double>(stats.device_sampled));
   graph_launches_.follow(static_cast<double>(stats.graph_launches));
+  library_products_.follow(static_cast<double>(stats.library_products));
+  library_refused_.follow(static_cast<double>(stats.library_refused));
   bugs_.follow(bugs_found());
   steps_.follow(stats.steps);
   batched_steps_.follow(stats.batched_steps);

@@ -46,6 +46,8 @@ class EngineMetrics {
   CounterFollower nonfinite_;
   CounterFollower device_sampled_;
   CounterFollower graph_launches_;
+  CounterFollower library_products_;
+  CounterFollower library_refused_;
   CounterFollower bugs_;
   CounterFollower steps_;
   CounterFollower batched_steps_;

@@ -173,7 +173,7 @@ BatchPlan EngineLoop::plan() {
   input.window = pools_.reach;
   input.free_window_blocks = pools_.window.free_blocks();
   input.window_refs = pools_.window.all_refs();
-  elastic_.balance(input, sched_limits(), pool_);
+  elastic_.balance(input, sched_limits(), pool_, runner_.cache());
   BatchPlan plan = planner_(input, sched_limits());
   for (SeqId id : plan.preempted) preempt(sequences_.at(id));
   // INV-7: an empty plan while something could run would be a hang; end it in the open instead.
@@ -452,6 +452,9 @@ void EngineLoop::end_turn() {
   stats_.experts = runner_.model().expert_figures();
   if (stats_.experts) experts_.figures(*stats_.experts, clock_.now());
   stats_.graph_launches = runner_.model().collected_steps();
+  const LibraryFigures library = runner_.device().library_figures();
+  stats_.library_products = library.products;
+  stats_.library_refused = library.refused;
   stats_.tier = runner_.model().tier_figures();
   if (stats_.tier) tier_.figures(*stats_.tier);
   runner_.model().show_experts();

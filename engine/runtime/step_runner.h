@@ -17,6 +17,7 @@ namespace foregate {
 class StepRunner {
  public:
   StepRunner(std::unique_ptr<Model> model, Device& device, KvCache cache);
+  const Device& device() const { return device_; }
   Status run(StepIo& io);
   std::span<const float> logits(std::int32_t row) const;  // [vocab_size], of the last good run
   std::int32_t vocab_size() const { return vocab_size_; }

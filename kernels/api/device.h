@@ -35,9 +35,22 @@ class Stream {
   // compute does not change. Uploads among them are done at once, so they are for before the first op.
   virtual void collect() {}
   virtual std::uint64_t collected() const { return 0; }  // how often ops were given to the device as one
+  // Takes the memory that products of so many rows need now, with matrices of `cols` columns and `outputs` rows at
+  // most, so that what is free afterwards may go to others. False when it is not there.
+  virtual bool plan_products(std::int64_t rows, std::int64_t cols, std::int64_t outputs) {
+    static_cast<void>(rows), static_cast<void>(cols), static_cast<void>(outputs);
+    return true;
+  }
   // Null while all is well. Otherwise why the device no longer computes: results since then are worth nothing, and
   // it stays so. Asked after synchronize().
   virtual const char* failure() const { return nullptr; }
+};
+
+// Products that a library of the device's maker computed.
+struct LibraryFigures {
+  std::uint64_t products = 0;  // ops that it did
+  std::uint64_t refused = 0;   // that it should have done and knows no way for: done as others are
+  std::uint64_t shapes = 0;    // that it was asked how to do
 };
 
 // A point in the work of a stream, for others to wait for. On the CPU ops are done when their call returns, so nothing
@@ -88,6 +101,8 @@ class Memory {
   Release release_ = nullptr;
 };
 
+class PageSource;
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -105,6 +120,14 @@ class Device {
   virtual std::int64_t free_bytes() const { return 0; }
   virtual std::int64_t total_bytes() const { return 0; }  // of its memory; likewise
   virtual std::unique_ptr<Stream> create_stream() = 0;
+  virtual LibraryFigures library_figures() const { return {}; }
+  // Why products that such a library was asked for are done without it; empty: they are not.
+  virtual std::string library_missing() const { return {}; }
+  // Pages of this device's memory (page_source.h), which this outlives; null with *error where it has none.
+  virtual std::shared_ptr<PageSource> create_pages(std::string* error) {
+    *error = "the device has no pages that come and go";
+    return nullptr;
+  }
   virtual std::unique_ptr<Event> create_event() { return std::make_unique<Event>(); }
 };
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "kernels/cuda/cuda_stream.h"
+#include "kernels/cuda/device_pages.h"
 
 namespace foregate {
 namespace {
@@ -20,7 +21,8 @@ std::string failed(const char* what, cudaError_t error) {
 
 }  // namespace
 
-bool CudaDevice::open(int ordinal, std::string* error) {
+bool CudaDevice::open(const GpuOptions& options, std::string* error) {
+  const int ordinal = options.ordinal;
   int count = 0;
   if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess) {
     *error = failed("no GPU", status);
@@ -49,7 +51,21 @@ bool CudaDevice::open(int ordinal, std::string* error) {
                 static_cast<double>(prop.totalGlobalMem) * 1e-9, prop.major, prop.minor, driver / 1000,
                 driver % 1000 / 10);
   name_ = text;
+  ordinal_ = ordinal;
+  if (options.library_rows > 0) {
+    library_ =
+        LibraryProducts::open({.library = options.library, .least_rows = options.library_rows}, &library_missing_);
+    name_ += library_ != nullptr ? ", cuBLASLt " + library_->version() : ", no cuBLASLt";
+  }
   return true;
+}
+
+std::shared_ptr<PageSource> CudaDevice::create_pages(std::string* error) {
+  return DevicePages::open(ordinal_, error);
+}
+
+LibraryFigures CudaDevice::library_figures() const {
+  return library_ != nullptr ? library_->figures() : LibraryFigures();
 }
 
 Memory CudaDevice::allocate(std::size_t bytes) {
@@ -80,7 +96,7 @@ void CudaDevice::copy(void* to, const void* from, std::size_t bytes) {
 }
 
 std::unique_ptr<Stream> CudaDevice::create_stream() {
-  return std::make_unique<CudaStream>();
+  return std::make_unique<CudaStream>(library_.get());
 }
 
 std::unique_ptr<Event> CudaDevice::create_event() {

@@ -6,13 +6,15 @@
 #include <string>
 
 #include "kernels/api/device.h"
+#include "kernels/cuda/library_products.h"
+#include "kernels/cuda/module.h"
 
 namespace foregate {
 
 class CudaDevice final : public Device {
  public:
-  // False, with *error, when there is no GPU `ordinal` that the kernels can run on.
-  bool open(int ordinal, std::string* error);
+  // False, with *error, when there is no such GPU that the kernels can run on.
+  bool open(const GpuOptions& options, std::string* error);
   std::string describe() const override { return name_; }
   Memory allocate(std::size_t bytes) override;
   Memory allocate_pinned(std::size_t bytes) override;
@@ -22,9 +24,15 @@ class CudaDevice final : public Device {
   std::int64_t free_bytes() const override;
   std::int64_t total_bytes() const override;
   std::unique_ptr<Event> create_event() override;
+  std::shared_ptr<PageSource> create_pages(std::string* error) override;
+  LibraryFigures library_figures() const override;
+  std::string library_missing() const override { return library_missing_; }
 
  private:
+  int ordinal_ = 0;
   std::string name_;
+  std::unique_ptr<LibraryProducts> library_;
+  std::string library_missing_;
 };
 
 }  // namespace foregate

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cuda/library_products.h"
+
 namespace foregate {
 
 // A piece of pinned memory that copies go through; free again once the copy is done.
@@ -23,7 +25,7 @@ std::size_t room_for(std::size_t bytes) {
 }
 }  // namespace
 
-CudaStream::CudaStream() {
+CudaStream::CudaStream(LibraryProducts* library) : library_(library) {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
 }
 
@@ -156,6 +158,11 @@ std::byte* CudaStream::reserve(std::size_t bytes) {
     workspace_bytes_ = room_for(bytes);
   }
   return static_cast<std::byte*>(workspace_);
+}
+
+bool CudaStream::plan_products(std::int64_t rows, std::int64_t cols, std::int64_t outputs) {
+  if (library_ == nullptr || rows < library_->rule().least_rows) return true;
+  return reserve(library_->workspace_bytes(rows, cols, outputs)) != nullptr;
 }
 
 CudaEvent::CudaEvent() {

@@ -17,12 +17,15 @@
 
 namespace foregate {
 
+class LibraryProducts;
+
 // The lists that the host writes and kernels read.
 enum class ControlList { kTokens, kRows, kSlots, kSequences, kFfnWork, kFfnRows, kSampling, kCount };
 
 class CudaStream final : public Stream {
  public:
-  CudaStream();
+  // `library`: of products of many rows; null: there is none. It must outlive this.
+  explicit CudaStream(LibraryProducts* library = nullptr);
   ~CudaStream() override;
   void synchronize() override;
   void upload(void* to_device, const void* from_host, std::size_t bytes) override;
@@ -31,6 +34,8 @@ class CudaStream final : public Stream {
   void copy(void* to, const void* from, std::size_t bytes) override;
   void collect() override { collecting_ = failure() == nullptr; }
   std::uint64_t collected() const override { return graphs_.graph_launches(); }
+  bool plan_products(std::int64_t rows, std::int64_t cols, std::int64_t outputs) override;
+  LibraryProducts* library() const { return library_; }
   const char* failure() const override { return failure_.empty() ? nullptr : failure_.c_str(); }
 
   // The device's copy of a host array, which may change once this returns. Each list has one place; what is there
@@ -62,6 +67,15 @@ class CudaStream final : public Stream {
     check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), "launch");
   }
 
+  // function(this stream, params) in the order of the launches: a library's call that gives the device something to do.
+  template <class Params>
+  void call(cudaError_t (*function)(cudaStream_t, Params), const Params& params) {
+    if (failure() != nullptr) return;
+    ++launches_;
+    if (collecting_) return graphs_.add_call(function, params);
+    check(function(stream_, params), "a call of a library");
+  }
+
   std::uint64_t launches() const { return launches_; }
   std::uint64_t staged_bytes() const { return staged_bytes_; }  // copied, not those that were there
 
@@ -83,6 +97,7 @@ class CudaStream final : public Stream {
   void copy_through_pinned(void* to_device, const void* from_host, std::size_t bytes);
   bool check(cudaError_t error, const char* what);
 
+  LibraryProducts* library_;
   cudaStream_t stream_ = nullptr;
   std::string failure_;
   std::vector<Pinned> pinned_;

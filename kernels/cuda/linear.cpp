@@ -1,11 +1,14 @@
-// y = x * W^T: activations are prepared once, then every block of the product reads them.
+// y = x * W^T: by a library where that is the rule (library_products.h); else activations are prepared once, then every
+// block of the product reads them.
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/library_products.h"
 #include "kernels/cuda/product.h"
 
 namespace foregate::cuda {
 
 void linear(Stream& stream, const LinearArgs& args) {
   CudaStream& cuda = cuda_stream(stream);
+  if (cuda.library() != nullptr && cuda.library()->linear(cuda, args)) return;
   const WeightFormat format = args.weight.format;
   const std::int64_t tiles = (args.x.rows + kTileRows - 1) / kTileRows;
   std::byte* prepared = cuda.reserve(static_cast<std::size_t>(tiles * tile_bytes(format, args.weight.cols)));

@@ -36,6 +36,16 @@ class StepGraphs {
     (put(static_cast<Params>(std::forward<Args>(args))), ...);
     now_.calls.push_back(call);
   }
+  // A call of a library, which is captured as a launch is.
+  template <class Params>
+  void add_call(cudaError_t (*function)(cudaStream_t, Params), const Params& params) {
+    Call call;
+    call.kernel = reinterpret_cast<std::uint64_t>(function);
+    call.params = now_.params.size();
+    call.launch = &call_as<Params>;
+    put(params);
+    now_.calls.push_back(call);
+  }
   bool empty() const { return now_.calls.empty(); }
   // Gives what was added to the stream: launch by launch the first time, as a graph from then on.
   cudaError_t run(cudaStream_t stream);
@@ -98,6 +108,12 @@ class StepGraphs {
           return cudaLaunchKernelEx(&config, reinterpret_cast<void (*)(Params...)>(call.kernel), each...);
         },
         args);
+  }
+
+  template <class Params>
+  static cudaError_t call_as(const Call& call, const std::byte* params, cudaStream_t stream) {
+    const std::byte* from = params + call.params;
+    return reinterpret_cast<cudaError_t (*)(cudaStream_t, Params)>(call.kernel)(stream, take<Params>(from));
   }
 
   static cudaError_t launch_each(const Step& step, cudaStream_t stream);

@@ -59,12 +59,19 @@ Backend make_gpu_backend(const GpuChoice& choice, std::string* error) {
   std::string path;
   const CudaModule* module = find_and_load(choice, &path, error);
   if (module == nullptr) return backend;
-  backend.device = module->open(choice.ordinal, error);
+  backend.device = module->open({.ordinal = choice.ordinal, .library_rows = choice.library_rows}, error);
   if (backend.device == nullptr) return backend;
   backend.ops = *module->ops;
   backend.isa = "cuda";
   backend.reason = "GPU " + std::to_string(choice.ordinal) + " by " + path + " (" + module->architectures + ")";
   return backend;
+}
+
+bool gpu_library_product(const GpuChoice& choice, Stream& stream, const void* weights, const void* x, View2<float> y,
+                         std::int64_t k) {
+  std::string path, error;
+  const CudaModule* module = find_and_load(choice, &path, &error);
+  return module != nullptr && module->library_product(stream, weights, x, y, k);
 }
 
 void* gpu_shared_memory(const GpuChoice& choice, std::size_t bytes, std::string* error) {

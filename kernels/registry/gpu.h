@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -14,11 +15,16 @@ namespace foregate {
 struct GpuChoice {
   std::string module;  // path of the module; empty: beside the program, or in ../lib from there
   int ordinal = 0;
+  std::int64_t library_rows = 0;  // products of so many rows and more by cuBLASLt; 0: none
 };
 
 // A GPU with the module's table. pack_weight is empty: weights are packed on the host by a CPU backend. `isa` is
 // "cuda". On failure `device` is empty and *error says why there is no GPU to compute on.
 Backend make_gpu_backend(const GpuChoice& choice, std::string* error);
+
+// CudaModule::library_product of that module, on a stream of a device of it.
+bool gpu_library_product(const GpuChoice& choice, Stream& stream, const void* weights, const void* x, View2<float> y,
+                         std::int64_t k);
 
 // Memory of that module that host and GPU share, for tests; null with *error.
 void* gpu_shared_memory(const GpuChoice& choice, std::size_t bytes, std::string* error);

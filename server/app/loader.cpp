@@ -48,6 +48,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.expert_device_memory = options.expert_device_memory;
   boot.gpu_memory_utilization = options.gpu_memory_utilization;
   boot.enforce_eager = options.enforce_eager;
+  boot.cublaslt_rows = static_cast<std::int32_t>(options.cublaslt_rows);
   boot.device_sampling = options.device_sampling;
   boot.cpu_moe = options.cpu_moe;
   boot.n_cpu_moe = static_cast<std::int32_t>(options.n_cpu_moe);

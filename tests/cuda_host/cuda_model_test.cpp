@@ -69,5 +69,23 @@ TEST(CudaModel, DecodeStepsAsGraphsAreTheSameBits) {
   EXPECT_EQ(module_waits(), waits + 5) << "the host waits within a step";
 }
 
+// Dense products by cuBLASLt (its double): the same tokens, of prompts and of decode steps that run as graphs.
+TEST(CudaModel, ProductsByALibraryKeepTheTokens) {
+  reset_module();
+  const std::vector<Token> prompt = {5, 9, 11, 40, 23, 7};
+  for (const char* name : {"qwen3-moe-top4-norm", "qwen2-moe-shared-top4"}) {
+    Driver plain(golden_dir(name), on_cuda());
+    DriverOptions options = on_cuda();
+    options.library_rows = 1;
+    Driver driver(golden_dir(name), options);
+    EXPECT_EQ(greedy_tokens(driver, prompt, 12), greedy_tokens(plain, prompt, 12));
+    const LibraryFigures figures = driver.device().library_figures();
+    EXPECT_GT(figures.products, 12u * 4) << name;
+    EXPECT_EQ(figures.refused, 0u);
+    EXPECT_GT(driver.model().collected_steps(), 0u);
+    EXPECT_EQ(plain.device().library_figures().products, 0u);
+  }
+}
+
 }  // namespace
 }  // namespace foregate

@@ -24,6 +24,8 @@ void forget_barriers();
 void skip_barrier(const Site& site);                      // as if that line were missing
 void turn_shuffles(int lanes);                            // every shuffle reads the lane `lanes` further on
 void skip_copy_waits();                                   // waits for asynchronous copies return at once
+void lose_threads();                                      // the first thread of every block does nothing
+void shorten_grids();                                     // the last block of every grid does not run
 void skip_stream_waits();                                 // as if streams never waited for events
 void fail_calls(const char* name, int error, int after);  // cudaMalloc, launch or memcpy, after so many good ones
 void clear_faults();
@@ -39,8 +41,11 @@ void protect_device_memory(bool on);
 struct Counters {
   std::uint64_t launches = 0;        // those in graphs counted whenever one runs
   std::uint64_t graph_launches = 0;  // of graphs
+  std::uint64_t library_calls = 0;   // likewise, of them: a library's
   std::uint64_t waits = 0;           // of the host, for a whole stream
   std::uint64_t copies = 0;
+  std::uint64_t maps = 0;    // pages that addresses were led to (driver.cpp)
+  std::uint64_t unmaps = 0;  // and no longer
   std::uint64_t live_allocations = 0;
   std::uint64_t live_bytes = 0;
 };

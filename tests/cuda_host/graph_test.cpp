@@ -35,7 +35,7 @@ class Graphs : public ::testing::Test {
     emu::forget_errors();
     emu::set_seed(3);
     std::string error;
-    ASSERT_TRUE(device_.open(0, &error)) << error;
+    ASSERT_TRUE(device_.open({}, &error)) << error;
     in_ = device_.allocate(kThreads * sizeof(float));
     out_ = device_.allocate(kThreads * sizeof(float));
     other_ = device_.allocate(kThreads * sizeof(float));

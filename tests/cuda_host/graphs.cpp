@@ -43,6 +43,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   for (const EmulatedGraph::Node& node : exec->nodes) {
     if (node.launch.body != nullptr) {
       put_launch(stream, node.launch, false);
+    } else if (node.call) {
+      ++world().counters.library_calls;
+      put(stream, node.call);
     } else {
       put(stream, [node] { std::memcpy(node.to, node.from, node.bytes); });
     }

@@ -17,6 +17,8 @@ struct Faults {
   int turn = 0;
   bool no_copy_waits = false;
   bool no_stream_waits = false;
+  bool lost_threads = false;  // the first one of every block does nothing
+  bool short_grids = false;   // the last block of every grid does not run
 };
 
 // SplitMix64.

@@ -25,3 +25,6 @@ FOREGATE_EXPORT std::uint64_t foregate_cuda_host_waits() {
 FOREGATE_EXPORT std::uint64_t foregate_cuda_host_live_bytes() {
   return foregate::emu::counters().live_bytes;
 }
+FOREGATE_EXPORT std::uint64_t foregate_cuda_host_unmaps() {
+  return foregate::emu::counters().unmaps;
+}

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/ref/ref_table.h"
@@ -191,6 +192,84 @@ TEST_F(CudaOps, WrongLanesShow) {
     emu::turn_shuffles(1);
     EXPECT_TRUE(fault_shows(op, want)) << op;
     emu::clear_faults();
+  }
+}
+
+// A thread or a block that is missing, as a grid that was rounded down would have it.
+TEST_F(CudaOps, MissingThreadsAndBlocksShow) {
+  std::set<std::string> ops;
+  for (const OpCase& c : all_cases()) ops.insert(op_of(c));
+  EXPECT_EQ(ops.size(), 15u);
+  for (const std::string& op : ops) {
+    const std::vector<Floats> want = wanted(op);
+    emu::lose_threads();
+    EXPECT_TRUE(fault_shows(op, want)) << op << ": a lost thread";
+    emu::clear_faults();
+    emu::shorten_grids();
+    EXPECT_TRUE(fault_shows(op, want)) << op << ": a lost block";
+    emu::clear_faults();
+  }
+}
+
+template <class T>
+std::vector<T> turned(const T* from, std::int64_t count) {
+  std::vector<T> values(from, from + count);
+  std::rotate(values.begin(), values.begin() + 1, values.end());
+  return values;
+}
+
+// Ops whose kernels meet nobody, off by one: the next token, row, slot or weight, a last row that is left out.
+TEST_F(CudaOps, OffByOneShows) {
+  OpTable broken = cuda_host_table();
+  broken.embed = [](Stream& stream, const EmbedArgs& args) {
+    const auto tokens = turned(args.tokens, args.out.rows);
+    EmbedArgs wrong = args;
+    wrong.tokens = tokens.data();
+    cuda_host_table().embed(stream, wrong);
+  };
+  broken.gather_rows = [](Stream& stream, const GatherRowsArgs& args) {
+    const auto rows = turned(args.rows, args.out.rows);
+    GatherRowsArgs wrong = args;
+    wrong.rows = rows.data();
+    cuda_host_table().gather_rows(stream, wrong);
+  };
+  broken.kv_write = [](Stream& stream, const KvWriteArgs& args) {
+    const auto slots = turned(args.slot_mapping, args.k.rows);
+    KvWriteArgs wrong = args;
+    wrong.slot_mapping = slots.data();
+    cuda_host_table().kv_write(stream, wrong);
+  };
+  broken.moe_combine = [](Stream& stream, const MoeCombineArgs& args) {
+    const auto weights = turned(args.weights, args.y.rows);
+    MoeCombineArgs wrong = args;
+    wrong.weights = weights.data();
+    cuda_host_table().moe_combine(stream, wrong);
+  };
+  broken.rope = [](Stream& stream, const RopeArgs& args) {
+    RopeArgs wrong = args;
+    wrong.x.rows -= 1;
+    cuda_host_table().rope(stream, wrong);
+  };
+  broken.add = [](Stream& stream, const AddArgs& args) {
+    AddArgs wrong = args;
+    wrong.x.rows -= 1;
+    wrong.y.rows -= 1;
+    cuda_host_table().add(stream, wrong);
+  };
+  broken.sigmoid_gate_add = [](Stream& stream, const SigmoidGateAddArgs& args) {
+    SigmoidGateAddArgs wrong = args;
+    wrong.gate.stride = 0;  // the first row's
+    cuda_host_table().sigmoid_gate_add(stream, wrong);
+  };
+  for (const char* op : {"embed", "gather_rows", "kv_write", "moe_combine", "rope", "add", "sigmoid_gate_add"}) {
+    int shown = 0, ran = 0;
+    for (const OpCase* c : some_cases(op)) {
+      CudaStream stream;
+      shown += close(c->run(broken, stream), run_ref(*c), *c) ? 0 : 1;
+      ++ran;
+    }
+    EXPECT_GT(ran, 0) << op;
+    EXPECT_GT(shown, ran / 2) << op;
   }
 }
 

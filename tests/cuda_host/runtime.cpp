@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <memory>
+#include <utility>
 
 #include "tests/cuda_host/world.h"
 
@@ -92,6 +94,23 @@ void put_launch(cudaStream_t stream, const Launch& launch, bool drop) {
   });
 }
 
+// What a library puts into a stream counts as a launch.
+void put_call(EmulatedQueue& queue, void (*run)(void*), void (*drop)(void*), void* body) {
+  const Lock lock(world().mutex);
+  auto& stream = static_cast<EmulatedStream&>(queue);
+  const std::shared_ptr<void> owned(body, drop);
+  auto call = [run, owned] {
+    if (world().sticky == cudaSuccess) run(owned.get());
+  };
+  if (stream.capture != nullptr) {
+    stream.capture->nodes.push_back({.launch = {}, .call = std::move(call)});
+    return;
+  }
+  ++world().counters.launches;
+  ++world().counters.library_calls;
+  put(&stream, std::move(call));
+}
+
 // The host may not wait for what is only written down.
 static cudaError_t waits_for(const EmulatedStream& stream) {
   ++world().counters.waits;
@@ -118,6 +137,12 @@ void skip_copy_waits() {
 }
 void skip_stream_waits() {
   world().faults.no_stream_waits = true;
+}
+void lose_threads() {
+  world().faults.lost_threads = true;
+}
+void shorten_grids() {
+  world().faults.short_grids = true;
 }
 void fail_calls(const char* name, int error, int after) {
   world().failures[name] = {error, after};
@@ -178,6 +203,10 @@ cudaError_t enqueue(const Launch& launch) {
 }  // namespace foregate::emu
 
 using namespace foregate::emu;
+
+EmulatedStream::EmulatedStream() {
+  EmulatedQueue::put = &put_call;
+}
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
@@ -287,6 +316,7 @@ const char* cudaGetErrorString(cudaError_t error) {
     case cudaSuccess: return "no error";
     case cudaErrorInvalidValue: return "invalid argument";
     case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorNotReady: return "device not ready";
     case cudaErrorNoDevice: return "no CUDA-capable device is detected";
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
     case cudaErrorLaunchFailure: return "unspecified launch failure";

@@ -303,12 +303,18 @@ TEST_F(CudaTierBoot, WithoutPinnedMemoryCopiesAreStaged) {
   const std::vector<Token> expected = answer(options_);
   options_.expert_device_memory = "40%";
   fail_module_calls("large cudaHostAlloc", 2, 0);
+  Metrics metrics;
+  options_.metrics = &metrics;
   EngineStats stats;
   std::string said;
   EXPECT_EQ(answer(options_, &stats, &said), expected);
   EXPECT_TRUE(stats.tier->staged);
   EXPECT_GT(stats.tier->fetched, stats.tier->slots);
   EXPECT_NE(said.find("not pinned"), std::string::npos) << said;
+  const std::string series = metrics.prometheus_text();
+  const auto at = series.find("\nmoe_device_staged{");
+  ASSERT_NE(at, std::string::npos) << series;
+  EXPECT_EQ(series.substr(series.find("} ", at), 4), "} 1\n") << series.substr(at, 80);
 }
 
 TEST_F(CudaTierBoot, BudgetsThatCannotBe) {

@@ -16,15 +16,17 @@
 
 struct EmulatedGraph {
   struct Node {
-    foregate::emu::Launch launch;  // no body: a copy
+    foregate::emu::Launch launch;  // no body: a copy, or a call
     void* to = nullptr;
     const void* from = nullptr;
     std::size_t bytes = 0;
+    std::function<void()> call = {};  // a library's
   };
   std::vector<Node> nodes;
   int owners = 1;
 };
-struct EmulatedStream {
+struct EmulatedStream : EmulatedQueue {
+  EmulatedStream();
   EmulatedGraph* capture = nullptr;
   std::deque<std::function<void()>> work;
   std::uint64_t put = 0;   // pieces of work so far
@@ -102,6 +104,7 @@ void run_until(const EmulatedEvent& event);
 void run_every_stream();
 EmulatedStream& stream_or_default(cudaStream_t stream);
 void put(cudaStream_t to, std::function<void()> work);
+void put_call(EmulatedQueue& queue, void (*run)(void*), void (*drop)(void*), void* body);
 // A launch into the stream's queue; `drop`: its body ends with it.
 void put_launch(cudaStream_t stream, const Launch& launch, bool drop);
 

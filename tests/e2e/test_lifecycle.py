@@ -117,6 +117,21 @@ def test_forced_isa_and_version(start):
     assert facts["isa"] == "generic" and facts["threads"] == "1" and facts["uptime_seconds"] > 0
 
 
+def test_device_and_reason_in_version_log_and_metrics(start):
+    server = start("--device", "cpu")
+    facts = json.loads(server.get("/version")[1])
+    assert facts["device_reason"] == "--device cpu" and facts["device"].startswith("cpu")
+    assert server.metric("foregate_device_info", device="cpu", asked="cpu", described=facts["device"], reason="--device cpu") == 1
+    assert any("(--device cpu)" in line for line in server.log), server.log
+    module = os.path.join(os.path.dirname(os.path.abspath(os.environ["FOREGATE_E2E_BINARY"])), "libforegate_cuda_host.so")
+    if not os.path.exists(module):
+        return
+    server = start("--device", "cuda", "--cuda-module", module, "--cublaslt-rows", "0")
+    facts = json.loads(server.get("/version")[1])
+    assert facts["device_reason"].startswith("--device cuda: GPU 0 by ") and "emulat" in facts["device"], facts
+    assert server.metric("foregate_device_info", device="cuda", asked="cuda", described=facts["device"], reason=facts["device_reason"]) == 1
+
+
 def test_keys_and_values_in_int8_say_so_and_repeat_themselves(start):
     server = start("--kv-cache-dtype", "int8")
     facts = json.loads(server.get("/version")[1])

@@ -1,10 +1,10 @@
 // Speed of the ops of a CUDA module beside what the GPU can give, as JSON: the list of tests/bench, each op called
 // again and again on one stream, its weights another part of a large pool each time. Host work of an op counts where
-// the device waits for it. Ceilings are measured first, in the same process.
+// the device waits for it. Ceilings are measured first, in the same process, the bf16 GEMM rate among them, and dense
+// products by the kernels and by cuBLASLt beside each other (gemm_bench.h).
 //
 //   gpu_bench [--module PATH] [--seconds S] [--match TEXT]
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +13,8 @@
 
 #include "kernels/registry/gpu.h"
 #include "tests/bench/op_bench.h"
+#include "tests/gpu/gemm_bench.h"
+#include "tests/gpu/seconds_of.h"
 #include "tests/gpu/shared_new.h"
 
 namespace foregate {
@@ -21,33 +23,6 @@ namespace {
 constexpr std::size_t kPoolBytes = std::size_t{1} << 30;
 constexpr std::size_t kSmallPool = std::size_t{64} << 20;  // where there is less memory: the emulation
 constexpr std::size_t kSharedBytes = std::size_t{8} << 30;
-constexpr int kRounds = 5;
-
-using Clock = std::chrono::steady_clock;
-
-double since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Seconds of one call: the median of kRounds rounds of `calls` calls, each ended by a wait.
-template <class Call>
-double seconds_of(Stream& stream, double limit, const Call& call) {
-  call();
-  stream.synchronize();
-  const auto first = Clock::now();
-  call();
-  stream.synchronize();
-  const int calls = std::clamp(static_cast<int>(limit / kRounds / std::max(since(first), 1e-7)), 1, 2000);
-  std::vector<double> rounds;
-  for (int r = 0; r < kRounds; ++r) {
-    const auto start = Clock::now();
-    for (int i = 0; i < calls; ++i) call();
-    stream.synchronize();
-    rounds.push_back(since(start) / calls);
-  }
-  std::sort(rounds.begin(), rounds.end());
-  return rounds[kRounds / 2];
-}
 
 // A small finite value in every format.
 void fill_pool(Stream& stream, const Memory& pool) {
@@ -123,9 +98,11 @@ int run(const BenchOptions& options) {
   fill_pool(*stream, pool);
   const Ceilings ceilings = measure_ceilings(*gpu.device, *stream, pool, options.seconds);
   fill_pool(*stream, pool);
+  std::printf("{\n");
+  const bool products = print_gemms(options.gpu, options.seconds, pool.bytes() < kPoolBytes);
   testing::take_new_from(shared, kSharedBytes);
   std::printf(
-      "{\n  \"device\": \"%s\",\n  \"copy_gb_per_s\": %.1f,\n  \"to_device_gb_per_s\": %.2f,\n"
+      "  \"device\": \"%s\",\n  \"copy_gb_per_s\": %.1f,\n  \"to_device_gb_per_s\": %.2f,\n"
       "  \"to_device_ring_gb_per_s\": %.2f,\n  \"to_device_while_computing\": %.4f,\n  \"to_host_gb_per_s\": %.2f,\n"
       "  \"ops\": [",
       gpu.device->describe().c_str(), ceilings.copy * 1e-9, ceilings.to_device * 1e-9, ceilings.to_device_ring * 1e-9,
@@ -144,7 +121,7 @@ int run(const BenchOptions& options) {
     if (stream->failure() != nullptr) break;
   }
   std::printf("\n  ],\n  \"failure\": \"%s\"\n}\n", stream->failure() == nullptr ? "" : stream->failure());
-  return stream->failure() == nullptr ? 0 : 1;
+  return stream->failure() == nullptr && products ? 0 : 1;
 }
 
 }  // namespace

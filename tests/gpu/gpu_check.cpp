@@ -1,6 +1,6 @@
 // Every op of a CUDA module against ref, over the shared case list: on a GPU, or in emulation to test this program.
 //
-//   gpu_check [--module PATH] [--only OP] [--every N]
+//   gpu_check [--module PATH] [--only OP] [--every N] [--library-rows N]
 //
 // --every N takes each N-th case: the reduced list of slow checkers. Prints a line per op; the last line is
 // "N passed, M failed". Exit 0: all passed, 1: some failed, 2: there is no GPU to run on.
@@ -35,6 +35,7 @@ bool parse(int argc, char** argv, CheckOptions& options) {
     const char* value = argv[i + 1];
     if (flag == "--module") options.gpu.module = value;
     if (flag == "--only") options.only = value;
+    if (flag == "--library-rows") options.gpu.library_rows = std::atol(value);
     if (flag == "--every") std::from_chars(value, value + std::strlen(value), options.every);
   }
   return argc % 2 == 1 && options.every >= 1;
@@ -102,6 +103,13 @@ int check(const CheckOptions& options) {
       break;
     }
   }
+  if (options.gpu.library_rows > 0) {
+    const LibraryFigures library = gpu.device->library_figures();
+    const std::string missing = gpu.device->library_missing();
+    std::printf("cuBLASLt did %llu products, refused %llu%s\n", static_cast<unsigned long long>(library.products),
+                static_cast<unsigned long long>(library.refused), missing.empty() ? "" : (": " + missing).c_str());
+    if (missing.empty() && library.products == 0) ++failed;
+  }
   for (const auto& [op, result] : results) {
     std::printf("%-18s %4d cases, %d failed, worst %.3f of the tolerance\n", op.c_str(), result.cases, result.failed,
                 result.worst);
@@ -116,7 +124,7 @@ int check(const CheckOptions& options) {
 int main(int argc, char** argv) {
   foregate::testing::CheckOptions options;
   if (!foregate::testing::parse(argc, argv, options)) {
-    std::fputs("usage: gpu_check [--module PATH] [--only OP] [--every N]\n", stderr);
+    std::fputs("usage: gpu_check [--module PATH] [--only OP] [--every N] [--library-rows N]\n", stderr);
     return 2;
   }
   return foregate::testing::check(options);

@@ -194,6 +194,42 @@ void add_rowwise(std::vector<OpCase>& cases) {
   }
 }
 
+// The bytes of the pages, what nobody writes among them.
+void add_kv_write(std::vector<OpCase>& cases) {
+  constexpr std::int32_t kHeads = 3, kBlocks = 4, kRows = 7;
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const std::int32_t block_size : {5, 16}) {
+      for (const std::int32_t head_dim : {12, 64}) {
+        cases.push_back({named("kv_write", dtype_name(type), block_size, head_dim), KvWriteArgs::tolerance, 1,
+                         [=](const OpTable& ops, Stream& s) {
+                           Random random(static_cast<std::uint64_t>(block_size + head_dim));
+                           const std::int64_t width = std::int64_t{kHeads} * head_dim;
+                           const Floats k = random.floats(kRows * width);
+                           const Floats v = random.floats(kRows * width);
+                           std::vector<std::int64_t> slots;
+                           for (std::int64_t i = 0; i < kRows; ++i)
+                             slots.push_back((i * 7 + 2) % (kBlocks * block_size));
+                           const auto bytes =
+                               static_cast<std::size_t>(kBlocks * block_size * width * dtype_bytes(type));
+                           std::vector<std::uint8_t> keys(bytes, 0x11), values(bytes, 0x22);
+                           KvPages pages;
+                           pages.k = keys.data();
+                           pages.v = values.data();
+                           pages.type = type;
+                           pages.num_blocks = kBlocks;
+                           pages.block_size = block_size;
+                           pages.kv_heads = kHeads;
+                           pages.head_dim = head_dim;
+                           ops.kv_write(s, {view(k, width), view(v, width), slots.data(), pages});
+                           Floats out(keys.begin(), keys.end());
+                           out.insert(out.end(), values.begin(), values.end());
+                           return out;
+                         }});
+      }
+    }
+  }
+}
+
 void add_attention(std::vector<OpCase>& cases) {
   struct Shape {
     std::int32_t heads, kv_heads, head_dim, block_size, window;
@@ -430,6 +466,7 @@ const std::vector<OpCase>& op_cases() {
     add_quantized_linear(list);
     add_norms(list);
     add_rowwise(list);
+    add_kv_write(list);
     add_attention(list);
     add_router(list);
     add_expert_ffn(list);

@@ -29,6 +29,9 @@ inline constexpr unsigned cudaEventDisableTiming = 2;
 inline constexpr unsigned cudaHostAllocDefault = 0;
 inline constexpr unsigned cudaMemAttachGlobal = 1;
 
+enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess = 0, cudaDriverEntryPointSymbolNotFound = 1 };
+inline constexpr unsigned long long cudaEnableDefault = 0;
+
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 
 struct EmulatedStream;
@@ -94,8 +97,16 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaDeviceSynchronize();
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned version,
+                                             unsigned long long flags, cudaDriverEntryPointQueryResult* result);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t error);
+
+// What a library that is given a stream can do with it: put a piece of work into its queue, or into the graph that is
+// being captured. `drop` frees the body.
+struct EmulatedQueue {
+  void (*put)(EmulatedQueue& stream, void (*run)(void* body), void (*drop)(void* body), void* body) = nullptr;
+};
 
 namespace foregate::emu {
 // A launch in a stream's queue: `run(body)` is one thread of it; `drop(body)` frees what was captured.

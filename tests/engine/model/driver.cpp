@@ -28,7 +28,7 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
   std::optional<LoadPacking> packing;
   if (!options.cuda_module.empty()) {
     host_ = std::move(backend_);
-    backend_ = make_gpu_backend({.module = options.cuda_module}, &error);
+    backend_ = make_gpu_backend({.module = options.cuda_module, .library_rows = options.library_rows}, &error);
     if (backend_.device == nullptr) std::fprintf(stderr, "driver: %s\n", error.c_str());
     CHECK(backend_.device != nullptr);
     host_stream_ = host_.device->create_stream();
@@ -188,13 +188,26 @@ std::string gguf_fixture(const std::string& name) {
   return golden_dir("gguf") + "/" + name + ".gguf";
 }
 
-std::vector<std::string> golden_names() {
+namespace {
+
+std::vector<std::string> fixtures_of(const std::string& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(golden_dir(""))) {
-    if (std::filesystem::exists(entry.path() / "golden.safetensors")) names.push_back(entry.path().filename());
+  for (const auto& entry : std::filesystem::directory_iterator(golden_dir(folder))) {
+    if (std::filesystem::exists(entry.path() / "golden.safetensors"))
+      names.push_back(folder + entry.path().filename().string());
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+}  // namespace
+
+std::vector<std::string> golden_names() {
+  return fixtures_of("");
+}
+
+std::vector<std::string> quantized_names() {
+  return fixtures_of("quantized/");
 }
 
 }  // namespace foregate

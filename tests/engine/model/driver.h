@@ -15,7 +15,8 @@ namespace foregate {
 
 struct DriverOptions {
   std::string isa = "ref";
-  std::string cuda_module = {};  // computes on the GPU of this module; weights are packed by `isa`
+  std::string cuda_module = {};   // computes on the GPU of this module; weights are packed by `isa`
+  std::int64_t library_rows = 0;  // GpuChoice::library_rows
   int threads = 1;
   std::int32_t block_size = 16;
   std::int32_t blocks = 64;
@@ -54,6 +55,7 @@ class Driver {
   Result<std::vector<std::vector<float>>> try_run(const std::vector<Token>& tokens, std::size_t chunk);
 
   Transformer& model() { return *model_; }
+  const Device& device() const { return *backend_.device; }
   KvCache& cache() { return *cache_; }
 
  private:
@@ -82,8 +84,10 @@ class Driver {
 std::vector<Token> greedy_tokens(Driver& driver, const std::vector<Token>& prompt, std::size_t count);
 
 std::string golden_dir(const std::string& name);
-std::string demo_dir();                   // models/demo
-std::vector<std::string> golden_names();  // every directory of tests/golden with reference logits
+std::string demo_dir();  // models/demo
+std::vector<std::string> golden_names();
+// Those whose checkpoint is quantized: quantized/NAME.
+std::vector<std::string> quantized_names();  // every directory of tests/golden with reference logits
 // The models of tests/golden/gguf, named as the directories of tests/golden that they were made from, and their paths.
 std::vector<std::string> gguf_fixture_names();
 std::string gguf_fixture(const std::string& name);

@@ -258,7 +258,7 @@ TEST(ElasticMemory, WhatIsTakenStaysWithinTheBudget) {
     input.block_size = 16;
     input.waiting = {&wants, 1};
     elastic.settle(pool, cache);
-    elastic.balance(input, limits, pool);
+    elastic.balance(input, limits, pool, cache);
     ASSERT_TRUE(elastic.audit(pool).ok()) << elastic.audit(pool).to_string();
     std::vector<BlockId> held;
     while (const auto block = pool.acquire()) held.push_back(*block);
