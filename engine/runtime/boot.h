@@ -62,7 +62,7 @@ struct BootOptions {
   bool cpu_moe = false;                          // all experts are computed on the CPU
   std::int32_t n_cpu_moe = 0;                    // those of so many layers, the first ones that have experts
   std::string expert_miss = "fetch";             // as miss_rule_named() takes it
-  std::int32_t cublaslt_rows = 256;              // dense products of so many rows and more by cuBLASLt; 0: none
+  std::int32_t cublaslt_rows = 0;                // dense products of so many rows and more by cuBLASLt; 0: none
   bool enforce_eager = false;                    // every kernel is launched by itself
   bool device_sampling = true;                   // tokens are chosen on the GPU where nobody needs the logits
   std::string dense_memory = "all";             // memory for dense weights of layers: as choose_dense_memory() takes it
