@@ -56,8 +56,11 @@ void PrefixSharing::fill(SequenceTable& sequences, SeqViews& views, std::int32_t
   }
   for (SeqView& view : views.waiting) {
     if (view.paused) continue;
-    if (most <= 0) return;
     Sequence& seq = sequences.at(view.id);
+    if (most <= 0) {  // nobody looks whether it waits for a prefix; that it could run counts
+      seq.pending = false;
+      continue;
+    }
     match(sequences, seq);
     const bool pending = may_share(seq) && std::ranges::any_of(ahead, [&](const Ahead& other) {
                            return (!ranked || other.rank < view.rank) && computes_next_of(*other.seq, seq);
