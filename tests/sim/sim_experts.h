@@ -47,6 +47,7 @@ class SimExperts {
   made::HeapDevice device_;
   std::unique_ptr<ExpertStore> store_;
   std::int64_t steps_ = 0;
+  bool late_ = false;  // some layer has failed
 };
 
 }  // namespace foregate::sim
