@@ -307,7 +307,12 @@ TEST_F(CudaTierBoot, WithoutPinnedMemoryCopiesAreStaged) {
   options_.metrics = &metrics;
   EngineStats stats;
   std::string said;
+  testing::internal::CaptureStderr();
   EXPECT_EQ(answer(options_, &stats, &said), expected);
+  const std::string log = testing::internal::GetCapturedStderr();
+  const auto warned = log.find("could not be pinned");
+  EXPECT_NE(warned, std::string::npos) << log;
+  EXPECT_EQ(log.find("could not be pinned", warned + 1), std::string::npos) << log;
   EXPECT_TRUE(stats.tier->staged);
   EXPECT_GT(stats.tier->fetched, stats.tier->slots);
   EXPECT_NE(said.find("not pinned"), std::string::npos) << said;
