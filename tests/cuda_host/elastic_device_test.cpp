@@ -124,23 +124,6 @@ std::vector<Request> burst(std::int32_t vocab, std::int32_t tokens) {
   return requests;
 }
 
-std::vector<std::vector<Token>> run(Engine& engine, const std::vector<Request>& requests, bool together) {
-  std::vector<std::shared_ptr<CollectSink>> sinks;
-  for (const Request& request : requests) {
-    sinks.push_back(std::make_shared<CollectSink>());
-    EXPECT_TRUE(engine.submit(request, sinks.back()).ok());
-    EXPECT_TRUE(together || sinks.back()->wait_finished(1));
-  }
-  std::vector<std::vector<Token>> answers;
-  for (const auto& sink : sinks) {
-    EXPECT_TRUE(sink->wait_finished(1));
-    EXPECT_EQ(sink->log().finish, FinishReason::kLength);
-    answers.push_back(sink->log().tokens);
-  }
-  EXPECT_TRUE(wait_idle(engine));
-  return answers;
-}
-
 class CudaElastic : public ::testing::Test {
  protected:
   void SetUp() override { reset_module(); }
@@ -151,13 +134,13 @@ TEST_F(CudaElastic, BlocksAndExpertsExchangePages) {
   {
     Fixed fixed;
     const std::vector<Request> requests = burst(fixed.driver.model().vocab_size(), 16);
-    const auto expected = run(*fixed.engine(), requests, false);
+    const auto expected = answers_of(*fixed.engine(), requests, false);
     Shared shared;
     ASSERT_TRUE(shared.load(all_expert_bytes(), fixed.driver.model().kv_layout(DType::kF32, kBlock)));
     const auto engine = shared.engine();
     const ElasticFigures start = *engine->stats().elastic;
     EXPECT_LE(start.cache_bytes + start.expert_bytes, start.budget_bytes);
-    EXPECT_EQ(run(*engine, requests, true), expected);
+    EXPECT_EQ(answers_of(*engine, requests, true), expected);
     EngineStats stats = engine->stats();
     EXPECT_EQ(stats.preemptions, 0u);
     EXPECT_GT(stats.elastic->moves_to_cache, 0u);
@@ -167,7 +150,7 @@ TEST_F(CudaElastic, BlocksAndExpertsExchangePages) {
     std::vector<Request> few = burst(fixed.driver.model().vocab_size(), 4);
     for (int i = 0; i < 20 && engine->stats().elastic->moves_to_experts == 0; ++i) {
       for (Request& request : few) request.id = RequestId{request.id.value + 100};
-      const auto answers = run(*engine, few, false);
+      const auto answers = answers_of(*engine, few, false);
       for (std::size_t at = 0; at < few.size(); ++at) {
         ASSERT_TRUE(std::equal(answers[at].begin(), answers[at].end(), expected[at].begin()));
       }
@@ -176,7 +159,7 @@ TEST_F(CudaElastic, BlocksAndExpertsExchangePages) {
     EXPECT_GT(stats.elastic->moves_to_experts, 0u);
     EXPECT_GT(stats.elastic->bytes_to_experts, 0u);
     EXPECT_LE(stats.elastic->cache_bytes + stats.elastic->expert_bytes, stats.elastic->budget_bytes);
-    EXPECT_EQ(run(*engine, burst(fixed.driver.model().vocab_size(), 16), true), expected);  // and again
+    EXPECT_EQ(answers_of(*engine, burst(fixed.driver.model().vocab_size(), 16), true), expected);  // and again
     EXPECT_GT(module_symbol<std::uint64_t()>("foregate_cuda_host_unmaps")(), 0u);
     const DeviceTierStats tier = shared.driver->model().weights().tier->stats();
     EXPECT_GT(tier.misses, 0u);
@@ -191,12 +174,12 @@ TEST_F(CudaElastic, BlocksAndExpertsExchangePages) {
 TEST_F(CudaElastic, PagesThatDoNotComeChangeNothing) {
   Fixed fixed;
   const std::vector<Request> requests = burst(fixed.driver.model().vocab_size(), 8);
-  const auto expected = run(*fixed.engine(), requests, false);
+  const auto expected = answers_of(*fixed.engine(), requests, false);
   Shared shared;
   ASSERT_TRUE(shared.load(all_expert_bytes(), fixed.driver.model().kv_layout(DType::kF32, kBlock)));
   const auto engine = shared.engine();
   fail_module_calls("cuMemMap", 2, 0);
-  EXPECT_EQ(run(*engine, requests, true), expected);
+  EXPECT_EQ(answers_of(*engine, requests, true), expected);
   EXPECT_EQ(engine->stats().elastic->moves_to_cache, 0u);
   EXPECT_TRUE(engine->healthy());
 }

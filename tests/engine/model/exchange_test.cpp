@@ -2,32 +2,12 @@
 // are gone, late or talk nonsense.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "tests/engine/model/driver.h"
+#include "tests/engine/model/rank_plans.h"
 #include "tests/engine/model/thread_ranks.h"
 
 namespace foregate {
 namespace {
-
-using Rows = std::vector<std::vector<float>>;
-
-std::vector<std::int32_t> experts_of(const std::string& dir) {
-  const auto model = open_model(local_files(), dir);
-  CHECK(model.ok());
-  std::vector<std::int32_t> experts;
-  for (const LayerConfig& layer : model->config.layers) {
-    experts.push_back(layer.sparse ? model->config.router.experts : 0);
-  }
-  return experts;
-}
-
-PlacementPlan plan_for(const std::string& dir, std::int32_t ranks, bool linear) {
-  const auto experts = experts_of(dir);
-  auto plan = linear ? PlacementPlan::linear(ranks, experts) : PlacementPlan::round_robin(ranks, experts);
-  CHECK(plan.ok());
-  return std::move(plan).value();
-}
 
 std::vector<Token> some_tokens(int count, int vocab, int salt) {
   std::vector<Token> tokens;
@@ -48,16 +28,6 @@ Rows all_steps(Driver& driver) {
   add({{b, some_tokens(5, vocab, 4)}, {a, some_tokens(1, vocab, 5)}});
   for (int i = 0; i < 3; ++i) add({{a, some_tokens(1, vocab, 6 + i)}, {b, some_tokens(1, vocab, 9 + i)}});
   return all;
-}
-
-bool same_bytes(const Rows& a, const Rows& b) {
-  if (a.size() != b.size()) return false;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (a[i].size() != b[i].size() || std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0) {
-      return false;
-    }
-  }
-  return true;
 }
 
 TEST(Exchange, AnyNumberOfRanksGivesTheBytesOfOne) {

@@ -2,29 +2,18 @@
 // cache, with fewer bytes between ranks where tokens belong to ranks; and ranks that are gone or talk nonsense.
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <iostream>
 
 #include "engine/model/row_messages.h"
 #include "tests/engine/model/driver.h"
 #include "tests/engine/model/planted_model.h"
+#include "tests/engine/model/rank_plans.h"
 #include "tests/engine/model/thread_ranks.h"
 
 namespace foregate {
 namespace {
 
-using Rows = std::vector<std::vector<float>>;
 constexpr auto kOne = ExchangeMode::kOneAllToAll;
-
-std::vector<std::int32_t> experts_of(const std::string& dir) {
-  const auto model = open_model(local_files(), dir);
-  CHECK(model.ok());
-  std::vector<std::int32_t> experts;
-  for (const LayerConfig& layer : model->config.layers) {
-    experts.push_back(layer.sparse ? model->config.router.experts : 0);
-  }
-  return experts;
-}
 
 // Rank 0 has the dense weights and no expert, where there are others: every row moves.
 PlacementPlan plan_away(const std::string& dir, std::int32_t ranks) {
@@ -34,13 +23,6 @@ PlacementPlan plan_away(const std::string& dir, std::int32_t ranks) {
     for (std::int32_t e = 0; e < experts; ++e) layer.push_back(ranks == 1 ? 0 : 1 + (e + 1) % (ranks - 1));
   }
   auto plan = PlacementPlan::create(ranks, std::move(homes));
-  CHECK(plan.ok());
-  return std::move(plan).value();
-}
-
-PlacementPlan plan_for(const std::string& dir, std::int32_t ranks, bool linear) {
-  const auto experts = experts_of(dir);
-  auto plan = linear ? PlacementPlan::linear(ranks, experts) : PlacementPlan::round_robin(ranks, experts);
   CHECK(plan.ok());
   return std::move(plan).value();
 }
@@ -71,16 +53,6 @@ Rows all_steps(Driver& driver) {
   for (int i = 0; i < 4; ++i)
     add({{b, {token_of(vocab, 3, i)}}, {c, {token_of(vocab, 4, i)}}, {a, {token_of(vocab, 5, i)}}});
   return all;
-}
-
-bool same_bytes(const Rows& a, const Rows& b) {
-  if (a.size() != b.size()) return false;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (a[i].size() != b[i].size() || std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0) {
-      return false;
-    }
-  }
-  return true;
 }
 
 TEST(Travel, AnyNumberOfRanksGivesTheBytesOfOne) {

@@ -105,36 +105,19 @@ std::vector<Request> burst(std::int32_t vocab) {
   return requests;
 }
 
-std::vector<std::vector<Token>> run(Engine& engine, const std::vector<Request>& requests, bool together) {
-  std::vector<std::shared_ptr<CollectSink>> sinks;
-  for (const Request& request : requests) {
-    sinks.push_back(std::make_shared<CollectSink>());
-    EXPECT_TRUE(engine.submit(request, sinks.back()).ok());
-    EXPECT_TRUE(together || sinks.back()->wait_finished(1));
-  }
-  std::vector<std::vector<Token>> answers;
-  for (const auto& sink : sinks) {
-    EXPECT_TRUE(sink->wait_finished(1));
-    EXPECT_EQ(sink->log().finish, FinishReason::kLength);
-    answers.push_back(sink->log().tokens);
-  }
-  EXPECT_TRUE(wait_idle(engine));
-  return answers;
-}
-
 TEST(ElasticEngine, ABurstTakesFromTheExpertsAndGivesBack) {
   Shares fixed(false), shared(true);
   const std::vector<Request> requests = burst(fixed.model().vocab_size());
-  const auto alone = run(*fixed.engine(false), requests, false);
+  const auto alone = answers_of(*fixed.engine(false), requests, false);
   const auto split = fixed.engine(false);
-  EXPECT_EQ(run(*split, requests, true), alone);
+  EXPECT_EQ(answers_of(*split, requests, true), alone);
   EXPECT_GT(split->stats().preemptions, 0u);
   EXPECT_FALSE(split->stats().elastic.has_value());
 
   const auto engine = shared.engine(true);
   const ElasticFigures start = *engine->stats().elastic;
   EXPECT_EQ(start.budget_bytes, start.cache_bytes + start.expert_bytes);
-  EXPECT_EQ(run(*engine, requests, true), alone);
+  EXPECT_EQ(answers_of(*engine, requests, true), alone);
   EngineStats stats = engine->stats();
   EXPECT_EQ(stats.preemptions, 0u);
   EXPECT_EQ(stats.refused, 0u);
@@ -146,7 +129,7 @@ TEST(ElasticEngine, ABurstTakesFromTheExpertsAndGivesBack) {
   for (Request& request : few) request.sampling.max_tokens = 40;
   for (int i = 0; i < 200 && engine->stats().elastic->expert_bytes < start.expert_bytes; ++i) {
     for (Request& request : few) request.id = RequestId{request.id.value + 100};
-    const auto answers = run(*engine, few, false);
+    const auto answers = answers_of(*engine, few, false);
     for (std::size_t at = 0; at < few.size(); ++at) {
       ASSERT_TRUE(std::equal(answers[at].begin(), answers[at].end(), alone[at].begin()));
     }
@@ -157,7 +140,7 @@ TEST(ElasticEngine, ABurstTakesFromTheExpertsAndGivesBack) {
   EXPECT_GT(stats.elastic->bytes_to_experts, 0u);
   EXPECT_EQ(stats.preemptions, 0u);
   for (Request& request : few) request = burst(fixed.model().vocab_size())[&request - few.data()];
-  EXPECT_EQ(run(*engine, few, true), alone);  // and again
+  EXPECT_EQ(answers_of(*engine, few, true), alone);  // and again
   EXPECT_EQ(engine->stats().preemptions, 0u);
 }
 

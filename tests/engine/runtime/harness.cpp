@@ -1,5 +1,7 @@
 #include "tests/engine/runtime/harness.h"
 
+#include <gtest/gtest.h>
+
 #include <chrono>
 #include <thread>
 
@@ -158,6 +160,23 @@ bool wait_idle(const Engine& engine) {
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
   return true;
+}
+
+std::vector<std::vector<Token>> answers_of(Engine& engine, const std::vector<Request>& requests, bool together) {
+  std::vector<std::shared_ptr<CollectSink>> sinks;
+  for (const Request& request : requests) {
+    sinks.push_back(std::make_shared<CollectSink>());
+    EXPECT_TRUE(engine.submit(request, sinks.back()).ok());
+    EXPECT_TRUE(together || sinks.back()->wait_finished(1));
+  }
+  std::vector<std::vector<Token>> answers;
+  for (const auto& sink : sinks) {
+    EXPECT_TRUE(sink->wait_finished(1));
+    EXPECT_EQ(sink->log().finish, FinishReason::kLength);
+    answers.push_back(sink->log().tokens);
+  }
+  EXPECT_TRUE(wait_idle(engine));
+  return answers;
 }
 
 }  // namespace foregate::testing_support

@@ -87,5 +87,8 @@ SampleLog expected_answer(const Request& request, std::int32_t index, const std:
 
 // Waits up to 60 s.
 bool wait_idle(const Engine& engine);
+// The tokens of requests that end at their length, submitted one after the other or all `together`; then the engine is
+// idle.
+std::vector<std::vector<Token>> answers_of(Engine& engine, const std::vector<Request>& requests, bool together);
 
 }  // namespace foregate::testing_support
