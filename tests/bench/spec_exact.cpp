@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/base/log.h"
+#include "engine/experts/expert_store.h"
 #include "engine/runtime/boot.h"
 #include "tests/bench/spec_texts.h"
 #include "tools/foregate/queue_sink.h"
@@ -137,6 +138,7 @@ std::vector<Drafting> draftings(const Options& options) {
       {"suffix", R"({"method": "suffix", "adaptive": false, "suffix_decoding_max_spec_factor": 4})"},
       {"draft model", R"({"method": "draft_model", "adaptive": false, "model": ")" + options.draft + "\"}"},
       {"self", R"({"method": "self", "adaptive": false, "num_experts": 1})", true}};
+  if (kEvictAtRelease) std::erase_if(ways, [](const Drafting& way) { return way.in_memory; });
   if (!options.nextn.empty()) {
     ways.push_back({"mtp", R"({"method": "mtp", "adaptive": false, "num_speculative_tokens": 3, "model": ")" +
                                options.nextn + "\"}"});

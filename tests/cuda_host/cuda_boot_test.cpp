@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "engine/experts/expert_store.h"
 #include "engine/runtime/boot.h"
 #include "tests/cuda_host/emulated_module.h"
 #include "tests/engine/runtime/harness.h"
@@ -19,6 +20,7 @@ constexpr int kIllegalAddress = 700;
 class CudaBoot : public ::testing::Test {
  protected:
   void SetUp() override {
+    if (kEvictAtRelease) GTEST_SKIP() << "this flavour has no experts on a GPU";
     reset_module();
     options_.model = std::string(FOREGATE_SOURCE_DIR) + "/models/demo";
     options_.threads = 1;

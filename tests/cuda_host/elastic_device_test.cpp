@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "engine/experts/expert_store.h"
 #include "engine/runtime/boot.h"
 #include "kernels/registry/gpu.h"
 #include "tests/cuda_host/emulated_module.h"
@@ -186,6 +187,10 @@ TEST_F(CudaElastic, PagesThatDoNotComeChangeNothing) {
 
 class CudaElasticBoot : public CudaElastic {
  protected:
+  void SetUp() override {
+    if (kEvictAtRelease) GTEST_SKIP() << "this flavour has no experts on a GPU";
+    CudaElastic::SetUp();
+  }
   CudaElasticBoot() {
     options_.model = demo_dir();
     options_.threads = 1;

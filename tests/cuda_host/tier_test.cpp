@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "engine/experts/expert_store.h"
 #include "engine/experts/miss_split.h"
 #include "engine/io/local_file.h"
 #include "engine/io/output.h"
@@ -211,6 +212,10 @@ TEST(MissSplit, TheSideThatEndsEarlier) {
 
 class CudaTierBoot : public CudaTiers {
  protected:
+  void SetUp() override {
+    if (kEvictAtRelease) GTEST_SKIP() << "this flavour has no experts on a GPU";
+    CudaTiers::SetUp();
+  }
   CudaTierBoot() {
     options_.model = demo_dir();
     options_.threads = 1;
