@@ -17,6 +17,7 @@ struct Kind {
 constexpr Kind kKinds[] = {
     {400, "invalid_request_error", "invalid_value"},
     {401, "invalid_request_error", "invalid_api_key"},
+    {403, "invalid_request_error", "permission_denied"},
     {404, "invalid_request_error", "not_found"},
     {405, "invalid_request_error", "method_not_allowed"},
     {408, "invalid_request_error", "request_timeout"},

@@ -212,7 +212,10 @@ TEST_F(LiveTest, PromptsAreForTheAdminOnlyAndTheListCanBeLeftOut) {
   start();
   const std::string key = "Authorization: Bearer one\r\n";
   EXPECT_EQ(slots("", key), Json::array());
-  EXPECT_EQ(slots("?prompt=true", key, 403)["error"]["param"], "prompt");
+  const Json refused = slots("?prompt=true", key, 403)["error"];
+  EXPECT_EQ(refused["param"], "prompt");
+  EXPECT_EQ(refused["type"], "invalid_request_error");
+  EXPECT_EQ(refused["code"], "permission_denied");
   service_options.slots = false;
   service_options.api_keys.clear();
   start();
