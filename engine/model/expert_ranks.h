@@ -24,6 +24,9 @@ struct Crossed {
   std::uint64_t moves = 0;
   std::uint64_t context_bytes = 0;
   std::uint64_t one_all_to_all_steps = 0;
+  // Messages that were one of several of an exchange, and steps that ran in two halves.
+  std::uint64_t chunks = 0;
+  std::uint64_t halved_steps = 0;
 };
 
 // That the rank does not serve, and why.

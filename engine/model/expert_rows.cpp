@@ -6,8 +6,8 @@
 namespace foregate {
 namespace {
 
-// layer, rows, groups, assignments, prompt, numbers about rows that stood
-constexpr std::size_t kFixed = 6;
+// layer, rows, groups, assignments, prompt, numbers about rows that stood, part, of how many, half
+constexpr std::size_t kFixed = 9;
 constexpr std::size_t kFixedBytes = kFixed * sizeof(std::int32_t);
 
 std::byte* put(std::byte* at, const std::vector<std::int32_t>& values) {
@@ -55,6 +55,14 @@ Status read_stood(std::span<const std::int32_t> numbers, const ExpertRowsLimits&
   return {};
 }
 
+Status check_part(const ExchangePart& part) {
+  const bool fits = part.of >= 1 && part.of <= kMaxExchangeParts && part.number >= 0 && part.number < part.of &&
+                    part.half >= 0 && part.half <= 2;
+  if (fits) return {};
+  return data_loss("a message is part " + std::to_string(part.number) + " of " + std::to_string(part.of) + " of half " +
+                   std::to_string(part.half));
+}
+
 Status check_indices(const ExpertRows& rows, const ExpertRowsLimits& limits) {
   std::int64_t sum = 0;
   for (std::size_t g = 0; g < rows.experts.size(); ++g) {
@@ -62,7 +70,7 @@ Status check_indices(const ExpertRows& rows, const ExpertRowsLimits& limits) {
     if (!ascends || rows.experts[g] < 0 || rows.experts[g] >= limits.experts) {
       return data_loss("an exchange names expert " + std::to_string(rows.experts[g]));
     }
-    if (rows.group_rows[g] < 1 || rows.group_rows[g] > rows.rows) {
+    if (rows.group_rows[g] < 1 || rows.group_rows[g] > rows.rows_before + rows.rows) {
       return data_loss("an exchange has " + std::to_string(rows.group_rows[g]) + " rows of one expert");
     }
     if (rows.drafted[g] < 0 || rows.drafted[g] > rows.group_rows[g]) {
@@ -72,7 +80,8 @@ Status check_indices(const ExpertRows& rows, const ExpertRowsLimits& limits) {
   }
   if (sum != static_cast<std::int64_t>(rows.x_rows.size())) return data_loss("the groups of an exchange do not add up");
   for (const std::int32_t row : rows.x_rows) {
-    if (row < 0 || row >= rows.rows) return data_loss("an exchange names row " + std::to_string(row));
+    if (row < 0 || row >= rows.rows_before + rows.rows)
+      return data_loss("an exchange names row " + std::to_string(row));
   }
   return {};
 }
@@ -101,7 +110,10 @@ std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std
                                       static_cast<std::int32_t>(rows.experts.size()),
                                       static_cast<std::int32_t>(rows.x_rows.size()),
                                       rows.prompt ? 1 : 0,
-                                      static_cast<std::int32_t>(stood)};
+                                      static_cast<std::int32_t>(stood),
+                                      rows.part.number,
+                                      rows.part.of,
+                                      rows.part.half};
   std::memcpy(body.data(), fixed, sizeof fixed);
   std::byte* at = put(body.data() + kFixedBytes, rows.experts);
   at = put(at, rows.group_rows);
@@ -115,16 +127,20 @@ std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std
   return {at, values};
 }
 
-Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits, ExpertRows& rows,
-                 std::span<const std::byte>& values) {
+Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits, std::int64_t rows_before,
+                 ExpertRows& rows, std::span<const std::byte>& values) {
   if (body.size() < kFixedBytes) return data_loss("an exchange of " + std::to_string(body.size()) + " bytes");
   std::int32_t fixed[kFixed];
   std::memcpy(fixed, body.data(), sizeof fixed);
-  const auto [layer, count, groups, assignments, prompt, stood] = fixed;
+  const auto [layer, count, groups, assignments, prompt, stood, part, parts, half] = fixed;
+  RETURN_IF_ERROR(check_part({part, parts, half}));
+  if (part == 0) rows_before = 0;
   if (layer < 0 || layer >= limits.layers) return data_loss("an exchange is of layer " + std::to_string(layer));
-  if (count < 1 || count > limits.max_rows) return data_loss("an exchange has " + std::to_string(count) + " rows");
+  if (count < (part == 0 ? 1 : 0) || count > limits.max_rows - rows_before) {
+    return data_loss("an exchange has " + std::to_string(count) + " rows");
+  }
   if (groups < 1 || groups > limits.experts) return data_loss("an exchange has " + std::to_string(groups) + " groups");
-  if (assignments < groups || assignments > std::int64_t{count} * limits.top_k) {
+  if (assignments < groups || assignments > (rows_before + count) * limits.top_k) {
     return data_loss("an exchange has " + std::to_string(assignments) + " outputs");
   }
   if (prompt != 0 && prompt != 1) return data_loss("an exchange is of a step of kind " + std::to_string(prompt));
@@ -140,6 +156,8 @@ Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits
   rows.layer = LayerId{layer};
   rows.prompt = prompt == 1;
   rows.rows = count;
+  rows.rows_before = rows_before;
+  rows.part = {part, parts, half};
   rows.experts.resize(static_cast<std::size_t>(groups));
   rows.group_rows.resize(static_cast<std::size_t>(groups));
   rows.drafted.resize(static_cast<std::size_t>(groups));

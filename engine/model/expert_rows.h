@@ -27,15 +27,27 @@ struct StoodRows {
 };
 inline constexpr std::size_t kMaxStoodPlaces = 64;  // that one exchange tells of
 
+// Which message of an exchange it is: one of several brings the rows that none before it brought, and experts behind
+// those of the one before.
+struct ExchangePart {
+  std::int32_t number = 0;
+  std::int32_t of = 1;
+  std::int32_t half = 0;                               // of a step that runs in two halves: 1 or 2, else 0
+  bool alone() const { return of == 1 && half == 0; }  // nothing comes before its answer was read
+};
+inline constexpr std::int32_t kMaxExchangeParts = 16;
+
 // Some rows of a layer's input and their way through one rank's experts. Outputs come in the order of `x_rows`.
 struct ExpertRows {
   LayerId layer;
-  bool prompt = false;  // of a step with prompt rows beyond one per sequence
-  std::int64_t rows = 0;
+  ExchangePart part;
+  bool prompt = false;                   // of a step with prompt rows beyond one per sequence
+  std::int64_t rows = 0;                 // at least 1 in the first part
+  std::int64_t rows_before = 0;          // of the exchange, in earlier parts; x_rows may name them
   std::vector<std::int32_t> experts;     // ascending
   std::vector<std::int32_t> group_rows;  // of each, at least 1
   std::vector<std::int32_t> drafted;     // of each, rows of drafts: they count once they stood
-  std::vector<std::int32_t> x_rows;      // group by group: which of `rows`
+  std::vector<std::int32_t> x_rows;      // group by group: which row of the exchange
   std::vector<StoodRows> stood;          // of this layer in earlier steps, oldest first
 };
 
@@ -45,9 +57,9 @@ std::uint64_t max_outputs_bytes(const ExpertRowsLimits& limits);
 
 // Lays out all but the values; returns where those begin: rows.rows * hidden floats, to be filled by the caller.
 std::span<std::byte> write_rows(const ExpertRows& rows, std::int64_t hidden, std::vector<std::byte>& body);
-// kDataLoss names the fault. `values` leads into the body.
-Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits, ExpertRows& rows,
-                 std::span<const std::byte>& values);
+// kDataLoss names the fault. `rows_before`: that came in earlier parts. `values` leads into the body.
+Status read_rows(std::span<const std::byte> body, const ExpertRowsLimits& limits, std::int64_t rows_before,
+                 ExpertRows& rows, std::span<const std::byte>& values);
 
 // The body of an answer without outputs: the code and the text of `failed`, cut to a kilobyte.
 inline constexpr std::uint64_t kMaxFailureBytes = 1024;

@@ -17,16 +17,23 @@ Status of_rank(RankId rank, const Status& why) {
   return unavailable("rank " + std::to_string(rank.value) + " does not serve: " + why.message());
 }
 
-MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks)
+namespace {
+
+constexpr std::int32_t kChunks = 4;  // of OverlapMode::kChunks
+
+}  // namespace
+
+MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks, OverlapMode overlap)
     : ranks_(ranks),
       limits_{.max_rows = max_rows,
               .top_k = config.router.top_k,
               .hidden = config.hidden_size,
               .layers = static_cast<std::int32_t>(config.layers.size()),
               .experts = config.router.experts},
-      parts_(static_cast<std::size_t>(ranks.plan().ranks())),
-      stood_(parts_.size(), std::vector<std::vector<StoodRows>>(config.layers.size())),
+      overlap_(overlap),
+      stood_(static_cast<std::size_t>(ranks.plan().ranks()), std::vector<std::vector<StoodRows>>(config.layers.size())),
       sent_as_(static_cast<std::size_t>(max_rows), -1) {
+  for (Flight& flight : flights_) flight.shares.resize(stood_.size());
   adopt(ranks.plan());
 }
 
@@ -58,7 +65,7 @@ void MoeExchange::begin_step(ExpertStore* store) {
 void MoeExchange::choose_owners(const StepScratch& s, LayerId id) {
   const std::vector<std::int32_t>& owners = owners_[static_cast<std::size_t>(id.value)];
   group_owners_.assign(s.groups.size(), 0);
-  load_.assign(parts_.size(), 0);
+  load_.assign(stood_.size(), 0);
   for (const bool single : {true, false}) {
     for (std::size_t g = 0; g < s.groups.size(); ++g) {
       const std::int32_t expert = s.group_experts[g];
@@ -77,49 +84,55 @@ void MoeExchange::choose_owners(const StepScratch& s, LayerId id) {
 }
 
 // Each row goes to a rank once, however many of its experts the rank has.
-void MoeExchange::add_group(const ExpertGroup& group, std::int32_t expert, std::int32_t drafted, Part& part) {
-  part.rows.experts.push_back(expert);
-  part.rows.group_rows.push_back(group.rows);
-  part.rows.drafted.push_back(drafted);
+void MoeExchange::add_group(const ExpertGroup& group, std::int32_t expert, std::int32_t drafted, Share& share) {
+  share.rows.experts.push_back(expert);
+  share.rows.group_rows.push_back(group.rows);
+  share.rows.drafted.push_back(drafted);
   for (std::int32_t i = 0; i < group.rows; ++i) {
     std::int32_t& at = sent_as_[static_cast<std::size_t>(group.x_rows[i])];
     if (at < 0) {
-      at = static_cast<std::int32_t>(part.from.size());
-      part.from.push_back(group.x_rows[i]);
+      at = static_cast<std::int32_t>(share.from.size());
+      share.from.push_back(group.x_rows[i]);
     }
-    part.rows.x_rows.push_back(at);
-    part.out_rows.push_back(group.out_rows[i]);
+    share.rows.x_rows.push_back(at);
+    share.out_rows.push_back(group.out_rows[i]);
   }
+  share.groups.push_back({share.rows.experts.size(), share.from.size(), share.out_rows.size()});
 }
 
-void MoeExchange::divide(const Step& step, LayerId id, const ModelWeights& weights) {
+void MoeExchange::divide(const Step& step, LayerId id, const ModelWeights& weights, std::int32_t half) {
   const StepScratch& s = step.scratch;
   choose_owners(s, id);
-  own_ = {};
-  for (std::size_t rank = 0; rank < parts_.size(); ++rank) {
-    Part& part = parts_[rank];
-    part.rows = {};
-    part.rows.layer = id;
-    part.rows.prompt = phase_of(step) == UsePhase::kPrefill;
-    part.from.clear();
-    part.out_rows.clear();
+  Flight& flight = flight_of(half);
+  flight.step = &step;
+  flight.crossed = {};
+  Own& own = flight.own;
+  own = {};
+  for (std::size_t rank = 0; rank < flight.shares.size(); ++rank) {
+    Share& share = flight.shares[rank];
+    share.rows = {};
+    share.from.clear();
+    share.out_rows.clear();
+    share.groups.clear();
+    share.rows.layer = id;
+    share.rows.part.half = half;
+    share.rows.prompt = phase_of(step) == UsePhase::kPrefill;
     for (std::size_t g = 0; g < s.groups.size(); ++g) {
       const std::int32_t expert = s.group_experts[g];
       if (group_owners_[g] != static_cast<std::int32_t>(rank)) continue;
       const std::int32_t drafted = s.group_drafted_rows.empty() ? 0 : s.group_drafted_rows[g];
       if (rank > 0) {
-        add_group(s.groups[g], expert, drafted, part);
+        add_group(s.groups[g], expert, drafted, share);
         continue;
       }
-      own_.groups.push_back(s.groups[g]);
-      own_.experts.push_back(expert);
-      own_.rows.push_back(s.group_rows[g]);
-      if (!s.group_drafted_rows.empty()) own_.drafted_rows.push_back(drafted);
-      if (!weights.store) own_.groups.back().weights = weights.experts.get({id, ExpertId{expert}});
+      own.groups.push_back(s.groups[g]);
+      own.experts.push_back(expert);
+      own.rows.push_back(s.group_rows[g]);
+      if (!s.group_drafted_rows.empty()) own.drafted_rows.push_back(drafted);
+      if (!weights.store) own.groups.back().weights = weights.experts.get({id, ExpertId{expert}});
     }
-    for (const std::int32_t row : part.from) sent_as_[static_cast<std::size_t>(row)] = -1;
-    part.rows.rows = static_cast<std::int64_t>(part.from.size());
-    if (!part.from.empty()) part.rows.stood = std::exchange(stood_[rank][static_cast<std::size_t>(id.value)], {});
+    for (const std::int32_t row : share.from) sent_as_[static_cast<std::size_t>(row)] = -1;
+    if (!share.from.empty()) share.rows.stood = std::exchange(stood_[rank][static_cast<std::size_t>(id.value)], {});
   }
 }
 
@@ -163,134 +176,236 @@ void MoeExchange::note_routes(const Step& step, LayerId id, const ModelWeights& 
   count_routes(step, id, weights);
 }
 
-void MoeExchange::begin_own(const Step& step, LayerId id, ExpertStore& store) {
+void MoeExchange::begin_own(const Step& step, LayerId id, ExpertStore& store, Own& own) {
   LayerUse use = use_of(step, id);
   for (std::size_t i = 0; i < use.decode_rows.size(); ++i) {
-    if (std::binary_search(own_.experts.begin(), own_.experts.end(), use.experts[i])) {
-      own_.decode_rows.push_back(use.decode_rows[i]);
+    if (std::binary_search(own.experts.begin(), own.experts.end(), use.experts[i])) {
+      own.decode_rows.push_back(use.decode_rows[i]);
     }
   }
-  use.experts = own_.experts;
-  use.rows = own_.rows;
-  use.decode_rows = own_.decode_rows;
-  use.drafted_rows = own_.drafted_rows;
+  use.experts = own.experts;
+  use.rows = own.rows;
+  use.decode_rows = own.decode_rows;
+  use.drafted_rows = own.drafted_rows;
   store.begin(use);
 }
 
 // What was found in the store is counted before anything of the layer is waited for.
-Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& weights) {
-  if (weights.store && !own_.groups.empty()) begin_own(step, id, *weights.store);
+Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& weights, Own& own) {
+  if (weights.store && !own.groups.empty()) begin_own(step, id, *weights.store, own);
   count_routes(step, id, weights);
-  if (own_.groups.empty()) return {};
+  if (own.groups.empty()) return {};
   if (!weights.store) {
-    run_groups(step, own_.groups);
+    run_groups(step, own.groups);
     return {};
   }
-  return run_leased(*weights.store, own_.experts, own_.groups, step.scratch.arrived_groups,
+  return run_leased(*weights.store, own.experts, own.groups, step.scratch.arrived_groups,
                     [&](std::span<ExpertGroup> groups) {
                       run_groups(step, groups);
                       step.stream.synchronize();
                     });
 }
 
+std::int32_t MoeExchange::parts_of(const Share& share) const {
+  static_cast<void>(share);
+  return overlap_ == OverlapMode::kChunks ? kChunks : 1;
+}
+
+// In how many messages each rank gets its rows: a message brings the rows of its experts that none before it brought.
+// The most of any rank.
+std::size_t MoeExchange::cut_shares(Flight& flight) {
+  std::size_t most = 0;
+  for (Share& share : flight.shares) {
+    share.parts.clear();
+    for (const std::size_t end : cut_groups(share.rows.group_rows, parts_of(share))) {
+      share.parts.push_back(share.groups[end - 1]);
+    }
+    most = std::max(most, share.parts.size());
+  }
+  return most;
+}
+
 // INV-21: the rows go out as they are, and their answers land where the rank's own would: one combine for all. INV-23:
-// each wait below ends at `deadline`.
-Status MoeExchange::send(const Step& step, TimeNs deadline) {
-  const View2<const float> in = step.block_in();
-  const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
-  for (std::size_t rank = 1; rank < parts_.size(); ++rank) {
-    Part& part = parts_[rank];
-    if (part.from.empty()) continue;
-    const RankId id{static_cast<std::int32_t>(rank)};
-    auto line = ranks_.line(id);
-    if (!line.ok()) return of_rank(id, line.status());
-    std::byte* at = write_rows(part.rows, limits_.hidden, part.body).data();
-    for (const std::int32_t row : part.from) {
-      std::memcpy(at, in.data + row * in.stride, row_bytes);
-      at += row_bytes;
-    }
-    if (const Status sent = (*line)->send(MessageKind::kRows, epoch_, part.body, deadline); !sent.ok()) {
-      ranks_.drop(id, sent);
-      return of_rank(id, sent);
-    }
-    part.line = std::move(*line);
-    crossed_.rows += part.from.size();
-    crossed_.bytes += kMessageHeaderBytes + part.body.size();
-  }
-  return {};
-}
-
-// `failed`: what the rank says that it could not do.
-Status MoeExchange::receive_part(const Step& step, std::size_t rank, TimeNs deadline, Status& failed) {
-  Part& part = parts_[rank];
-  const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
-  const std::uint64_t bytes = part.out_rows.size() * row_bytes;
-  ASSIGN_OR_RETURN(const Message answer,
-                   part.line->receive({.least_epoch = epoch_,
-                                       .most_epoch = epoch_,
-                                       .most_bytes = std::max(bytes + kRankFiguresBytes, kMaxFailureBytes)},
-                                      deadline));
-  crossed_.bytes += kMessageHeaderBytes + answer.body.size();
-  if (answer.kind == MessageKind::kFailed) {
-    failed = read_failure(answer.body);
-    return {};
-  }
-  const bool figures = answer.body.size() == bytes + kRankFiguresBytes;
-  if (answer.kind != MessageKind::kOutputs || (answer.body.size() != bytes && !figures)) {
-    return data_loss("an answer of " + std::to_string(answer.body.size()) + " bytes where " + std::to_string(bytes) +
-                     " are due");
-  }
-  const std::byte* at = answer.body.data();
-  for (const std::int32_t row : part.out_rows) {
-    std::memcpy(step.scratch.expert_out + row * limits_.hidden, at, row_bytes);
-    at += row_bytes;
-  }
-  crossed_.rows += part.out_rows.size();
-  if (figures) {
-    const auto told = std::span<const std::byte>(answer.body).last<kRankFiguresBytes>();
-    ranks_.figures(RankId{static_cast<std::int32_t>(rank)}, read_figures(told));
-  }
-  return {};
-}
-
-// Every answer that is due is waited for, also after one that failed: the next exchange finds the lines empty.
-// INV-22: after a failure too, each line has been read to the end of this epoch or is dropped.
-Status MoeExchange::receive(const Step& step, TimeNs deadline) {
+// each wait below ends at the deadline. Every rank gets its first part before any gets a second. A rank that fails is
+// dropped; those that have begun get the rest of their parts all the same, for their answers are waited for.
+Status MoeExchange::send(Flight& flight) {
+  const std::size_t most = cut_shares(flight);
+  flight.first_epoch = epoch_ + 1;
+  flight.deadline = ranks_.answer_deadline();
+  epoch_ += most;
   Status first;
-  for (std::size_t rank = 1; rank < parts_.size(); ++rank) {
-    if (parts_[rank].line == nullptr) continue;
-    Status failed;
-    const Status got = receive_part(step, rank, deadline, failed);
-    parts_[rank].line = nullptr;
-    if (!failed.ok() && first.ok())
-      first = Status(failed.code(), "rank " + std::to_string(rank) + ": " + failed.message());
-    if (got.ok()) continue;
-    const RankId id{static_cast<std::int32_t>(rank)};
-    ranks_.drop(id, got);
-    if (first.ok()) first = of_rank(id, got);
+  for (std::size_t part = 0; part < most; ++part) {
+    for (std::size_t rank = 1; rank < flight.shares.size(); ++rank) {
+      Share& share = flight.shares[rank];
+      if (part >= share.parts.size()) continue;
+      const RankId id{static_cast<std::int32_t>(rank)};
+      if (part == 0) {
+        if (!first.ok()) continue;
+        auto line = ranks_.line(id);
+        if (line.ok())
+          share.line = std::move(*line);
+        else
+          first = of_rank(id, line.status());
+      }
+      if (share.line == nullptr) continue;
+      if (const Status sent = send_part(flight, id, part); !sent.ok()) {
+        ranks_.drop(id, sent);
+        share.line = nullptr;
+        if (first.ok()) first = of_rank(id, sent);
+      }
+    }
   }
   return first;
 }
 
-Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& weights) {
-  const LayerWeights& layer = weights.layers[static_cast<std::size_t>(id.value)];
-  route_layer(step, id, layer);
+// Of a share that goes in several messages, one.
+ExpertRows MoeExchange::part_of(Share& share, std::size_t part) {
+  const PartEnd begin = part == 0 ? PartEnd() : share.parts[part - 1];
+  const PartEnd& end = share.parts[part];
+  const auto cut = [](const std::vector<std::int32_t>& numbers, std::size_t first, std::size_t last) {
+    return std::vector(numbers.begin() + static_cast<std::ptrdiff_t>(first),
+                       numbers.begin() + static_cast<std::ptrdiff_t>(last));
+  };
+  ExpertRows rows;
+  rows.layer = share.rows.layer;
+  rows.part = {.number = static_cast<std::int32_t>(part),
+               .of = static_cast<std::int32_t>(share.parts.size()),
+               .half = share.rows.part.half};
+  rows.prompt = share.rows.prompt;
+  rows.rows = static_cast<std::int64_t>(end.rows - begin.rows);
+  rows.experts = cut(share.rows.experts, begin.groups, end.groups);
+  rows.group_rows = cut(share.rows.group_rows, begin.groups, end.groups);
+  rows.drafted = cut(share.rows.drafted, begin.groups, end.groups);
+  rows.x_rows = cut(share.rows.x_rows, begin.outputs, end.outputs);
+  if (part == 0) rows.stood = std::move(share.rows.stood);
+  return rows;
+}
+
+Status MoeExchange::send_part(Flight& flight, RankId rank, std::size_t part) {
+  Share& share = flight.shares[static_cast<std::size_t>(rank.value)];
+  const std::size_t begin = part == 0 ? 0 : share.parts[part - 1].rows;
+  const std::size_t end = share.parts[part].rows;
+  const View2<const float> in = flight.step->block_in();
+  const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
+  std::byte* at = nullptr;
+  if (share.parts.size() == 1) {
+    share.rows.rows = static_cast<std::int64_t>(end);
+    at = write_rows(share.rows, limits_.hidden, body_).data();
+  } else {
+    at = write_rows(part_of(share, part), limits_.hidden, body_).data();
+  }
+  for (std::size_t i = begin; i < end; ++i) {
+    std::memcpy(at, in.data + share.from[i] * in.stride, row_bytes);
+    at += row_bytes;
+  }
+  RETURN_IF_ERROR(share.line->send(MessageKind::kRows, flight.first_epoch + part, body_, flight.deadline));
+  share.due = part + 1;
+  flight.crossed.rows += end - begin;
+  flight.crossed.bytes += kMessageHeaderBytes + body_.size();
+  flight.crossed.chunks += share.parts.size() > 1 ? 1 : 0;
+  return {};
+}
+
+// `failed`: what the rank says that it could not do.
+Status MoeExchange::receive_part(Flight& flight, std::size_t rank, std::size_t part, Status& failed) {
+  Share& share = flight.shares[rank];
+  const std::size_t begin = part == 0 ? 0 : share.parts[part - 1].outputs;
+  const std::size_t end = share.parts[part].outputs;
+  const std::uint64_t epoch = flight.first_epoch + part;
+  const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
+  const std::uint64_t bytes = (end - begin) * row_bytes;
+  ASSIGN_OR_RETURN(
+      const Message answer,
+      share.line->receive({.least_epoch = epoch,
+                           .most_epoch = epoch,
+                           .most_bytes = std::max<std::uint64_t>(bytes + kMaxAnswerTailBytes, kMaxFailureBytes)},
+                          flight.deadline));
+  flight.crossed.bytes += kMessageHeaderBytes + answer.body.size();
+  if (answer.kind == MessageKind::kFailed) {
+    failed = read_failure(answer.body);
+    return {};
+  }
+  if (answer.kind != MessageKind::kOutputs) return data_loss("an answer that is none");
+  ASSIGN_OR_RETURN(const AnswerTail tail, read_tail(answer.body, bytes));
+  const std::byte* at = answer.body.data();
+  for (std::size_t i = begin; i < end; ++i) {
+    std::memcpy(flight.step->scratch.expert_out + share.out_rows[i] * limits_.hidden, at, row_bytes);
+    at += row_bytes;
+  }
+  flight.crossed.rows += end - begin;
+  if (tail.figures) ranks_.figures(RankId{static_cast<std::int32_t>(rank)}, *tail.figures);
+  return {};
+}
+
+// Every answer that is due is waited for, also after one that failed: the next exchange finds the lines empty. First
+// parts first, as the ranks compute them. INV-22: after a failure too, each line has been read to the end of its epochs
+// or is dropped.
+Status MoeExchange::receive(Flight& flight) {
+  Status first;
+  std::size_t most = 0;
+  for (const Share& share : flight.shares) most = std::max(most, share.due);
+  for (std::size_t part = 0; part < most; ++part) {
+    for (std::size_t rank = 1; rank < flight.shares.size(); ++rank) {
+      Share& share = flight.shares[rank];
+      if (share.line == nullptr || part >= share.due) continue;
+      Status failed;
+      const Status got = receive_part(flight, rank, part, failed);
+      if (!failed.ok() && first.ok())
+        first = Status(failed.code(), "rank " + std::to_string(rank) + ": " + failed.message());
+      if (got.ok()) continue;
+      share.line = nullptr;
+      const RankId id{static_cast<std::int32_t>(rank)};
+      ranks_.drop(id, got);
+      if (first.ok()) first = of_rank(id, got);
+    }
+  }
+  for (Share& share : flight.shares) {
+    share.line = nullptr;
+    share.due = 0;
+  }
+  ranks_.count(std::exchange(flight.crossed, {}));
+  return first;
+}
+
+void MoeExchange::route(const Step& step, LayerId id, const ModelWeights& weights) {
+  route_layer(step, id, weights.layers[static_cast<std::size_t>(id.value)]);
   route_next_layer(step, id, weights.layers);
   group_by_expert(step);
+}
+
+Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& weights) {
+  route(step, id, weights);
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
-  divide(step, id, weights);
-  ++epoch_;
-  crossed_ = {};
-  const TimeNs deadline = ranks_.answer_deadline();
-  const Status sent = send(step, deadline);
-  const Status own = sent.ok() ? run_own(step, id, weights) : Status();
-  const Status received = receive(step, deadline);
-  ranks_.count(crossed_);
+  divide(step, id, weights, 0);
+  Flight& flight = flight_of(0);
+  const Status sent = send(flight);
+  const Status own = sent.ok() ? run_own(step, id, weights, flight.own) : Status();
+  const Status received = receive(flight);
   RETURN_IF_ERROR(sent);
   RETURN_IF_ERROR(received);
   RETURN_IF_ERROR(own);
-  combine_groups(step, layer);
+  combine_groups(step, weights.layers[static_cast<std::size_t>(id.value)]);
   return static_cast<int>(step.scratch.groups.size());
+}
+
+Status MoeExchange::begin_half(const Step& step, LayerId id, const ModelWeights& weights, std::int32_t half) {
+  route(step, id, weights);
+  divide(step, id, weights, half);
+  Flight& flight = flight_of(half);
+  RETURN_IF_ERROR(send(flight));
+  if (!flight.own.groups.empty()) run_groups(step, flight.own.groups);
+  return {};
+}
+
+Status MoeExchange::end_half(LayerId id, const ModelWeights& weights, std::int32_t half) {
+  Flight& flight = flight_of(half);
+  RETURN_IF_ERROR(receive(flight));
+  combine_groups(*flight.step, weights.layers[static_cast<std::size_t>(id.value)]);
+  return {};
+}
+
+void MoeExchange::give_up() {
+  for (Flight& flight : flights_) static_cast<void>(receive(flight));
 }
 
 }  // namespace foregate

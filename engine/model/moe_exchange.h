@@ -3,12 +3,14 @@
 // Every rank may have its experts in a store of its own. Owned by the transformer of rank 0.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <vector>
 
 #include "engine/base/status.h"
 #include "engine/model/draft_routes.h"
+#include "engine/model/exchange_parts.h"
 #include "engine/model/expert_ranks.h"
 #include "engine/model/expert_rows.h"
 #include "engine/model/model_weights.h"
@@ -19,7 +21,8 @@ namespace foregate {
 class MoeExchange {
  public:
   // `ranks` must outlive this; its plan must fit the config, and `weights` hold what it gives rank 0.
-  MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks);
+  MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks,
+              OverlapMode overlap = OverlapMode::kOff);
 
   // Before each step: takes over a plan that the ranks have for it; what the store read ahead for a step that another
   // rank failed is given up.
@@ -31,17 +34,29 @@ class MoeExchange {
   // scratch.delta = MoE(scratch.normed) of layer `id`; the number of experts that ran. kUnavailable names the rank
   // that does not serve. After an error no answer is outstanding.
   Result<int> run(const Step& step, LayerId id, const ModelWeights& weights);
+  // The same in two pieces, for half 1 or 2 of a step whose halves take turns: what begin_half() sent is computed
+  // elsewhere until end_half(), while the other half runs here. No experts in a store; who is told of routes is told of
+  // the whole step, by note_routes(). After an error give_up() leaves no answer outstanding.
+  Status begin_half(const Step& step, LayerId id, const ModelWeights& weights, std::int32_t half);
+  Status end_half(LayerId id, const ModelWeights& weights, std::int32_t half);
+  void give_up();
+  OverlapMode overlap() const { return overlap_; }
   // Rows of drafts that stood, layer after layer: the ranks whose experts they used are told with the next rows of the
   // layer, and the placement at once. A rank that gets none for long hears of the newest alone.
   void stood(const DraftRoutes::Stood& stood);
 
  private:
-  struct Part {  // of one rank in the layer that runs
+  struct PartEnd {  // of what one message brings: up to here of the share's groups, rows and outputs
+    std::size_t groups = 0, rows = 0, outputs = 0;
+  };
+  struct Share {  // of one rank in the layer that runs
     ExpertRows rows;
     std::vector<std::int32_t> from;  // the step's rows that are sent
     std::vector<std::int32_t> out_rows;
-    std::shared_ptr<RankLine> line;  // set while an answer is due
-    std::vector<std::byte> body;
+    std::vector<PartEnd> groups;     // where each group ends
+    std::vector<PartEnd> parts;      // where each message ends
+    std::shared_ptr<RankLine> line;  // set while answers are due
+    std::size_t due = 0;             // how many, from the first part on
   };
 
   struct Own {  // what rank 0 runs itself
@@ -52,16 +67,32 @@ class MoeExchange {
     std::vector<std::int32_t> drafted_rows;  // of them, in a step with drafts
   };
 
+  // A layer of a step, or of half of one, under way.
+  struct Flight {
+    const Step* step = nullptr;
+    std::vector<Share> shares;  // by rank; that of rank 0 is not used
+    Own own;
+    std::uint64_t first_epoch = 0;  // of the first part; those after it have the next ones
+    TimeNs deadline = 0;
+    Crossed crossed;
+  };
+
   void adopt(const PlacementPlan& plan);
   void choose_owners(const StepScratch& scratch, LayerId id);
-  void divide(const Step& step, LayerId id, const ModelWeights& weights);
-  void add_group(const ExpertGroup& group, std::int32_t expert, std::int32_t drafted, Part& part);
+  void route(const Step& step, LayerId id, const ModelWeights& weights);
+  void divide(const Step& step, LayerId id, const ModelWeights& weights, std::int32_t half);
+  void add_group(const ExpertGroup& group, std::int32_t expert, std::int32_t drafted, Share& share);
   void count_routes(const Step& step, LayerId id, const ModelWeights& weights);
-  void begin_own(const Step& step, LayerId id, ExpertStore& store);
-  Status run_own(const Step& step, LayerId id, const ModelWeights& weights);
-  Status send(const Step& step, TimeNs deadline);
-  Status receive(const Step& step, TimeNs deadline);
-  Status receive_part(const Step& step, std::size_t rank, TimeNs deadline, Status& failed);
+  void begin_own(const Step& step, LayerId id, ExpertStore& store, Own& own);
+  Status run_own(const Step& step, LayerId id, const ModelWeights& weights, Own& own);
+  std::int32_t parts_of(const Share& share) const;
+  std::size_t cut_shares(Flight& flight);
+  Flight& flight_of(std::int32_t half) { return flights_[half == 2 ? 1 : 0]; }
+  Status send(Flight& flight);
+  static ExpertRows part_of(Share& share, std::size_t part);
+  Status send_part(Flight& flight, RankId rank, std::size_t part);
+  Status receive(Flight& flight);
+  Status receive_part(Flight& flight, std::size_t rank, std::size_t part, Status& failed);
 
   ExpertRanks& ranks_;
   ExpertRowsLimits limits_;
@@ -70,13 +101,13 @@ class MoeExchange {
   std::map<ExpertKey, std::vector<std::int32_t>> holders_;
   std::vector<std::int32_t> group_owners_;  // of the layer that runs
   std::vector<std::int64_t> load_;          // by rank: rows of its experts there
-  std::vector<Part> parts_;                 // by rank; that of rank 0 is not used
-  Own own_;
+  const OverlapMode overlap_;
+  std::array<Flight, 2> flights_;  // a step that runs whole uses the first
+  std::vector<std::byte> body_;
   std::vector<std::vector<std::vector<StoodRows>>> stood_;  // [rank][layer]: not told yet
   std::vector<std::int32_t> routed_;                        // ids of rows that are no draft's
-  std::vector<std::int32_t> sent_as_;                       // by row of the step, for one part: its place there, or -1
+  std::vector<std::int32_t> sent_as_;                       // by row of the step, for one share: its place there, or -1
   std::uint64_t epoch_ = 0;
-  Crossed crossed_;
 };
 
 }  // namespace foregate

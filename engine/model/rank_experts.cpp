@@ -1,9 +1,11 @@
 #include "engine/model/rank_experts.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "engine/model/leased_groups.h"
 #include "engine/model/moe_block.h"
@@ -80,7 +82,9 @@ Result<std::unique_ptr<RankExperts>> RankExperts::load(const OpenModel& model, c
                                 .layers = static_cast<std::int32_t>(model.config.layers.size()),
                                 .experts = model.config.router.experts};
   std::unique_ptr<RankExperts> made(new RankExperts(model.config, std::move(weights), limits, ops, stream));
-  RETURN_IF_ERROR(made->allocate(device));
+  // Experts in a store take whole steps: a store runs a layer once a step.
+  const bool halves = store == nullptr && takes_halves(options.overlap);
+  RETURN_IF_ERROR(made->allocate(device, halves));
   if (travels) {
     ASSIGN_OR_RETURN(made->travelling_, RankRows::create(made->config_, *made->weights_, rank, plan,
                                                          options.max_batched_tokens, device, ops, stream));
@@ -88,16 +92,30 @@ Result<std::unique_ptr<RankExperts>> RankExperts::load(const OpenModel& model, c
   return made;
 }
 
-Status RankExperts::allocate(Device& device) {
-  const std::int64_t assignments = limits_.max_rows * limits_.top_k;
-  const auto take = [&](std::int64_t count) {
-    return device.allocate(static_cast<std::size_t>(count) * sizeof(float));
+std::int64_t RankExperts::tail_rows() const {
+  const auto row = limits_.hidden * static_cast<std::int64_t>(sizeof(float));
+  return (static_cast<std::int64_t>(kMaxAnswerTailBytes) + row - 1) / row;
+}
+
+Status RankExperts::make_room(Device& device, std::int64_t rows, Room& room) {
+  room.rows = rows;
+  room.outputs = rows * limits_.top_k + kMaxExchangeParts * tail_rows();
+  const auto bytes = [&](std::int64_t count) {
+    return static_cast<std::size_t>(count * limits_.hidden) * sizeof(float);
   };
-  x_ = take(limits_.max_rows * limits_.hidden);
-  y_ = device.allocate(static_cast<std::size_t>(assignments * limits_.hidden) * sizeof(float) + kRankFiguresBytes);
-  inner_ = take(assignments * widest_expert(config_));
-  if (!x_ || !y_ || !inner_) return resource_exhausted("no memory for the rows of a step");
-  identity_.resize(static_cast<std::size_t>(assignments));
+  room.x = device.allocate(bytes(rows));
+  room.y = device.allocate(bytes(room.outputs));
+  return room.x && room.y ? Status() : resource_exhausted("no memory for the rows of a step");
+}
+
+// A second half is no larger than the first.
+Status RankExperts::allocate(Device& device, bool halves) {
+  RETURN_IF_ERROR(make_room(device, limits_.max_rows, rooms_[0]));
+  if (halves && limits_.max_rows > 1) RETURN_IF_ERROR(make_room(device, limits_.max_rows / 2, rooms_[1]));
+  inner_ = device.allocate(static_cast<std::size_t>(limits_.max_rows * limits_.top_k * widest_expert(config_)) *
+                           sizeof(float));
+  if (!inner_) return resource_exhausted("no memory for the rows of a step");
+  identity_.resize(static_cast<std::size_t>(rooms_[0].outputs));
   std::iota(identity_.begin(), identity_.end(), 0);
   return {};
 }
@@ -109,73 +127,160 @@ std::int64_t RankExperts::weight_bytes() const {
   return bytes;
 }
 
-// Groups without weights; where all are in memory, with them.
-Status RankExperts::make_groups() {
-  groups_.clear();
-  std::int32_t first = 0;
-  for (std::size_t g = 0; g < rows_.experts.size(); ++g) {
-    groups_.push_back({.weights = {},
-                       .x_rows = rows_.x_rows.data() + first,
-                       .out_rows = identity_.data() + first,
-                       .rows = rows_.group_rows[g]});
-    first += rows_.group_rows[g];
-    if (weights_->store) continue;
-    groups_.back().weights = weights_->experts.get({rows_.layer, ExpertId{rows_.experts[g]}});
-    if (groups_.back().weights.gate.data != nullptr) continue;
-    return data_loss("expert " + std::to_string(rows_.experts[g]) + " of layer " + std::to_string(rows_.layer.value) +
+// Parts of an exchange come one after the other, and each brings experts behind those of the one before.
+Status RankExperts::check_turn(const ExpertRows& rows) const {
+  const ExchangePart& due = open_.part;
+  if (rows.part.number != due.number) {
+    return data_loss("part " + std::to_string(rows.part.number) + " of an exchange comes where part " +
+                     std::to_string(due.number) + " is due");
+  }
+  if (due.number == 0) return {};
+  if (rows.part.of == due.of && rows.part.half == due.half && rows.layer == open_.layer &&
+      rows.experts.front() > open_.last_expert)
+    return {};
+  return data_loss("a part belongs to another exchange than the one before it");
+}
+
+Status RankExperts::check_held(const ExpertRows& rows) const {
+  if (!config_.layers[static_cast<std::size_t>(rows.layer.value)].sparse) {
+    return data_loss("an exchange is of a layer without experts");
+  }
+  if (weights_->store) return {};
+  for (const std::int32_t expert : rows.experts) {
+    if (weights_->experts.get({rows.layer, ExpertId{expert}}).gate.data != nullptr) continue;
+    return data_loss("expert " + std::to_string(expert) + " of layer " + std::to_string(rows.layer.value) +
                      " is not on this rank");
   }
   return {};
 }
 
-Status RankExperts::take(std::span<const std::byte> body) {
+Status RankExperts::take(const Message& asked, RankPipeline& pipeline, RankJob& job) {
   std::span<const std::byte> values;
-  RETURN_IF_ERROR(read_rows(body, limits_, rows_, values));
-  if (!config_.layers[static_cast<std::size_t>(rows_.layer.value)].sparse) {
-    return data_loss("an exchange is of a layer without experts");
+  RETURN_IF_ERROR(read_rows(asked.body, limits_, open_.rows, job.rows, values));
+  RETURN_IF_ERROR(check_turn(job.rows));
+  RETURN_IF_ERROR(check_held(job.rows));
+  const ExpertRows& rows = job.rows;
+  const ExchangePart& part = rows.part;
+  job.room = part.half == 2 ? 1 : 0;
+  Room& room = rooms_[job.room];
+  if (part.number == 0) {
+    open_ = {};
+    RETURN_IF_ERROR(pipeline.wait_free(job.room));
+    if (part.alone()) RETURN_IF_ERROR(pipeline.wait_free(1));  // it is computed here
   }
-  std::memcpy(x_.data(), values.data(), values.size());
-  return make_groups();
+  const auto outputs = static_cast<std::int64_t>(rows.x_rows.size());
+  if (open_.rows + rows.rows > room.rows || open_.outputs + outputs > room.rows * limits_.top_k) {
+    return data_loss("an exchange of " + std::to_string(open_.rows + rows.rows) + " rows and " +
+                     std::to_string(open_.outputs + outputs) + " outputs has no room");
+  }
+  job.epoch = asked.epoch;
+  job.first_out = open_.outputs + part.number * tail_rows();
+  std::memcpy(room.x.data() + static_cast<std::size_t>(open_.rows * limits_.hidden) * sizeof(float), values.data(),
+              values.size());
+  open_.part = part;
+  open_.part.number = part.number + 1 == part.of ? 0 : part.number + 1;
+  open_.layer = rows.layer;
+  open_.rows += rows.rows;
+  open_.outputs += outputs;
+  open_.last_expert = rows.experts.back();
+  return {};
 }
 
-Status RankExperts::compute() {
-  const auto outputs = static_cast<std::int64_t>(rows_.x_rows.size());
+// Groups without weights; where all are in memory, with them.
+void RankExperts::make_groups(std::span<RankJob> jobs) {
+  groups_.clear();
+  for (const RankJob& job : jobs) {
+    std::int64_t first = 0;
+    for (std::size_t g = 0; g < job.rows.experts.size(); ++g) {
+      groups_.push_back({.weights = {},
+                         .x_rows = job.rows.x_rows.data() + first,
+                         .out_rows = identity_.data() + job.first_out + first,
+                         .rows = job.rows.group_rows[g]});
+      first += job.rows.group_rows[g];
+      if (weights_->store) continue;
+      groups_.back().weights = weights_->experts.get({job.rows.layer, ExpertId{job.rows.experts[g]}});
+    }
+  }
+}
+
+void RankExperts::begin_store(std::span<RankJob> jobs) {
+  const ExpertRows& first = jobs.front().rows;
+  if (first.layer <= last_layer_) {
+    weights_->store->give_up_step();  // another rank may have failed it
+    ++step_;
+  }
+  last_layer_ = first.layer;
+  for (const StoodRows& place : first.stood) {
+    weights_->store->count({.step = step_, .layer = first.layer, .experts = place.experts, .rows = place.rows});
+  }
+  for (std::vector<std::int32_t>* numbers : {&experts_, &group_rows_, &drafted_}) numbers->clear();
+  for (const RankJob& job : jobs) {
+    experts_.insert(experts_.end(), job.rows.experts.begin(), job.rows.experts.end());
+    group_rows_.insert(group_rows_.end(), job.rows.group_rows.begin(), job.rows.group_rows.end());
+    drafted_.insert(drafted_.end(), job.rows.drafted.begin(), job.rows.drafted.end());
+  }
+  weights_->store->begin({.step = step_,
+                          .layer = first.layer,
+                          .phase = first.prompt ? UsePhase::kPrefill : UsePhase::kDecode,
+                          .experts = experts_,
+                          .rows = group_rows_,
+                          .drafted_rows = drafted_});
+}
+
+Status RankExperts::run(std::span<RankJob> jobs) {
+  const Room& room = rooms_[jobs.front().room];
+  const ExpertRows& last = jobs.back().rows;
+  make_groups(jobs);
   const auto run = [&](std::span<ExpertGroup> groups) {
-    run_groups(ops_, stream_, config_.activation, {floats(x_), rows_.rows, limits_.hidden, limits_.hidden},
-               {floats(y_), outputs, limits_.hidden, limits_.hidden}, floats(inner_), groups);
+    run_groups(ops_, stream_, config_.activation,
+               {floats(room.x), last.rows_before + last.rows, limits_.hidden, limits_.hidden},
+               {floats(room.y), room.outputs, limits_.hidden, limits_.hidden}, floats(inner_), groups);
     stream_.synchronize();
   };
   if (!weights_->store) {
     run(groups_);
     return {};
   }
-  if (rows_.layer <= last_layer_) {
-    weights_->store->give_up_step();  // another rank may have failed it
-    ++step_;
-  }
-  last_layer_ = rows_.layer;
-  for (const StoodRows& place : rows_.stood) {
-    weights_->store->count({.step = step_, .layer = rows_.layer, .experts = place.experts, .rows = place.rows});
-  }
-  weights_->store->begin({.step = step_,
-                          .layer = rows_.layer,
-                          .phase = rows_.prompt ? UsePhase::kPrefill : UsePhase::kDecode,
-                          .experts = rows_.experts,
-                          .rows = rows_.group_rows,
-                          .drafted_rows = rows_.drafted});
-  return run_leased(*weights_->store, rows_.experts, groups_, arrived_, run);
+  begin_store(jobs);
+  return run_leased(*weights_->store, experts_, groups_, arrived_, run);
+}
+
+void RankExperts::compute(std::span<RankJob> jobs) {
+  const auto start = std::chrono::steady_clock::now();
+  const Status ran = run(jobs);
+  const auto took = std::chrono::steady_clock::now() - start;
+  for (RankJob& job : jobs) job.computed = ran;
+  jobs.back().compute_ns =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(took).count());
 }
 
 // An expert that cannot be read fails the step, not the rank.
-Status RankExperts::answer(RankLine& line, std::uint64_t epoch, const Status& computed) {
-  if (!computed.ok()) return line.send(MessageKind::kFailed, epoch, write_failure(computed), kNoDeadline);
-  std::size_t bytes = rows_.x_rows.size() * static_cast<std::size_t>(limits_.hidden) * sizeof(float);
-  if (weights_->store) {
-    const RankFigures figures = figures_of(*weights_->store);
-    std::memcpy(y_.data() + bytes, &figures, sizeof figures);
-    bytes += sizeof figures;
+Status RankExperts::answer(RankLine& line, RankJob& job) {
+  if (!job.computed.ok()) return line.send(MessageKind::kFailed, job.epoch, write_failure(job.computed), kNoDeadline);
+  const std::size_t row = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
+  std::byte* const from = rooms_[job.room].y.data() + static_cast<std::size_t>(job.first_out) * row;
+  std::size_t bytes = job.rows.x_rows.size() * row;
+  AnswerTail tail{.compute_ns = job.compute_ns, .figures = {}};
+  if (weights_->store) tail.figures = figures_of(*weights_->store);
+  bytes += write_tail(tail, from + bytes);
+  return line.send(MessageKind::kOutputs, job.epoch, {from, bytes}, kNoDeadline);
+}
+
+// One that is alone is computed and answered here: nothing else comes before rank 0 has its answer. A store gets all
+// parts of an exchange at once, so that it is asked for a layer once a step.
+Status RankExperts::serve_part(RankLine& line, RankPipeline& pipeline, const Message& asked) {
+  RankJob job;
+  RETURN_IF_ERROR(take(asked, pipeline, job));
+  if (!job.rows.part.alone() && !weights_->store) {
+    pipeline.push(std::move(job));
+    return {};
   }
-  return line.send(MessageKind::kOutputs, epoch, {y_.data(), bytes}, kNoDeadline);
+  held_.push_back(std::move(job));
+  if (open_.part.number > 0) return {};
+  compute(held_);
+  for (RankJob& held : held_) RETURN_IF_ERROR(answer(line, held));
+  held_.clear();
+  return {};
 }
 
 // Rows that are at this rank; false when the message is no such.
@@ -197,16 +302,27 @@ Result<bool> RankExperts::serve_rows(RankLine& line, const Message& asked) {
 }
 
 Status RankExperts::serve(RankLine& line) {
+  open_ = {};
+  held_.clear();
+  RankPipeline pipeline(
+      line,
+      [this](RankJob& job) {
+        compute({&job, 1});
+      },
+      [&](RankJob& job) { return answer(line, job); });
   MessageBounds bounds;
   while (true) {
     bounds.most_bytes = std::max(max_rows_bytes(limits_), travelling_ ? travelling_->most_bytes() : 0);
+    bounds.most_epoch = open_.part.number > 0 ? bounds.least_epoch : ~std::uint64_t{0};
     ASSIGN_OR_RETURN(const Message asked, line.receive(bounds, kNoDeadline));
     bounds.least_epoch = asked.epoch + 1;
+    if (asked.kind != MessageKind::kRows && open_.part.number > 0) {
+      return data_loss("another message comes between the parts of an exchange");
+    }
     ASSIGN_OR_RETURN(const bool rows, serve_rows(line, asked));
     if (rows) continue;
     if (asked.kind != MessageKind::kRows) return data_loss("a message that is no exchange");
-    RETURN_IF_ERROR(take(asked.body));
-    RETURN_IF_ERROR(answer(line, asked.epoch, compute()));
+    RETURN_IF_ERROR(serve_part(line, pipeline, asked));
   }
 }
 

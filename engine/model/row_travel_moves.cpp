@@ -226,12 +226,10 @@ Status RowTravel::receive_help() {
     const Help& help = help_[static_cast<std::size_t>(r)];
     if (help.needs.empty()) continue;
     const std::size_t bytes = help.outputs.size() * hidden * sizeof(float);
-    ASSIGN_OR_RETURN(const Message answer, receive(RankId{r}, MessageKind::kOutputs, bytes));
-    if (answer.body.size() != bytes) {
-      const Status wrong = data_loss("an answer of " + std::to_string(answer.body.size()) + " bytes where " +
-                                     std::to_string(bytes) + " are due");
-      ranks_.drop(RankId{r}, wrong);
-      return of_rank(RankId{r}, wrong);
+    ASSIGN_OR_RETURN(const Message answer, receive(RankId{r}, MessageKind::kOutputs, bytes + kMaxAnswerTailBytes));
+    if (const auto tail = read_tail(answer.body, bytes); !tail.ok()) {
+      ranks_.drop(RankId{r}, tail.status());
+      return of_rank(RankId{r}, tail.status());
     }
     crossed_.rows += help.outputs.size();
     std::vector<float> values(help.outputs.size() * hidden);

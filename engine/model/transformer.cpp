@@ -429,7 +429,8 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   transformer->collect_steps_ = options.collect_steps;
   RETURN_IF_ERROR(transformer->prepare_host_experts(options));
   if (options.ranks != nullptr) {
-    transformer->exchange_ = std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks);
+    transformer->exchange_ =
+        std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks, options.overlap);
   }
   if (options.ranks != nullptr && options.exchange != ExchangeMode::kTwoAllToAlls) {
     transformer->travel_ =

@@ -53,6 +53,8 @@ struct LoadOptions {
   ExpertRanks* ranks = nullptr;
   // In which form. Other than two all-to-alls: every rank loads the dense weights, all experts are in memory.
   ExchangeMode exchange = ExchangeMode::kTwoAllToAlls;
+  // Of two all-to-alls: what overlaps.
+  OverlapMode overlap = OverlapMode::kOff;
 };
 
 struct Step;

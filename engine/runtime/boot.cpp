@@ -295,6 +295,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   load.collect_steps = !options.enforce_eager;
   load.ranks = loaded.ranks.get();
   ASSIGN_OR_RETURN(load.exchange, exchange_mode_named(options.exchange));
+  ASSIGN_OR_RETURN(load.overlap, overlap_mode_named(options.exchange_overlap));
   if (on_gpu) load.packing = {loaded.host.device.get(), loaded.host_ops.get(), loaded.host_stream.get()};
   if (memory.dense_bytes) load.dense = {.budget_bytes = *memory.dense_bytes, .verify = options.verify_weights};
   if (memory.expert_bytes) {

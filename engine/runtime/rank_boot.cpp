@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/io/file.h"
+#include "engine/model/exchange_parts.h"
 #include "engine/model/rank_experts.h"
 #include "engine/placement/plan_file.h"
 #include "engine/runtime/memory_plan.h"
@@ -26,6 +27,19 @@ Status check_weights_stay(const BootOptions& options) {
   return {};
 }
 
+// A store runs a layer once a step, a window of dense weights one layer at a time.
+Status check_halves(const BootOptions& options) {
+  const std::string with = "--exchange-overlap halves does not go with ";
+  if (options.expert_memory != "all" && options.expert_memory != "auto") {
+    return unimplemented(with + "--expert-memory " + options.expert_memory, "exchange_overlap");
+  }
+  if (options.dense_memory != "all") {
+    return unimplemented(with + "--dense-memory " + options.dense_memory, "exchange_overlap");
+  }
+  if (options.placement == "auto") return unimplemented(with + "--placement auto", "exchange_overlap");
+  return {};
+}
+
 }  // namespace
 
 Status check_rank_options(const BootOptions& options) {
@@ -38,7 +52,9 @@ Status check_rank_options(const BootOptions& options) {
                             "expert_parallel_size");
   }
   ASSIGN_OR_RETURN(const ExchangeMode exchange, exchange_mode_named(options.exchange));
+  ASSIGN_OR_RETURN(const OverlapMode overlap, overlap_mode_named(options.exchange_overlap));
   if (options.expert_parallel_size == 1) return {};
+  if (overlap == OverlapMode::kHalves) RETURN_IF_ERROR(check_halves(options));
   if (exchange != ExchangeMode::kTwoAllToAlls) RETURN_IF_ERROR(check_weights_stay(options));
   if (options.device == "cuda") {
     return unimplemented("--expert-parallel-size computes on the CPU; it does not go with --device cuda", "device");
@@ -137,6 +153,7 @@ std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan
                         .expert_warm = options.expert_warm,
                         .prompt_read_ahead = options.prompt_read_ahead,
                         .rows_move = options.exchange != "two-all-to-alls",
+                        .halves = options.exchange_overlap == "halves" || options.exchange_overlap == "auto",
                         .plan = plan_text(*ranks.placement, {.model = model_name, .objective = options.placement})};
   RankTeamOptions team;
   team.answer_limit = static_cast<TimeNs>(options.step_limit_seconds * 1e9);

@@ -79,6 +79,7 @@ Status load_and_serve(RankLine& line, RankPulse& pulse, const MakeRankBackend& m
   load.verify_weights = setup.verify_weights;
   if (setup.quantization != "none") load.weights.quantization = quantization_named(setup.quantization);
   if (setup.rows_move) load.exchange = ExchangeMode::kOneAllToAll;
+  if (setup.halves) load.overlap = OverlapMode::kHalves;
   const RankBackend background = make_backend(setup.isa, 1);  // converts experts of a model that is not packed
   const auto background_stream = background.device->create_stream();
   load.experts = rank_store(setup, plan, *background_stream);

@@ -32,6 +32,7 @@ std::vector<std::byte> setup_bytes(const RankSetup& setup) {
                                {"expert_warm", setup.expert_warm},
                                {"prompt_read_ahead", setup.prompt_read_ahead},
                                {"rows_move", setup.rows_move},
+                               {"halves", setup.halves},
                                {"plan", setup.plan}};
   const std::string text = json.dump();
   const auto* const data = reinterpret_cast<const std::byte*>(text.data());
@@ -55,12 +56,12 @@ Result<RankSetup> parse_setup(std::span<const std::byte> bytes) {
   const bool stored =
       field("expert_policy", setup.expert_policy, is_text) && field("expert_warm", setup.expert_warm, is_switch) &&
       field("prompt_read_ahead", setup.prompt_read_ahead, is_switch) && read_budgets(json, setup.expert_bytes);
-  const bool whole = stored && field("model", setup.model, is_text) &&
-                     field("quantization", setup.quantization, is_text) && field("isa", setup.isa, is_text) &&
-                     field("threads", setup.threads, is_count) &&
-                     field("verify_weights", setup.verify_weights, is_switch) &&
-                     field("max_rows", setup.max_rows, is_count) && field("rank", setup.rank, is_count) &&
-                     field("plan", setup.plan, is_text) && field("rows_move", setup.rows_move, is_switch);
+  const bool whole =
+      stored && field("model", setup.model, is_text) && field("quantization", setup.quantization, is_text) &&
+      field("isa", setup.isa, is_text) && field("threads", setup.threads, is_count) &&
+      field("verify_weights", setup.verify_weights, is_switch) && field("max_rows", setup.max_rows, is_count) &&
+      field("rank", setup.rank, is_count) && field("plan", setup.plan, is_text) &&
+      field("rows_move", setup.rows_move, is_switch) && field("halves", setup.halves, is_switch);
   if (!whole || setup.max_rows < 1 || setup.rank < 1 || setup.threads < 1) {
     return data_loss("the setup of a rank lacks a field");
   }

@@ -26,6 +26,7 @@ struct RankSetup {
   bool expert_warm = true;
   bool prompt_read_ahead = true;
   bool rows_move = false;  // rows go on here: it loads the dense weights too
+  bool halves = false;     // rows of both halves of a step may be under way here
   std::string plan;        // plan_text()
 };
 

@@ -40,6 +40,8 @@ RankTeam::RankTeam(PlacementPlan plan, RankLauncher launcher, RankTeamOptions op
       context_bytes_(counter("moe_exchange_context_bytes", "Of those bytes, keys and values of such rows")),
       one_all_to_all_steps_(
           counter("moe_exchange_one_all_to_all_steps", "Steps whose rows stayed where their experts are")),
+      chunks_(counter("moe_exchange_chunks", "Messages of rows that were one of several to the same rank and layer")),
+      halves_(counter("moe_exchange_halves", "Steps whose two halves took turns at this rank and the others")),
       restarts_counter_(
           counter("foregate_rank_restarts", "Ranks that were started again after they died, hung or talked nonsense")),
       serving_((options_.metrics ? *options_.metrics : own_metrics_)
@@ -110,6 +112,8 @@ void RankTeam::count(const Crossed& crossed) {
   moves_.add(static_cast<double>(crossed.moves));
   context_bytes_.add(static_cast<double>(crossed.context_bytes));
   one_all_to_all_steps_.add(static_cast<double>(crossed.one_all_to_all_steps));
+  chunks_.add(static_cast<double>(crossed.chunks));
+  halves_.add(static_cast<double>(crossed.halved_steps));
 }
 
 void RankTeam::keep() {

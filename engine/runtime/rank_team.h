@@ -91,6 +91,8 @@ class RankTeam final : public ExpertRanks {
   Counter& moves_;
   Counter& context_bytes_;
   Counter& one_all_to_all_steps_;
+  Counter& chunks_;
+  Counter& halves_;
   Counter& restarts_counter_;
   Gauge& serving_;
   RankReport report_;

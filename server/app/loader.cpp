@@ -39,6 +39,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.expert_parallel_size = static_cast<std::int32_t>(options.expert_parallel_size);
   boot.placement = options.placement;
   boot.exchange = options.exchange;
+  boot.exchange_overlap = options.exchange_overlap;
   boot.placement_interval_seconds = options.placement_interval;
   boot.placement_moves = static_cast<std::int32_t>(options.placement_moves);
   boot.placement_copies = static_cast<std::int32_t>(options.placement_copies);

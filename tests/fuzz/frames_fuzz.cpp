@@ -16,11 +16,14 @@ bool read_body(MessageKind kind, std::span<const std::byte> body) {
   if (kind == MessageKind::kRows) {
     ExpertRows rows;
     std::span<const std::byte> values;
-    if (!read_rows(body, kLimits, rows, values).ok()) return false;
-    CHECK(rows.rows >= 0 && rows.rows <= kLimits.max_rows && rows.experts.size() == rows.group_rows.size());
+    constexpr std::int64_t kBefore = 5;  // rows of earlier parts
+    if (!read_rows(body, kLimits, kBefore, rows, values).ok()) return false;
+    CHECK(rows.rows_before == (rows.part.number == 0 ? 0 : kBefore) && rows.part.number < rows.part.of);
+    CHECK(rows.rows >= 0 && rows.rows_before + rows.rows <= kLimits.max_rows &&
+          rows.experts.size() == rows.group_rows.size());
     CHECK(values.size() == static_cast<std::size_t>(rows.rows * kLimits.hidden) * sizeof(float));
     for (const std::int32_t expert : rows.experts) CHECK(expert >= 0 && expert < kLimits.experts);
-    for (const std::int32_t row : rows.x_rows) CHECK(row >= 0 && row < rows.rows);
+    for (const std::int32_t row : rows.x_rows) CHECK(row >= 0 && row < rows.rows_before + rows.rows);
     CHECK(rows.drafted.size() == rows.experts.size() && rows.stood.size() <= kMaxStoodPlaces);
     return true;
   }

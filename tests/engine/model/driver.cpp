@@ -47,7 +47,8 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
                                   .dense = options.dense,
                                   .packing = packing,
                                   .ranks = options.ranks,
-                                  .exchange = options.exchange}));
+                                  .exchange = options.exchange,
+                                  .overlap = options.overlap}));
   cache_ = std::make_unique<KvCache>(
       must(KvCache::create(*backend_.device, model_->kv_layout(options.kv_type, options.block_size), options.blocks)));
 }

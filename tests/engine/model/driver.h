@@ -31,6 +31,7 @@ struct DriverOptions {
   bool eager = false;                         // every op is given to the device by itself
   ExpertRanks* ranks = nullptr;               // that share the experts; null: all are here
   ExchangeMode exchange = ExchangeMode::kTwoAllToAlls;
+  OverlapMode overlap = OverlapMode::kOff;
 };
 
 class Driver {

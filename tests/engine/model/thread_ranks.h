@@ -1,4 +1,5 @@
-// Ranks as threads of this process, on lines in memory: each loads its own experts from the files and serves them.
+// Ranks as threads of this process, on lines in memory or others: each loads its own experts from the files and serves
+// them.
 #pragma once
 
 #include <map>
@@ -18,8 +19,8 @@ class ThreadRanks final : public ExpertRanks {
   // `experts`: each rank has a store of its own; `files`: where the model is.
   ThreadRanks(const std::string& dir, PlacementPlan plan, const std::string& isa, std::int32_t max_rows = 256,
               const std::optional<ExpertLoading>& experts = {}, const FileSystem& files = local_files(),
-              ExchangeMode exchange = ExchangeMode::kTwoAllToAlls)
-      : plan_(std::move(plan)), exchange_(exchange) {
+              ExchangeMode exchange = ExchangeMode::kTwoAllToAlls, LinePair (*make_line)() = memory_line)
+      : plan_(std::move(plan)), exchange_(exchange), make_line_(make_line) {
     for (std::int32_t r = 1; r < plan_.ranks(); ++r) add(dir, RankId{r}, isa, max_rows, experts, files);
   }
   ~ThreadRanks() override {
@@ -50,6 +51,8 @@ class ThreadRanks final : public ExpertRanks {
     crossed_.moves += crossed.moves;
     crossed_.context_bytes += crossed.context_bytes;
     crossed_.one_all_to_all_steps += crossed.one_all_to_all_steps;
+    crossed_.chunks += crossed.chunks;
+    crossed_.halved_steps += crossed.halved_steps;
   }
 
   // Puts a line of the test's own in the place of a rank's; null: what the rank had is back.
@@ -89,6 +92,7 @@ class ThreadRanks final : public ExpertRanks {
     LoadOptions load;
     load.max_batched_tokens = max_rows;
     load.exchange = exchange_;
+    load.overlap = OverlapMode::kHalves;  // it takes whatever rank 0 sends
     if (experts) {
       experts->store.own = [this, id](ExpertKey key) { return plan_.holds(id, key.layer, key.expert); };
       load.experts = std::move(experts);
@@ -96,7 +100,7 @@ class ThreadRanks final : public ExpertRanks {
     auto loaded = RankExperts::load(*model, plan_, id, *rank.backend.device, rank.backend.ops, *rank.stream, load);
     CHECK(loaded.ok());
     rank.experts = std::move(loaded).value();
-    auto [near, far] = memory_line();
+    auto [near, far] = make_line_();
     rank.line = std::move(near);
     rank.far_end = std::move(far);
     rank.thread = std::thread([&rank] { (void)rank.experts->serve(*rank.far_end); });
@@ -104,6 +108,7 @@ class ThreadRanks final : public ExpertRanks {
 
   PlacementPlan plan_;
   ExchangeMode exchange_;
+  LinePair (*make_line_)();
   std::map<RankId, Rank> ranks_;
   std::map<RankId, Status> dropped_;
   std::map<RankId, RankFigures> figures_;
