@@ -31,31 +31,38 @@ std::int64_t inner_per_row(const ModelConfig& config) {
   return widest;
 }
 
-void carve(const ModelConfig& config, std::int64_t rows, Carver& carver, StepScratch& s) {
-  const std::int64_t hidden = rows * config.hidden_size;
-  carver.take(s.hidden, hidden);
-  carver.take(s.delta, hidden);
-  carver.take(s.normed, hidden);
-  carver.take(s.q, rows * config.q_width());
-  carver.take(s.k, rows * config.kv_width());
-  carver.take(s.v, rows * config.kv_width());
-  carver.take(s.attended, rows * config.q_width());
-  carver.take(s.router_logits, rows * config.router.experts);
+// Every array with a part for each row, and how long that is.
+template <class Each>
+void each_array(const ModelConfig& config, StepScratch& s, const Each& each) {
+  const std::int64_t hidden = config.hidden_size;
+  const std::int64_t top_k = config.router.top_k;
+  each(s.hidden, hidden);
+  each(s.delta, hidden);
+  each(s.normed, hidden);
+  each(s.q, config.q_width());
+  each(s.k, config.kv_width());
+  each(s.v, config.kv_width());
+  each(s.attended, config.q_width());
+  each(s.router_logits, config.router.experts);
   for (ExpertRoute* route : {&s.route, &s.next_route}) {
-    carver.take(route->weights, rows * config.router.top_k);
-    carver.take(route->ids, rows * config.router.top_k);
+    each(route->weights, top_k);
+    each(route->ids, top_k);
   }
-  carver.take(s.expert_out, hidden * config.router.top_k);
-  carver.take(s.distinct_experts, static_cast<std::int64_t>(config.layers.size()));
-  carver.take(s.ffn_inner, rows * inner_per_row(config));
-  carver.take(s.shared_out, config.shared_intermediate > 0 ? hidden : 0);
-  carver.take(s.shared_gate, config.shared_intermediate > 0 ? rows : 0);
+  each(s.expert_out, hidden * top_k);
+  each(s.ffn_inner, inner_per_row(config));
+  each(s.shared_out, config.shared_intermediate > 0 ? hidden : 0);
+  each(s.shared_gate, config.shared_intermediate > 0 ? 1 : 0);
+  for (std::size_t i = 0; i < config.ropes.size(); ++i) {
+    each(s.cos[i], config.ropes[i].rotary_dim / 2);
+    each(s.sin[i], config.ropes[i].rotary_dim / 2);
+  }
+}
+
+void carve(const ModelConfig& config, std::int64_t rows, Carver& carver, StepScratch& s) {
   s.cos.resize(config.ropes.size());
   s.sin.resize(config.ropes.size());
-  for (std::size_t i = 0; i < config.ropes.size(); ++i) {
-    carver.take(s.cos[i], rows * config.ropes[i].rotary_dim / 2);
-    carver.take(s.sin[i], rows * config.ropes[i].rotary_dim / 2);
-  }
+  each_array(config, s, [&](auto*& array, std::int64_t per_row) { carver.take(array, rows * per_row); });
+  carver.take(s.distinct_experts, static_cast<std::int64_t>(config.layers.size()));
 }
 
 }  // namespace
@@ -91,14 +98,43 @@ Result<StepScratch> StepScratch::create(const ModelConfig& config, std::int32_t 
   Carver carver(scratch.memory.data());
   carve(config, max_rows, carver, scratch);
   scratch.show_routes(device, static_cast<std::size_t>(max_rows) * static_cast<std::size_t>(config.router.top_k));
-  const auto assignments = static_cast<std::size_t>(max_rows) * static_cast<std::size_t>(config.router.top_k);
-  scratch.identity.resize(static_cast<std::size_t>(max_rows));
-  std::iota(scratch.identity.begin(), scratch.identity.end(), 0);
-  scratch.x_rows.resize(assignments);
-  scratch.out_rows.resize(assignments);
-  scratch.group_ends.resize(static_cast<std::size_t>(config.router.experts));
-  scratch.groups.reserve(static_cast<std::size_t>(config.router.experts) + 1);
+  scratch.make_host_arrays(config, max_rows);
   return scratch;
+}
+
+void StepScratch::make_host_arrays(const ModelConfig& config, std::int32_t max_rows) {
+  const auto assignments = static_cast<std::size_t>(max_rows) * static_cast<std::size_t>(config.router.top_k);
+  identity.resize(static_cast<std::size_t>(max_rows));
+  std::iota(identity.begin(), identity.end(), 0);
+  x_rows.resize(assignments);
+  out_rows.resize(assignments);
+  group_ends.resize(static_cast<std::size_t>(config.router.experts));
+  groups.reserve(static_cast<std::size_t>(config.router.experts) + 1);
+}
+
+void StepScratch::show(const ModelConfig& config, const StepScratch& whole, std::int64_t first_row) {
+  hidden = whole.hidden;
+  delta = whole.delta;
+  normed = whole.normed;
+  q = whole.q;
+  k = whole.k;
+  v = whole.v;
+  attended = whole.attended;
+  router_logits = whole.router_logits;
+  route = whole.route;
+  next_route = whole.next_route;
+  expert_out = whole.expert_out;
+  distinct_experts = whole.distinct_experts;
+  ffn_inner = whole.ffn_inner;
+  shared_out = whole.shared_out;
+  shared_gate = whole.shared_gate;
+  cos = whole.cos;
+  sin = whole.sin;
+  each_array(config, *this, [&](auto*& array, std::int64_t per_row) { array += first_row * per_row; });
+  for (ExpertRoute* shown : {&route, &next_route}) {
+    shown->host_weights = shown->weights;
+    shown->host_ids = shown->ids;
+  }
 }
 
 }  // namespace foregate

@@ -26,6 +26,11 @@ struct StepScratch {
   static Result<StepScratch> create(const ModelConfig& config, std::int32_t max_rows, Device& device);
   static std::int64_t bytes_for(const ModelConfig& config, std::int32_t max_rows);  // of device memory
 
+  // For a part of the rows of a step: host arrays of its own for at most `max_rows`, and the memory of another scratch,
+  // which the host sees, from a row on.
+  void make_host_arrays(const ModelConfig& config, std::int32_t max_rows);
+  void show(const ModelConfig& config, const StepScratch& whole, std::int64_t first_row);
+
   // Device memory; R = max_rows, rows are dense.
   float* hidden = nullptr;                   // [R, hidden] the residual stream
   float* delta = nullptr;                    // [R, hidden] what the last block adds to it

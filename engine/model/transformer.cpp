@@ -74,7 +74,10 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   if (collect_steps_ && !step.host_routes && row_each) stream_.collect();
   begin_rows(step);
   const bool travels = travel_ && travel_->takes(step);
-  ASSIGN_OR_RETURN(const std::int64_t expert_bytes, travels ? travel_->run(step, cache) : run_layers(step, cache));
+  const bool halved = !travels && halves_ && HalfSteps::can_take(step) && exchange_->overlap() == OverlapMode::kHalves;
+  ASSIGN_OR_RETURN(const std::int64_t expert_bytes, travels  ? travel_->run(step, cache)
+                                                    : halved ? halves_->run(step, cache)
+                                                             : run_layers(step, cache));
   bytes += expert_bytes;
   if (travel_) travel_->end_step();
   const bool last_norm = !input.logit_rows.empty() || !input.hidden_out.empty();
@@ -436,6 +439,12 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
     transformer->travel_ =
         std::make_unique<RowTravel>(transformer->config_, *transformer->weights_, transformer->scratch_, ops, stream,
                                     *transformer->exchange_, options.exchange);
+  }
+  const bool stays_in_memory = !transformer->weights_->store && !transformer->weights_->dense && !transformer->travel_;
+  if (options.ranks != nullptr && takes_halves(options.overlap) && stays_in_memory) {
+    transformer->halves_ =
+        std::make_unique<HalfSteps>(transformer->config_, *transformer->weights_, transformer->scratch_,
+                                    options.max_batched_tokens, *transformer->exchange_);
   }
   return transformer;
 }

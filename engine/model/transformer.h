@@ -15,6 +15,7 @@
 #include "engine/base/status.h"
 #include "engine/model/draft_routes.h"
 #include "engine/model/expert_tally.h"
+#include "engine/model/half_steps.h"
 #include "engine/model/host_experts.h"
 #include "engine/model/lookahead.h"
 #include "engine/model/model.h"
@@ -129,6 +130,7 @@ class Transformer final : public Model {
   std::unique_ptr<ModelWeights> weights_;
   std::unique_ptr<Lookahead> lookahead_;
   std::unique_ptr<MoeExchange> exchange_;  // null: all experts are here
+  std::unique_ptr<HalfSteps> halves_;      // null: no step runs in two halves
   std::unique_ptr<RowTravel> travel_;      // null: tokens return to this rank after each layer
   std::unique_ptr<HostExperts> host_;      // null: none is computed on the host beside a device
   std::optional<RouteTap> tap_;
