@@ -38,6 +38,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.speculative_config = options.speculative_config;
   boot.expert_parallel_size = static_cast<std::int32_t>(options.expert_parallel_size);
   boot.placement = options.placement;
+  boot.rank_line = options.rank_line;
   boot.exchange = options.exchange;
   boot.placement_interval_seconds = options.placement_interval;
   boot.placement_moves = static_cast<std::int32_t>(options.placement_moves);
