@@ -285,7 +285,7 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   if (loaded.elastic && !on_gpu) shared.expert_memory = std::to_string(loaded.elastic->expert_bytes);
   ASSIGN_OR_RETURN(const MemoryPlan memory,
                    memory_of(shared, on_gpu ? &on_device : nullptr, ranks, summary, available));
-  loaded.ranks = start_ranks(options, ranks, loaded.backend.threads, loaded.report.model_name);
+  loaded.ranks = start_ranks(options, ranks, loaded.backend.threads, loaded.backend.cores, loaded.report.model_name);
   loaded.kept_for_cache = memory.kept_for_cache;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
   LoadOptions load;

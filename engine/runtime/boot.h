@@ -79,6 +79,7 @@ struct BootOptions {
   double placement_interval_seconds = 30.0;     // auto: between plans
   std::int32_t placement_moves = 32;            // auto: experts that move with one plan, at most
   std::int32_t placement_copies = 0;            // auto: further experts that each rank may have of each layer
+  std::string rank_line = "auto";               // to ranks that this process starts: auto, shared-memory or socket
   std::string exchange = "two-all-to-alls";     // of ranks: a word of exchange_mode_named()
   std::string exchange_overlap = "off";         // likewise: a word of overlap_mode_named()
   std::string rank_program = "/proc/self/exe";  // what a rank is started from, as `... rank`

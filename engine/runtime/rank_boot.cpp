@@ -139,7 +139,7 @@ Result<RankPlan> plan_ranks(const BootOptions& options, const ModelSummary& summ
   return ranks;
 }
 
-std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan& ranks, int threads,
+std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan& ranks, int threads, int cores,
                                       const std::string& model_name) {
   if (!ranks.placement) return nullptr;
   const RankSetup setup{.model = options.model,
@@ -159,7 +159,9 @@ std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan
   team.answer_limit = static_cast<TimeNs>(options.step_limit_seconds * 1e9);
   team.metrics = options.metrics;
   team.model_name = model_name;
-  RankLauncher launcher = process_launcher(options.rank_program, setup);
+  const bool share_memory = options.rank_line == "shared-memory" ||
+                            (options.rank_line == "auto" && threads * ranks_sharing_cores(options) <= cores);
+  RankLauncher launcher = process_launcher(options.rank_program, setup, share_memory);
   if (options.mpi_job != nullptr) launcher = mpi_launcher(options.mpi_job, setup, std::move(launcher));
   auto made = std::make_unique<RankTeam>(*ranks.placement, std::move(launcher), team);
   if (options.placement == "auto") made->set_keeper(make_keeper(options, ranks, model_name));

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "engine/base/log.h"
+#include "engine/comm/shared_line.h"
 
 namespace foregate {
 namespace {
@@ -43,7 +44,28 @@ class Fd {
 // The two ends of the line and of the pulse; those of the child out of the way of the numbers it gets them under.
 struct Ends {
   Fd line, pulse, child_line, child_pulse;
+  Fd memory, child_memory;  // none: messages go over the socket
 };
+
+// After an error there is none.
+Status add_memory(Ends& ends) {
+  ASSIGN_OR_RETURN(const int memory, make_line_memory());
+  ends.memory = Fd(memory);
+  ends.child_memory = Fd(::fcntl(memory, F_DUPFD_CLOEXEC, kFirstFreeFd));
+  if (ends.child_memory.get() >= 0) return {};
+  ends.memory = Fd();
+  return unavailable(std::strerror(errno));
+}
+
+Result<std::unique_ptr<RankLine>> line_of(Ends& ends) {
+  if (ends.memory.get() < 0) return socket_line(ends.line.release());
+  return shared_line(ends.line.release(), ends.memory.release(), LineEnd::kFirst);
+}
+
+Result<std::unique_ptr<RankLine>> line_of_rank() {
+  if (::fcntl(kRankMemoryFd, F_GETFD) < 0) return socket_line(kRankLineFd);
+  return shared_line(kRankLineFd, kRankMemoryFd, LineEnd::kSecond);
+}
 
 Result<Ends> make_ends() {
   int line[2], pulse[2];
@@ -65,7 +87,9 @@ Result<pid_t> spawn(const std::string& program, const Ends& ends) {
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, ends.child_line.get(), kRankLineFd);
   ::posix_spawn_file_actions_adddup2(&actions, ends.child_pulse.get(), kRankPulseFd);
-  ::posix_spawn_file_actions_addclosefrom_np(&actions, kRankPulseFd + 1);
+  const bool memory = ends.child_memory.get() >= 0;
+  if (memory) ::posix_spawn_file_actions_adddup2(&actions, ends.child_memory.get(), kRankMemoryFd);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, (memory ? kRankMemoryFd : kRankPulseFd) + 1);
   std::string name = program, command = "rank";
   char* argv[] = {name.data(), command.data(), nullptr};
   pid_t pid = 0;
@@ -83,14 +107,26 @@ void kill_and_reap(pid_t pid) {
 
 }  // namespace
 
-RankLauncher process_launcher(std::string program, RankSetup setup) {
-  return [program = std::move(program), setup = std::move(setup)](RankId rank) mutable -> Result<LaunchedRank> {
+RankLauncher process_launcher(std::string program, RankSetup setup, bool share_memory) {
+  return [program = std::move(program), setup = std::move(setup),
+          share_memory](RankId rank) mutable -> Result<LaunchedRank> {
     setup.rank = rank.value;
     ASSIGN_OR_RETURN(Ends ends, make_ends());
+    if (share_memory) {
+      if (const Status shared = add_memory(ends); !shared.ok()) {
+        log_warn("rank " + std::to_string(rank.value) + " gets its messages over a socket: " + shared.message());
+      }
+    }
     ASSIGN_OR_RETURN(const pid_t pid, spawn(program, ends));
     LaunchedRank launched;
-    launched.line = socket_line(ends.line.release());
     launched.end = [pid] { kill_and_reap(pid); };
+    launched.shares_memory = ends.memory.get() >= 0;
+    auto line = line_of(ends);
+    if (!line.ok()) {
+      launched.end();
+      return line.status();
+    }
+    launched.line = std::move(line).value();
     const Status sent =
         launched.line->send(MessageKind::kSetup, 0, setup_bytes(setup), system_clock().now() + kSetupLimitNs);
     if (!sent.ok()) {
@@ -110,7 +146,7 @@ Status run_rank_process(const MakeRankBackend& make_backend) {
   for (const int fd : {kRankLineFd, kRankPulseFd}) {
     if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return invalid_argument("foregate rank is started by foregate serve");
   }
-  const auto line = socket_line(kRankLineFd);
+  ASSIGN_OR_RETURN(const auto line, line_of_rank());
   RankPulse pulse([](char says) {
     if (::write(kRankPulseFd, &says, 1) < 0 && errno == EPIPE) std::_Exit(0);  // nobody can hear it: rank 0 is gone
   });

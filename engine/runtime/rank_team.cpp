@@ -47,6 +47,10 @@ RankTeam::RankTeam(PlacementPlan plan, RankLauncher launcher, RankTeamOptions op
       serving_((options_.metrics ? *options_.metrics : own_metrics_)
                    .gauge("foregate_ranks_serving", "Ranks that serve, this one among them",
                           {{"model_name", options_.model_name}})),
+      sharing_memory_((options_.metrics ? *options_.metrics : own_metrics_)
+                          .gauge("foregate_ranks_sharing_memory",
+                                 "Ranks that serve and get their messages through memory of both processes",
+                                 {{"model_name", options_.model_name}})),
       report_(options_.metrics ? *options_.metrics : own_metrics_, options_.model_name),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK(wake_fd_ >= 0);
@@ -128,11 +132,15 @@ void RankTeam::keep() {
         return;
       }
       int serving = 1;
+      int sharing = 0;
       for (Rank& rank : ranks_) {
         look_at(rank, now);
-        serving += rank.state == State::kServing ? 1 : 0;
+        if (rank.state != State::kServing) continue;
+        ++serving;
+        sharing += rank.process.shares_memory ? 1 : 0;
       }
       serving_.set(serving);
+      sharing_memory_.set(sharing);
     }
     changed_.notify_all();
     poll_ranks();

@@ -25,8 +25,9 @@ inline constexpr TimeNs kPulseNs = 200'000'000;
 
 struct LaunchedRank {
   std::shared_ptr<RankLine> line;
-  int pulse_fd = -1;          // to read from, not blocking; whoever launches gives it away
-  std::function<void()> end;  // makes sure that it is gone; called once
+  bool shares_memory = false;  // messages go through memory of both processes
+  int pulse_fd = -1;           // to read from, not blocking; whoever launches gives it away
+  std::function<void()> end;   // makes sure that it is gone; called once
 };
 using RankLauncher = std::function<Result<LaunchedRank>(RankId)>;
 
@@ -95,6 +96,7 @@ class RankTeam final : public ExpertRanks {
   Counter& halves_;
   Counter& restarts_counter_;
   Gauge& serving_;
+  Gauge& sharing_memory_;
   RankReport report_;
   std::unique_ptr<PlacementKeeper> placement_;  // null: the plan is what it was
   int wake_fd_ = -1;

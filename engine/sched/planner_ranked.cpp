@@ -15,7 +15,8 @@ BatchPlan Planner::by_rank() {
     plan_member(*member, static_cast<std::int32_t>(decode_rows));
   }
   add_drafts();
-  std::ranges::stable_partition(plan_.entries, [](const PlanEntry& e) { return !e.partial && !e.admitted; });
+  std::stable_partition(plan_.entries.begin(), plan_.entries.end(),
+                        [](const PlanEntry& e) { return !e.partial && !e.admitted; });
   return std::move(plan_);
 }
 

@@ -53,13 +53,14 @@ std::vector<std::size_t> dlpm_order(std::span<const PolicyView> views, const Dlp
     (views[i].running ? order : left).push_back(i);
   }
   // Who cannot be admitted comes last and takes nothing.
-  const auto idle = std::ranges::stable_partition(left, [&](std::size_t i) { return !views[i].paused; });
-  const std::vector<std::size_t> last(idle.begin(), idle.end());
-  left.erase(idle.begin(), idle.end());
+  const auto idle = std::stable_partition(left.begin(), left.end(), [&](std::size_t i) { return !views[i].paused; });
+  const std::vector<std::size_t> last(idle, left.end());
+  left.erase(idle, left.end());
   // Who was admitted before has paid for it.
-  const auto paid = std::ranges::stable_partition(left, [&](std::size_t i) { return views[i].was_preempted; });
-  order.insert(order.end(), left.begin(), paid.begin());
-  left.erase(left.begin(), paid.begin());
+  const auto paid =
+      std::stable_partition(left.begin(), left.end(), [&](std::size_t i) { return views[i].was_preempted; });
+  order.insert(order.end(), left.begin(), paid);
+  left.erase(left.begin(), paid);
   const std::size_t look_at = order.size() + static_cast<std::size_t>(options.look_ahead);
   while (!left.empty() && order.size() < look_at) {
     auto next = longest_prefix(views, book, left);

@@ -88,7 +88,7 @@ std::int32_t ModelDrafter::warm_up() {
   const auto rows = static_cast<std::size_t>(std::min(options_.max_rows, kDraftWarmRows));
   const std::vector<Token> tokens(rows, 0);
   DraftAsk ask;
-  ask.seq = SeqId(~std::uint64_t{0});  // no sequence has it
+  ask.seq = SeqId{~std::uint64_t{0}};  // no sequence has it
   ask.tokens = tokens;
   ask.most = 1;
   Draft draft;

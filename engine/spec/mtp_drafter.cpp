@@ -158,7 +158,7 @@ std::int32_t MtpDrafter::warm_up() {
   const std::vector<float> hidden(static_cast<std::size_t>(rows) * static_cast<std::size_t>(shape_.hidden_size));
   const std::vector<Token> tokens(static_cast<std::size_t>(rows) + 1, 0);
   DraftAsk ask;
-  ask.seq = SeqId(~std::uint64_t{0});  // no sequence has it
+  ask.seq = SeqId{~std::uint64_t{0}};  // no sequence has it
   ask.tokens = tokens;
   ask.most = 1;
   computed(ask.seq, 0, hidden);

@@ -52,7 +52,7 @@ Draft follow(const SuffixIndex& index, bool own, std::vector<Place> places, std:
     probability *= static_cast<double>(count) / all;
     if (probability < least_probability) break;
     const auto same = static_cast<double>(length + step);
-    std::erase_if(places, [&](const Place& place) { return after.at(place, step) != token; });
+    std::erase_if(places, [&, token = token](const Place& place) { return after.at(place, step) != token; });
     draft.tokens.push_back(token);
     draft.sure.push_back(static_cast<float>(static_cast<double>(count) / (all + 0.5) * same / (same + 1.0)));
   }

@@ -100,7 +100,8 @@ Backend make_backend(const BackendChoice& choice, std::string* error) {
     return backend;
   }
   const CoreCount cores = count_cores();
-  backend.threads = choice.threads > 0 ? choice.threads : usable_cores(cores);
+  backend.cores = usable_cores(cores);
+  backend.threads = choice.threads > 0 ? choice.threads : backend.cores;
   for (const NamedTable& entry : all_tables()) {
     if (entry.isa == backend.isa) backend.ops = entry.table();
   }

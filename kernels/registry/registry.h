@@ -23,6 +23,7 @@ struct Backend {
   std::vector<std::string> fallbacks;
   std::string isa;
   int threads = 1;
+  int cores = 1;  // that this process may use
   std::string reason;
 };
 

@@ -38,6 +38,7 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.speculative_config = options.speculative_config;
   boot.expert_parallel_size = static_cast<std::int32_t>(options.expert_parallel_size);
   boot.placement = options.placement;
+  boot.rank_line = options.rank_line;
   boot.exchange = options.exchange;
   boot.exchange_overlap = options.exchange_overlap;
   boot.placement_interval_seconds = options.placement_interval;

@@ -4,15 +4,34 @@
 
 namespace foregate {
 
-std::shared_ptr<GenerateCall> GenerateCall::make(IoLoop& loop, grpc::CallbackServerContext& context,
-                                                 StreamLimits limits, OnEnd on_end) {
-  std::shared_ptr<GenerateCall> call(new GenerateCall(loop, context, limits, std::move(on_end)));
+void GenerateCall::accept(IoLoop& loop, std::shared_ptr<CallQueue> queue, StreamLimits limits, Accept accept) {
+  std::shared_ptr<GenerateCall> call(new GenerateCall(loop, std::move(queue), limits, std::move(accept)));
   call->self_ = call;
-  return call;
+  call->queue_->enter();
+  call->context_.AsyncNotifyWhenDone(&call->done_tag_);
+  call->accept_.ask(&call->context_, &call->request_, &call->writer_, &call->queue_->completions(),
+                    &call->accepted_tag_);
 }
 
-GenerateCall::GenerateCall(IoLoop& loop, grpc::CallbackServerContext& context, StreamLimits limits, OnEnd on_end)
-    : loop_(loop), context_(context), limits_(limits), on_end_(std::move(on_end)) {}
+GenerateCall::GenerateCall(IoLoop& loop, std::shared_ptr<CallQueue> queue, StreamLimits limits, Accept accept)
+    : loop_(loop),
+      queue_(std::move(queue)),
+      limits_(limits),
+      accept_(std::move(accept)),
+      accepted_tag_([this](bool ok) { on_accepted(ok); }),
+      written_tag_([this](bool ok) { on_written(ok); }),
+      finished_tag_([this](bool) { on_finished(); }),
+      done_tag_([this](bool) { on_done(); }) {}
+
+void GenerateCall::on_accepted(bool ok) {
+  if (!ok) {  // the server ends; no other tag comes
+    queue_->leave();
+    self_ = nullptr;
+    return;
+  }
+  accept(loop_, queue_, limits_, accept_);
+  accept_.on_begin(self_);
+}
 
 bool GenerateCall::open() const {
   std::lock_guard lock(mutex_);
@@ -33,67 +52,89 @@ void GenerateCall::send(v1::GenerateResponse message) {
   {
     std::lock_guard lock(mutex_);
     if (gone_ || finishing_) return;
-    queued_bytes_ += message.ByteSizeLong();
-    queue_.push_back(std::move(message));
-    start = !std::exchange(writing_, true);
+    const std::size_t bytes = message.ByteSizeLong();
+    queued_bytes_ += bytes;
+    messages_.push_back({std::move(message), bytes});
+    start = !std::exchange(busy_, true);
     press = !pressed_ && queued_bytes_ > limits_.buffer_bytes;
     drop = queued_bytes_ > 16 * limits_.buffer_bytes;
     if (press) pressed_ = true;
   }
-  if (start) StartWrite(&queue_.front());  // a deque keeps its elements in place while others are added behind
+  if (start) queue_->run_soon(shared_from_this());
   if (press) set_pressed(true);
   if (drop) drop_slow_client();
 }
 
 void GenerateCall::finish(grpc::Status status) {
-  bool now = false;
+  bool start = false;
   {
     std::lock_guard lock(mutex_);
     if (std::exchange(finishing_, true)) return;
     status_ = std::move(status);
-    now = finished_ = !writing_;  // else the last write ends it
+    start = !std::exchange(busy_, true);
   }
-  if (now) {
-    Finish(status_);
+  if (start) {
+    queue_->run_soon(shared_from_this());
   } else {
-    arm_stall_timer();
+    arm_stall_timer();  // the write under way may never be taken
   }
 }
 
-void GenerateCall::OnWriteDone(bool ok) {
-  bool next = false, end = false, release = false;
+// Starts what is next: a write, or the end.
+void GenerateCall::advance() {
+  const v1::GenerateResponse* next = nullptr;
   {
     std::lock_guard lock(mutex_);
-    queued_bytes_ -= queue_.front().ByteSizeLong();
-    queue_.pop_front();
+    if (!messages_.empty()) {
+      next = &messages_.front().message;  // a deque keeps its elements in place while others are added behind
+    } else if (!finishing_) {
+      busy_ = false;
+      return;
+    }
+  }
+  next ? writer_.Write(*next, &written_tag_) : writer_.Finish(status_, &finished_tag_);
+}
+
+void GenerateCall::on_written(bool ok) {
+  bool release = false;
+  {
+    std::lock_guard lock(mutex_);
+    queued_bytes_ -= messages_.front().bytes;
+    messages_.pop_front();
     ++written_;
-    if (!ok) queue_.clear(), queued_bytes_ = 0;
-    next = !queue_.empty();
-    writing_ = next;
+    if (!ok) messages_.clear(), queued_bytes_ = 0;
     release = pressed_ && queued_bytes_ < limits_.buffer_bytes / 2;
     if (release) pressed_ = false;
-    end = !next && finishing_ && !cancelling_ && !std::exchange(finished_, true);
   }
-  if (next) StartWrite(&queue_.front());
   if (release) loop_.post([self = shared_from_this()] { self->set_pressed(false); });
-  if (end) Finish(status_);
+  advance();
 }
 
-void GenerateCall::OnCancel() {
-  {
-    std::lock_guard lock(mutex_);
-    gone_ = true;
+void GenerateCall::on_finished() {
+  let_go();
+}
+
+// The client has taken the end, or has gone, or a deadline has passed.
+void GenerateCall::on_done() {
+  if (context_.IsCancelled()) {
+    {
+      std::lock_guard lock(mutex_);
+      gone_ = true;
+    }
+    loop_.post([self = shared_from_this()] { self->client_left(); });
   }
-  loop_.post([self = shared_from_this()] { self->client_left(); });
+  let_go();
 }
 
-void GenerateCall::OnDone() {
+void GenerateCall::let_go() {
+  if (--awaited_ > 0) return;
   loop_.post([self = std::move(self_)] {
     self->gone_handler_ = nullptr;
     self->pressure_handler_ = nullptr;
     self->stall_timer_ = nullptr;
-    if (self->on_end_) std::exchange(self->on_end_, nullptr)(self.get(), self->status_.error_code());
+    self->accept_.on_end(self.get(), self->status_.error_code());
   });
+  queue_->leave();
 }
 
 void GenerateCall::client_left() {
@@ -126,30 +167,20 @@ void GenerateCall::on_stall_timer() {
   {
     std::lock_guard lock(mutex_);
     moved = written_ != written_when_armed_;
-    waits = writing_ && (pressed_ || finishing_);
+    waits = busy_ && (pressed_ || finishing_);
   }
   if (!waits) return;
   if (moved) return arm_stall_timer();
   drop_slow_client();
 }
 
-// A write that the client does not take is ended by cancelling the call. The call cannot end meanwhile: its context is
-// used.
+// A write that the client does not take is ended by cancelling the call.
 void GenerateCall::drop_slow_client() {
   {
     std::lock_guard lock(mutex_);
     gone_ = true;
-    if (finished_) return;
-    cancelling_ = true;
   }
   context_.TryCancel();
-  bool end = false;
-  {
-    std::lock_guard lock(mutex_);
-    cancelling_ = false;
-    end = finishing_ && !writing_ && !std::exchange(finished_, true);
-  }
-  if (end) return Finish(status_);
   client_left();
 }
 

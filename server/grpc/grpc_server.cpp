@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "engine/api/limits.h"
+#include "server/grpc/call_queue.h"
 #include "server/grpc/inference_service.h"
 
 namespace foregate {
@@ -22,6 +23,7 @@ namespace {
 constexpr double kHealthSeconds = 0.5;  // how often the standard health service is told
 constexpr int kMinPingMs = 10'000;      // pings more often than this are a flood
 constexpr int kMaxPingStrikes = 4;
+constexpr std::chrono::milliseconds kGoodbye{500};
 constexpr unsigned kCertificateSeconds = 1;  // between looks at the certificate
 
 std::string address(const GrpcOptions& options) {
@@ -46,7 +48,8 @@ std::shared_ptr<grpc::ServerCredentials> credentials(const GrpcOptions& options)
 class RunningServer final : public GrpcServer {
  public:
   RunningServer(IoLoop& loop, Frontend& frontend, GrpcOptions options, Metrics& metrics)
-      : frontend_(frontend),
+      : loop_(loop),
+        frontend_(frontend),
         options_(std::move(options)),
         service_(loop, frontend, options_, metrics),
         health_timer_(loop.make_timer()) {}
@@ -56,13 +59,16 @@ class RunningServer final : public GrpcServer {
     if (stopping_.joinable()) stopping_.join();
   }
 
-  // Shutdown returns when every call has ended, and calls end on the loop.
+  // Shutdown returns when every call has ended, and calls end on the loop. It cancels what is open, so Generate calls
+  // have a moment to say why they end.
   void begin_shutdown() override {
     health_timer_->cancel();
     if (!server_ || stopping_.joinable()) return;
     service_.end_all();
     stopping_ = std::thread([this] {
+      queue_->settle(kGoodbye);
       server_->Shutdown(std::chrono::system_clock::now());
+      queue_->close();
       stopped_.store(true);
     });
   }
@@ -86,9 +92,15 @@ class RunningServer final : public GrpcServer {
     builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
                                std::max(1, static_cast<int>(options_.handshake_timeout * 1000)));
     builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, int{kMaxGrpcMetadataBytes});
+    auto completions = builder.AddCompletionQueue();
     server_ = builder.BuildAndStart();
-    if (!server_ || port == 0) return unavailable("cannot listen for gRPC on " + address(options_));
+    queue_ = CallQueue::make(loop_, std::move(completions));
+    if (!server_ || port == 0) {
+      queue_->close();
+      return unavailable("cannot listen for gRPC on " + address(options_));
+    }
     port_ = static_cast<std::uint16_t>(port);
+    service_.accept_generate(queue_);
     tell_health();
     return {};
   }
@@ -102,10 +114,12 @@ class RunningServer final : public GrpcServer {
     health_timer_->arm(kHealthSeconds, [this] { tell_health(); });
   }
 
+  IoLoop& loop_;
   Frontend& frontend_;
   GrpcOptions options_;
   InferenceService service_;
   std::unique_ptr<Timer> health_timer_;
+  std::shared_ptr<CallQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
   std::uint16_t port_ = 0;
   std::thread stopping_;

@@ -30,7 +30,7 @@ const char* grpc_code_name(grpc::StatusCode code) {
   return index < std::size(kNames) ? kNames[index] : "UNKNOWN";
 }
 
-grpc::Status grpc_status(const Status& status, grpc::CallbackServerContext& context) {
+grpc::Status grpc_status(const Status& status, grpc::ServerContextBase& context) {
   if (status.ok()) return grpc::Status::OK;
   if (!status.field().empty()) context.AddTrailingMetadata(kFieldMetadata, status.field());
   const bool later = status.code() == Code::kResourceExhausted || status.code() == Code::kUnavailable;

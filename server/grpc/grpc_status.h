@@ -16,6 +16,6 @@ grpc::StatusCode grpc_code(Code code);
 const char* grpc_code_name(grpc::StatusCode code);  // INVALID_ARGUMENT and so on
 
 // Also puts the field and the wait before a retry into the trailing metadata of `context`.
-grpc::Status grpc_status(const Status& status, grpc::CallbackServerContext& context);
+grpc::Status grpc_status(const Status& status, grpc::ServerContextBase& context);
 
 }  // namespace foregate

@@ -22,18 +22,18 @@ grpc::Status no_key() {
   return {grpc::StatusCode::UNAUTHENTICATED, "a valid API key is needed: authorization: Bearer KEY"};
 }
 
-std::string_view metadata_of(const grpc::CallbackServerContext& context, const char* name) {
+std::string_view metadata_of(const grpc::ServerContextBase& context, const char* name) {
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find(name);
   return found == metadata.end() ? std::string_view() : std::string_view(found->second.data(), found->second.size());
 }
 
-std::string_view authorization(const grpc::CallbackServerContext& context) {
+std::string_view authorization(const grpc::ServerContextBase& context) {
   return metadata_of(context, "authorization");
 }
 
 // The call's deadline by the loop's clock; 0: none.
-TimeNs deadline_of(const grpc::CallbackServerContext& context, TimeNs now) {
+TimeNs deadline_of(const grpc::ServerContextBase& context, TimeNs now) {
   using namespace std::chrono;
   const system_clock::time_point deadline = context.deadline();
   if (deadline == system_clock::time_point::max()) return 0;
@@ -57,11 +57,11 @@ InferenceService::~InferenceService() {
   *alive_ = false;
 }
 
-bool InferenceService::allowed(const grpc::CallbackServerContext& context) const {
+bool InferenceService::allowed(const grpc::ServerContextBase& context) const {
   return auth_.allows(authorization(context));
 }
 
-Caller InferenceService::caller_of(const grpc::CallbackServerContext& context) const {
+Caller InferenceService::caller_of(const grpc::ServerContextBase& context) const {
   const TimeNs now = loop_.clock().now();
   const TimeNs deadline = earlier_deadline(now, deadline_of(context, now), options_.request_timeout);
   return {auth_.needed() || auth_.has_admin() ? auth_.which(authorization(context)) : 0, deadline,
@@ -84,30 +84,38 @@ void InferenceService::count(const char* method, grpc::StatusCode code) {
       .add();
 }
 
-grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(grpc::CallbackServerContext* context,
-                                                                           const v1::GenerateRequest* request) {
-  const bool entered = enter();
-  const auto held = std::make_shared<std::shared_ptr<void>>();  // what the client's gate gives, as long as the call
-  const auto on_end = [this, alive = alive_, entered, id = request->request_id(), held](GenerateCall* ended,
-                                                                                        grpc::StatusCode code) {
-    *held = nullptr;
-    if (!*alive) return;
-    calls_.erase(ended);
-    forget(id);
-    entered ? leave("Generate", code) : count("Generate", code);
+void InferenceService::accept_generate(std::shared_ptr<CallQueue> queue) {
+  GenerateCall::Accept accept;
+  accept.ask = [this](auto* context, auto* request, auto* writer, auto* completions, void* tag) {
+    RequestGenerate(context, request, writer, completions, completions, tag);
   };
-  auto call = GenerateCall::make(loop_, *context, {options_.stream_buffer_bytes, options_.stall_timeout}, on_end);
-  if (!allowed(*context)) {
-    loop_.post([call] { call->finish(no_key()); });
-  } else if (!entered) {
-    context->AddTrailingMetadata(kPushbackMetadata, retry_pushback_ms());
-    loop_.post([call] { call->finish(too_many_calls()); });
-  } else {
-    loop_.post([this, alive = alive_, call, held, copy = std::make_shared<const v1::GenerateRequest>(*request)] {
-      if (*alive) begin(call, copy, *held);
-    });
-  }
-  return call.get();
+  accept.on_begin = [this](const std::shared_ptr<GenerateCall>& call) { accepted(call); };
+  accept.on_end = [this, alive = alive_](GenerateCall* call, grpc::StatusCode code) {
+    if (*alive) ended(*call, code);
+  };
+  const StreamLimits limits{options_.stream_buffer_bytes, options_.stall_timeout};
+  GenerateCall::accept(loop_, std::move(queue), limits, std::move(accept));
+}
+
+void InferenceService::accepted(const std::shared_ptr<GenerateCall>& call) {
+  const bool known = allowed(call->context());
+  const bool entered = enter();
+  loop_.post([this, alive = alive_, call, known, entered] {
+    if (!*alive) return call->finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
+    calls_.emplace(call.get(), Open{call, entered, nullptr});
+    if (!known) return call->finish(no_key());
+    if (entered) return begin(call);
+    call->context().AddTrailingMetadata(kPushbackMetadata, retry_pushback_ms());
+    call->finish(too_many_calls());
+  });
+}
+
+void InferenceService::ended(GenerateCall& call, grpc::StatusCode code) {
+  const auto found = calls_.find(&call);
+  const bool entered = found != calls_.end() && found->second.entered;
+  if (found != calls_.end()) calls_.erase(found);
+  forget(call.request().request_id());
+  entered ? leave("Generate", code) : count("Generate", code);
 }
 
 grpc::Status InferenceService::take_id(const std::string& id, const std::shared_ptr<GenerateCall>& call) {
@@ -130,16 +138,14 @@ void InferenceService::forget(const std::string& id) {
 }
 
 void InferenceService::end_all() {
-  for (const auto& [key, weak] : std::unordered_map(calls_)) {
-    const auto call = weak.lock();
+  for (const auto& [key, one] : std::unordered_map(calls_)) {
+    const auto call = one.call.lock();
     if (call && call->open()) call->finish(grpc_status(unavailable("the server is shutting down"), call->context()));
   }
 }
 
-void InferenceService::begin(const std::shared_ptr<GenerateCall>& call,
-                             std::shared_ptr<const v1::GenerateRequest> request, std::shared_ptr<void>& held) {
+void InferenceService::begin(const std::shared_ptr<GenerateCall>& call) {
   if (!call->open()) return call->finish(grpc::Status::CANCELLED);
-  calls_.emplace(call.get(), call);
   const auto refuse = [call](const Status& status) {
     if (call->open()) call->finish(grpc_status(status, call->context()));
   };
@@ -151,16 +157,16 @@ void InferenceService::begin(const std::shared_ptr<GenerateCall>& call,
   if (options_.clients != nullptr && !auth_.is_admin(authorization(call->context()))) {
     ClientGate::Entry entry = options_.clients->enter(caller.client);
     if (!entry.refused.ok()) return refuse(entry.refused);
-    held = std::move(entry.held);
+    calls_[call.get()].held = std::move(entry.held);
   }
-  const grpc::Status taken = take_id(request->request_id(), call);
+  const grpc::Status taken = take_id(call->request().request_id(), call);
   if (!taken.ok()) return call->finish(taken);
-  const auto parse = [request](const ApiContext& context) { return read_generate(*request, context); };
-  const auto answer = [request, call](std::shared_ptr<const ServedModel>, std::shared_ptr<const ApiRequest> asked) {
-    return std::make_unique<GrpcAnswer>(call, std::move(asked), request->request_id());
+  const auto parse = [call](const ApiContext& context) { return read_generate(call->request(), context); };
+  const auto answer = [call](std::shared_ptr<const ServedModel>, std::shared_ptr<const ApiRequest> asked) {
+    return std::make_unique<GrpcAnswer>(call, std::move(asked), call->request().request_id());
   };
   const auto started = [this, alive = alive_,
-                        id = request->request_id()](const std::shared_ptr<Generation>& generation) {
+                        id = call->request().request_id()](const std::shared_ptr<Generation>& generation) {
     const auto found = *alive ? running_.find(id) : running_.end();
     if (*alive && found != running_.end()) found->second.generation = generation;
   };

@@ -17,15 +17,22 @@
 
 namespace foregate {
 
-class InferenceService final : public v1::Inference::CallbackService {
+// Generate has its own thread (CallQueue), for its many messages; the others are answered by gRPC's.
+using InferenceMethods = v1::Inference::WithAsyncMethod_Generate<
+    v1::Inference::WithCallbackMethod_Abort<v1::Inference::WithCallbackMethod_Tokenize<
+        v1::Inference::WithCallbackMethod_Detokenize<v1::Inference::WithCallbackMethod_HealthCheck<
+            v1::Inference::WithCallbackMethod_GetModelInfo<v1::Inference::WithCallbackMethod_GetServerInfo<
+                v1::Inference::WithCallbackMethod_GetLoads<v1::Inference::Service>>>>>>>>;
+
+class InferenceService final : public InferenceMethods {
  public:
   InferenceService(IoLoop& loop, Frontend& frontend, const GrpcOptions& options, Metrics& metrics);
   ~InferenceService() override;  // on the loop thread
   std::size_t open_calls() const { return open_calls_.load(); }
   void end_all();  // Generate calls end with UNAVAILABLE; loop thread
 
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
-                                                           const v1::GenerateRequest* request) override;
+  void accept_generate(std::shared_ptr<CallQueue> queue);  // once the server listens
+
   grpc::ServerUnaryReactor* Abort(grpc::CallbackServerContext* context, const v1::AbortRequest* request,
                                   v1::AbortResponse* response) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
@@ -45,13 +52,14 @@ class InferenceService final : public v1::Inference::CallbackService {
   using Unary = std::function<void(std::function<void(const Status&)> done)>;
   // Runs `body` on the loop; it calls `done` once, there. `open`: needs no key and no model.
   grpc::ServerUnaryReactor* unary(grpc::CallbackServerContext* context, const char* method, bool open, Unary body);
-  bool allowed(const grpc::CallbackServerContext& context) const;
-  Caller caller_of(const grpc::CallbackServerContext& context) const;  // as Caller has it
+  bool allowed(const grpc::ServerContextBase& context) const;
+  Caller caller_of(const grpc::ServerContextBase& context) const;  // as Caller has it
   bool enter();  // false when too many calls are open; true needs a leave()
   void leave(const char* method, grpc::StatusCode code);
   void count(const char* method, grpc::StatusCode code);
-  void begin(const std::shared_ptr<GenerateCall>& call, std::shared_ptr<const v1::GenerateRequest> request,
-             std::shared_ptr<void>& held);
+  void accepted(const std::shared_ptr<GenerateCall>& call);  // queue's thread
+  void ended(GenerateCall& call, grpc::StatusCode code);
+  void begin(const std::shared_ptr<GenerateCall>& call);
   grpc::Status take_id(const std::string& id, const std::shared_ptr<GenerateCall>& call);
   void forget(const std::string& id);  // unless it is that of an open call
 
@@ -66,9 +74,14 @@ class InferenceService final : public v1::Inference::CallbackService {
     std::shared_ptr<GenerateCall> call;
     std::weak_ptr<Generation> generation;
   };
-  std::unordered_map<std::string, Running> running_;                      // by the caller's id; loop thread
-  std::unordered_map<GenerateCall*, std::weak_ptr<GenerateCall>> calls_;  // begun and not yet let go; loop thread
-  std::shared_ptr<bool> alive_;                                           // loop thread; false once this is gone
+  std::unordered_map<std::string, Running> running_;  // by the caller's id; loop thread
+  struct Open {
+    std::weak_ptr<GenerateCall> call;
+    bool entered = false;        // counted in open_calls_
+    std::shared_ptr<void> held;  // what the client's gate gives, as long as the call
+  };
+  std::unordered_map<GenerateCall*, Open> calls_;  // not yet let go; loop thread
+  std::shared_ptr<bool> alive_;                    // loop thread; false once this is gone
 };
 
 }  // namespace foregate

@@ -40,6 +40,14 @@ std::size_t scan_header(std::string_view bytes, std::size_t from, const char** f
   return std::string_view::npos;
 }
 
+// Whether `bytes` begin with the whole line of a chunk that is not the last. A parser that asks for more behind it has
+// met a quote that does not end there; and it would count the chunk's size anew each time.
+bool whole_chunk_line(std::string_view bytes) {
+  if (bytes.substr(0, 2) == "\r\n") bytes.remove_prefix(2);
+  const std::string_view line = bytes.substr(0, bytes.find("\r\n"));
+  return line.size() < bytes.size() && line.find_first_not_of('0') < line.find_first_of("; \t");
+}
+
 std::size_t count_header(const Headers& headers, std::string_view name) {
   return static_cast<std::size_t>(
       std::count_if(headers.begin(), headers.end(), [&](const auto& header) { return header.first == name; }));
@@ -147,21 +155,23 @@ struct RequestReader::Impl {
     return true;
   }
 
+  // A chunk's header and the trailers are taken whole or not at all. What the parser sees of them at a time is bounded
+  // by their limit, so that it does not matter in which pieces they come.
   std::size_t feed_body(std::string_view bytes) {
+    const std::size_t most = parser.chunked() ? kMaxChunkHeaderBytes : bytes.size();
     boost::system::error_code code;
     std::size_t taken = 0;
     while (taken < bytes.size() && !parser.is_done()) {
-      const std::size_t count = parser.put(asio::const_buffer(bytes.data() + taken, bytes.size() - taken), code);
+      const std::string_view seen = bytes.substr(taken, most);
+      const std::size_t count = parser.put(asio::const_buffer(seen.data(), seen.size()), code);
       taken += count;
-      if (code == http::error::need_more) break;
-      if (code) return fail_parse(code);
-      if (count == 0) break;
+      if (code && code != http::error::need_more) return fail_parse(code);
+      if (count > 0) continue;
+      if (parser.chunked() && whole_chunk_line(seen)) return fail(400, "malformed chunk extension");
+      if (parser.chunked() && seen.size() == most) return fail(400, "a chunk header or the trailers are too large");
+      break;
     }
-    if (parser.is_done()) {
-      state = State::kDone;
-    } else if (bytes.size() - taken > kMaxChunkHeaderBytes) {
-      return fail(400, "a chunk header or the trailers are too large");
-    }
+    if (parser.is_done()) state = State::kDone;
     return taken;
   }
 };

@@ -4,6 +4,7 @@
 //
 //   spec_speed --model DIR --spec JSON [--spec JSON ...] [--clients 1,8] [--kind free|quote] [--rounds N] [--tokens N]
 //              [--requests N] [--threads N] [--experts WORD] [--time clock|processor]
+//              [--max-model-len TOKENS] [--kv-mib N]
 //
 // Ratios are medians over rounds, by the clock and by processor time of the process: with one thread the second does
 // not see what else the machine does, and with `--time processor` neither do the engines, whose controllers then judge
@@ -37,6 +38,8 @@ struct Options {
   std::int32_t tokens = 200;
   int threads = 1;
   std::string experts = "all";
+  std::int32_t max_model_len = 0;  // 0: the model's own
+  std::int64_t kv_mib = 48;        // of each engine
   bool processor_time = false;
 };
 
@@ -89,7 +92,8 @@ class Match {
       boot.prefix_caching = false;
       boot.speculative_config = spec;
       boot.expert_memory = options.experts;
-      boot.kv_cache_bytes = std::int64_t{48} << 20U;
+      boot.max_model_len = options.max_model_len;
+      boot.kv_cache_bytes = options.kv_mib << 20U;
       if (options.processor_time) boot.clock = &processor_clock_;
       all_.push_back({spec, must(boot_engine(boot)), {}, {}, {}});
     }
@@ -233,12 +237,17 @@ Options parse(int argc, char** argv) {
       options.threads = std::atoi(value.c_str());
     else if (word == "--experts")
       options.experts = value;
+    else if (word == "--max-model-len")
+      options.max_model_len = std::atoi(value.c_str());
+    else if (word == "--kv-mib")
+      options.kv_mib = std::atoi(value.c_str());
     else if (word == "--time" && (value == "clock" || value == "processor"))
       options.processor_time = value == "processor";
     else
       stop("unknown option " + word + " " + value);
   }
-  const bool positive = options.rounds > 0 && options.requests > 0 && options.tokens > 0 && !options.clients.empty() &&
+  const bool positive = options.rounds > 0 && options.requests > 0 && options.tokens > 0 && options.kv_mib > 0 &&
+                        options.max_model_len >= 0 && !options.clients.empty() &&
                         *std::min_element(options.clients.begin(), options.clients.end()) > 0;
   if (options.model.empty() || options.specs.size() < 3 || !positive) stop("needs --model, --spec, positive numbers");
   return options;

@@ -18,10 +18,12 @@ class Ranks(RankTest):
         done = foregate("pack", OPTIONS.model, packed)
         self.assertEqual(done.returncode, 0, done.stderr)
         for model, ranks, placement in ((OPTIONS.model, 2, "linear"), (OPTIONS.model, 3, "round-robin"), (packed, 2, "linear")):
-            with Served(model, "--expert-parallel-size", str(ranks), "--placement", placement) as served:
+            with Served(model, "--expert-parallel-size", str(ranks), "--placement", placement,
+                        "--rank-line", "shared-memory") as served:
                 self.assertEqual(answers(served), self.want)
                 self.assertEqual(len(workers(served)), ranks - 1)
                 self.assertEqual(figure(served, "foregate_ranks_serving"), ranks)
+                self.assertEqual(figure(served, "foregate_ranks_sharing_memory"), ranks - 1)
                 self.assertGreater(figure(served, "moe_exchange_rows_total"), 0)
                 self.assertGreater(figure(served, "moe_exchange_bytes_total"), 0)
                 self.assertEqual(figure(served, "foregate_rank_restarts_total"), 0)
@@ -30,6 +32,12 @@ class Ranks(RankTest):
                 left = workers(served)
             for pid in left:
                 self.assertFalse(os.path.exists(f"/proc/{pid}"), "a rank outlived the server")
+
+    def test_over_sockets_the_text_is_the_same(self):
+        with Served(OPTIONS.model, "--expert-parallel-size", "2", "--rank-line", "socket") as served:
+            self.assertEqual(answers(served), self.want)
+            self.assertEqual(figure(served, "foregate_ranks_serving"), 2)
+            self.assertEqual(figure(served, "foregate_ranks_sharing_memory"), 0)
 
     def test_ranks_keep_their_experts_on_disk_and_the_text_stays(self):
         packed = OPTIONS.work / "stored"

@@ -33,7 +33,7 @@ class Config:
 PRESETS = {
     "main": Config(),
     "pregated": Config(pregated=True),
-    "draft": Config(hidden=96, layers=4, heads=3, kv_heads=1, inter=256, experts=0, top_k=0),
+    "draft": Config(hidden=128, layers=2, heads=4, kv_heads=1, inter=256, experts=0, top_k=0),
     "tiny": Config(hidden=64, layers=2, heads=2, kv_heads=1, inter=32, experts=4),
 }
 

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "engine/comm/mpi_job.h"
+#include "engine/comm/shared_line.h"
 #include "engine/comm/transport.h"
 #include "tests/engine/base/fake_mpi.h"
 
@@ -38,6 +39,24 @@ LinePair socket_pair() {
   return {socket_line(fds[0]), socket_line(fds[1])};
 }
 
+struct SharedEnds {
+  int socket = -1;  // of the test
+  int memory = -1;  // likewise
+  std::unique_ptr<RankLine> line;
+};
+
+SharedEnds half_shared() {
+  int fds[2];
+  CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+  const int memory = make_line_memory().value();
+  return {fds[0], ::dup(memory), std::move(shared_line(fds[1], memory, LineEnd::kFirst)).value()};
+}
+
+LinePair shared_pair() {
+  SharedEnds ends = half_shared();
+  return {std::move(ends.line), std::move(shared_line(ends.socket, ends.memory, LineEnd::kSecond)).value()};
+}
+
 struct Ends {
   std::shared_ptr<RankLine> first, second;
 };
@@ -48,7 +67,7 @@ Ends of_kind(const std::string& kind) {
     hub->forget();
     return {std::make_shared<MpiJob>(hub->port(0))->line(1), std::make_shared<MpiJob>(hub->port(1))->line(0)};
   }
-  LinePair pair = kind == "Socket" ? socket_pair() : memory_line();
+  LinePair pair = kind == "Socket" ? socket_pair() : kind == "Shared" ? shared_pair() : memory_line();
   return {std::move(pair.first), std::move(pair.second)};
 }
 
@@ -108,7 +127,7 @@ TEST_P(Lines, EpochsHold) {
             Code::kDataLoss);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Lines, ::testing::Values("Memory", "Socket", "Mpi"),
+INSTANTIATE_TEST_SUITE_P(All, Lines, ::testing::Values("Memory", "Socket", "Shared", "Mpi"),
                          [](const auto& info) { return info.param; });
 
 TEST(SocketLine, AStalledReaderIsADeadline) {
@@ -141,6 +160,67 @@ TEST(SocketLine, EveryChangedHeaderByteIsRefusedOrBounded) {
     }
   }
   EXPECT_EQ(taken, 7 + 8);  // kinds 1 and 3 to 8, lengths 0 to 7
+}
+
+// Short and long turns, so that ends sleep and wake, and pieces lie across the end of the memory.
+TEST(SharedLine, TurnsOfAllLengthsArrive) {
+  LinePair pair = shared_pair();
+  constexpr std::uint64_t kTurns = 600;
+  const auto length = [](std::uint64_t turn) { return turn % 100 == 99 ? 3 * kSharedRingBytes + turn : turn * 337; };
+  std::thread echo([&] {
+    for (std::uint64_t turn = 0; turn < kTurns; ++turn) {
+      const auto asked = pair.second->receive(kAnything, kNoDeadline);
+      ASSERT_TRUE(asked.ok());
+      if (turn % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the other end sleeps
+      ASSERT_TRUE(pair.second->send(MessageKind::kOutputs, asked->epoch, asked->body, kNoDeadline).ok());
+    }
+  });
+  for (std::uint64_t turn = 0; turn < kTurns; ++turn) {
+    if (turn % 50 == 25) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const auto body = pattern(length(turn));
+    ASSERT_TRUE(pair.first->send(MessageKind::kRows, turn, body, kNoDeadline).ok());
+    const auto answer = pair.first->receive(kAnything, kNoDeadline);
+    ASSERT_TRUE(answer.ok());
+    EXPECT_EQ(answer->epoch, turn);
+    EXPECT_EQ(answer->body, body);
+  }
+  echo.join();
+}
+
+// A process that is killed says nothing: its end of the socket is all that tells.
+TEST(SharedLine, APeerThatIsGoneIsHeardOf) {
+  SharedEnds ends = half_shared();
+  std::thread killer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    ::close(ends.socket);
+  });
+  EXPECT_EQ(ends.line->receive(kAnything, kNoDeadline).status().code(), Code::kUnavailable);
+  killer.join();
+  ::close(ends.memory);
+}
+
+TEST(SharedLine, AStalledReaderIsADeadline) {
+  SharedEnds ends = half_shared();
+  const auto big = pattern(2 * kSharedRingBytes);
+  EXPECT_EQ(ends.line->send(MessageKind::kRows, 1, big, system_clock().now() + 1'000'000).code(),
+            Code::kDeadlineExceeded);
+  ::close(ends.socket);
+  ::close(ends.memory);
+}
+
+TEST(SharedLine, MemoryOfAnotherKindAndCountsBeyondItAreRefused) {
+  int fds[2];
+  CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+  EXPECT_EQ(shared_line(fds[0], ::dup(fds[1]), LineEnd::kFirst).status().code(), Code::kDataLoss);
+  ::close(fds[1]);
+  SharedEnds ends = half_shared();
+  const std::uint64_t beyond = kSharedRingBytes + 1;
+  // What the second end wrote is counted at the beginning of its direction, behind the first one's.
+  const auto ring = static_cast<off_t>(3 * 64 + kSharedRingBytes);
+  ASSERT_EQ(::pwrite(ends.memory, &beyond, sizeof beyond, ring), static_cast<ssize_t>(sizeof beyond));
+  EXPECT_EQ(ends.line->receive(kAnything, kNoDeadline).status().code(), Code::kDataLoss);
+  ::close(ends.socket);
+  ::close(ends.memory);
 }
 
 TEST(SocketLine, NonsenseAndCutMessagesEndTheLine) {
