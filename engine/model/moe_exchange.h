@@ -40,7 +40,8 @@ class MoeExchange {
   Status begin_half(const Step& step, LayerId id, const ModelWeights& weights, std::int32_t half);
   Status end_half(LayerId id, const ModelWeights& weights, std::int32_t half);
   void give_up();
-  OverlapMode overlap() const { return overlap_; }
+  // Of the exchanges from here on: kOff or kChunks.
+  void take(OverlapMode way) { overlap_ = way; }
   // Rows of drafts that stood, layer after layer: the ranks whose experts they used are told with the next rows of the
   // layer, and the placement at once. A rank that gets none for long hears of the newest alone.
   void stood(const DraftRoutes::Stood& stood);
@@ -101,7 +102,7 @@ class MoeExchange {
   std::map<ExpertKey, std::vector<std::int32_t>> holders_;
   std::vector<std::int32_t> group_owners_;  // of the layer that runs
   std::vector<std::int64_t> load_;          // by rank: rows of its experts there
-  const OverlapMode overlap_;
+  OverlapMode overlap_;
   std::array<Flight, 2> flights_;  // a step that runs whole uses the first
   std::vector<std::byte> body_;
   std::vector<std::vector<std::vector<StoodRows>>> stood_;  // [rank][layer]: not told yet

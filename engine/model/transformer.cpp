@@ -74,10 +74,9 @@ Status Transformer::forward(const ForwardInput& input, KvCache& cache, View2<flo
   if (collect_steps_ && !step.host_routes && row_each) stream_.collect();
   begin_rows(step);
   const bool travels = travel_ && travel_->takes(step);
-  const bool halved = !travels && halves_ && HalfSteps::can_take(step) && exchange_->overlap() == OverlapMode::kHalves;
-  ASSIGN_OR_RETURN(const std::int64_t expert_bytes, travels  ? travel_->run(step, cache)
-                                                    : halved ? halves_->run(step, cache)
-                                                             : run_layers(step, cache));
+  ASSIGN_OR_RETURN(const std::int64_t expert_bytes, travels     ? travel_->run(step, cache)
+                                                    : exchange_ ? run_shared_layers(step, cache)
+                                                                : run_layers(step, cache));
   bytes += expert_bytes;
   if (travel_) travel_->end_step();
   const bool last_norm = !input.logit_rows.empty() || !input.hidden_out.empty();
@@ -111,6 +110,17 @@ void Transformer::begin_rows(const Step& step) {
 void Transformer::bring_hidden(const Step& step) {
   const float* from = weights_->nextn.join.data != nullptr ? scratch_.hidden : scratch_.normed;
   stream_.download(step.input.hidden_out.data(), from, step.input.hidden_out.size() * sizeof(float));
+}
+
+// With experts of other ranks. What a step takes is measured where that decides which way the next ones go.
+Result<std::int64_t> Transformer::run_shared_layers(const Step& step, KvCache& cache) {
+  const OverlapMode way = overlap_choice_ ? overlap_choice_->next(step.rows) : overlap_;
+  const bool halved = way == OverlapMode::kHalves && halves_ && HalfSteps::can_take(step);
+  exchange_->take(halved ? OverlapMode::kOff : way);
+  const TimeNs begin = overlap_choice_ ? system_clock().now() : 0;
+  Result<std::int64_t> bytes = halved ? halves_->run(step, cache) : run_layers(step, cache);
+  if (overlap_choice_ && bytes.ok()) overlap_choice_->took(step.rows, way, system_clock().now() - begin);
+  return bytes;
 }
 
 Result<std::int64_t> Transformer::run_layers(const Step& step, KvCache& cache) {
@@ -445,6 +455,10 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
     transformer->halves_ =
         std::make_unique<HalfSteps>(transformer->config_, *transformer->weights_, transformer->scratch_,
                                     options.max_batched_tokens, *transformer->exchange_);
+  }
+  transformer->overlap_ = options.overlap;
+  if (options.ranks != nullptr && options.overlap == OverlapMode::kAuto) {
+    transformer->overlap_choice_.emplace(transformer->halves_ != nullptr);
   }
   return transformer;
 }

@@ -23,6 +23,7 @@
 #include "engine/model/model_source.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/moe_exchange.h"
+#include "engine/model/overlap_choice.h"
 #include "engine/model/route_memory.h"
 #include "engine/model/route_tap.h"
 #include "engine/model/row_travel.h"
@@ -109,6 +110,7 @@ class Transformer final : public Model {
 
  private:
   Result<std::int64_t> run_layers(const Step& step, KvCache& cache);
+  Result<std::int64_t> run_shared_layers(const Step& step, KvCache& cache);
   Result<std::int64_t> run_layer(const Step& step, LayerId id, KvCache& cache);
   Result<int> run_moe(const Step& step, LayerId id);
   void count_stood(const DraftRoutes::Stood& stood);
@@ -131,8 +133,10 @@ class Transformer final : public Model {
   std::unique_ptr<Lookahead> lookahead_;
   std::unique_ptr<MoeExchange> exchange_;  // null: all experts are here
   std::unique_ptr<HalfSteps> halves_;      // null: no step runs in two halves
-  std::unique_ptr<RowTravel> travel_;      // null: tokens return to this rank after each layer
-  std::unique_ptr<HostExperts> host_;      // null: none is computed on the host beside a device
+  OverlapMode overlap_ = OverlapMode::kOff;
+  std::optional<OverlapChoice> overlap_choice_;  // of kAuto
+  std::unique_ptr<RowTravel> travel_;            // null: tokens return to this rank after each layer
+  std::unique_ptr<HostExperts> host_;            // null: none is computed on the host beside a device
   std::optional<RouteTap> tap_;
   std::optional<RouteMemory> routes_;
   std::vector<std::uint8_t> resident_;  // what resident_experts() shows

@@ -33,6 +33,20 @@ class Ranks(RankTest):
             for pid in left:
                 self.assertFalse(os.path.exists(f"/proc/{pid}"), "a rank outlived the server")
 
+    def test_exchanges_overlap_and_the_text_stays(self):
+        for overlap, line, more in (("chunks", "socket", ()), ("chunks", "shared-memory", ("--expert-memory", "50%")),
+                                    ("halves", "shared-memory", ()), ("auto", "auto", ())):
+            model = OPTIONS.model
+            if more:
+                model = OPTIONS.work / "overlap"
+                self.assertEqual(foregate("pack", OPTIONS.model, model).returncode, 0)
+            with Served(model, "--expert-parallel-size", "2", "--exchange-overlap", overlap, "--rank-line", line, *more) as served:
+                self.assertEqual(answers(served), self.want)
+                chunks = figure(served, "moe_exchange_chunks_total")
+                halves = figure(served, "moe_exchange_halves_total")
+                self.assertEqual(chunks > 0, overlap != "halves")
+                self.assertEqual(halves > 0, overlap != "chunks")
+
     def test_over_sockets_the_text_is_the_same(self):
         with Served(OPTIONS.model, "--expert-parallel-size", "2", "--rank-line", "socket") as served:
             self.assertEqual(answers(served), self.want)

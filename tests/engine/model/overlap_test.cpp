@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <functional>
+
+#include "engine/model/overlap_choice.h"
 #include "tests/engine/model/driver.h"
 #include "tests/engine/model/rank_plans.h"
 #include "tests/engine/model/thread_ranks.h"
@@ -47,6 +51,7 @@ LinePair narrow_sockets() {
 }
 
 std::uint64_t ran(const Crossed& crossed, OverlapMode mode) {
+  if (mode == OverlapMode::kAuto) return crossed.chunks + crossed.halved_steps;
   return mode == OverlapMode::kChunks ? crossed.chunks : crossed.halved_steps;
 }
 
@@ -66,8 +71,40 @@ TEST(Overlap, GroupsAreCutWholeAndEvenly) {
   EXPECT_EQ(overlap_mode_named("always").status().field(), "exchange_overlap");
 }
 
+// 200 steps of so many rows, each taking what `time` says of its way.
+std::vector<OverlapMode> chosen(OverlapChoice& choice, std::int64_t rows,
+                                const std::function<TimeNs(OverlapMode)>& time) {
+  std::vector<OverlapMode> ways;
+  for (int i = 0; i < 200; ++i) {
+    ways.push_back(choice.next(rows));
+    choice.took(rows, ways.back(), time(ways.back()));
+  }
+  return ways;
+}
+
+TEST(Overlap, IsTakenWhereItWasFaster) {
+  const auto share = [](const std::vector<OverlapMode>& ways, OverlapMode way) {
+    return std::count(ways.begin() + 100, ways.end(), way);
+  };
+  OverlapChoice choice(true);
+  const auto halves_gain = chosen(choice, 8, [](OverlapMode way) { return way == OverlapMode::kHalves ? 80 : 100; });
+  EXPECT_GE(share(halves_gain, OverlapMode::kHalves), 97);
+  EXPECT_GE(std::count(halves_gain.begin(), halves_gain.end(), OverlapMode::kChunks), 9);
+  // Two in a hundred are not worth it; other numbers of rows are judged by themselves.
+  const auto little = chosen(choice, 300, [](OverlapMode way) { return way == OverlapMode::kOff ? 100 : 98; });
+  EXPECT_GE(share(little, OverlapMode::kOff), 97);
+  // What was faster and is not any more is left.
+  const auto slow = chosen(choice, 8, [](OverlapMode way) { return way == OverlapMode::kHalves ? 200 : 100; });
+  EXPECT_LE(share(slow, OverlapMode::kHalves), 2);
+  OverlapChoice whole(false);
+  const auto no_halves = chosen(whole, 8, [](OverlapMode way) { return way == OverlapMode::kChunks ? 50 : 100; });
+  EXPECT_EQ(std::count(no_halves.begin(), no_halves.end(), OverlapMode::kHalves), 0);
+  EXPECT_GE(share(no_halves, OverlapMode::kChunks), 97);
+}
+
 class Overlaps : public ::testing::TestWithParam<OverlapMode> {};
-INSTANTIATE_TEST_SUITE_P(Modes, Overlaps, ::testing::Values(OverlapMode::kChunks, OverlapMode::kHalves));
+INSTANTIATE_TEST_SUITE_P(Modes, Overlaps,
+                         ::testing::Values(OverlapMode::kChunks, OverlapMode::kHalves, OverlapMode::kAuto));
 
 TEST_P(Overlaps, AnyNumberOfRanksGivesTheBytesOfOne) {
   for (const char* name : {"qwen3-moe-top4-norm", "qwen2-moe-shared-top4", "pregated-top2-norm",
@@ -97,6 +134,112 @@ TEST_P(Overlaps, LinesThatHoldNextToNothingDoNotStop) {
   EXPECT_TRUE(same_bytes(all_steps(driver), want));
   EXPECT_TRUE(ranks.dropped().empty());
   EXPECT_GT(ran(ranks.crossed(), GetParam()), 0u);
+}
+
+struct Sent {
+  ExpertRows rows;
+  std::uint64_t epoch = 1;
+  std::size_t cut = 0;  // bytes that are missing
+  MessageKind kind = MessageKind::kRows;
+};
+
+// A rank that gets parts which are not those that are due ends, and says why.
+TEST(Overlap, PartsThatAreNotDueEndTheRank) {
+  const std::string dir = golden_dir("qwen3-moe-top4-norm");
+  const auto model = open_model(local_files(), dir);
+  std::string error;
+  Backend backend = make_backend({.isa = "ref", .threads = 1}, &error);
+  const auto stream = backend.device->create_stream();
+  const PlacementPlan plan = plan_for(dir, 2, true);
+  auto experts = RankExperts::load(model.value(), plan, RankId{1}, *backend.device, backend.ops, *stream,
+                                   {.max_batched_tokens = 8});
+  ASSERT_TRUE(experts.ok());
+  const auto mine = plan.held(RankId{1}, LayerId{0});
+  ASSERT_GE(mine.size(), 2u);
+  const auto hidden = static_cast<std::int64_t>(model.value().config.hidden_size);
+  const auto part = [&](std::int32_t number, std::int32_t expert) {
+    ExpertRows rows;
+    rows.part = {.number = number, .of = 2, .half = 0};
+    rows.rows = number == 0 ? 2 : 0;  // the second part's expert gets a row that the first brought
+    rows.rows_before = number == 0 ? 0 : 2;
+    rows.experts = {expert};
+    rows.group_rows = {1};
+    rows.drafted = {0};
+    rows.x_rows = {1};
+    return rows;
+  };
+  const auto end_of = [&](const std::vector<Sent>& all) {
+    auto [near, far] = memory_line();
+    RankLine* const rank_end = far.get();
+    Status ended;
+    std::thread rank([&] {
+      ended = (*experts)->serve(*rank_end);
+      rank_end->close();
+    });
+    for (const Sent& one : all) {
+      std::vector<std::byte> body;
+      write_rows(one.rows, hidden, body);
+      body.resize(body.size() - one.cut);
+      (void)near->send(one.kind, one.epoch, body, kNoDeadline);  // the rank may be gone
+    }
+    std::size_t answers = 0;
+    while (answers < all.size() && near->receive({.most_bytes = 1 << 20}, kNoDeadline).ok()) ++answers;
+    near->close();
+    rank.join();
+    return answers == all.size() ? Code::kOk : ended.code();
+  };
+  const ExpertRows first = part(0, mine[0]), second = part(1, mine[1]);
+  const auto other = [&](auto change) {
+    ExpertRows rows = second;
+    change(rows);
+    return end_of({{first, 1}, {rows, 2}});
+  };
+  EXPECT_EQ(end_of({{first, 1}, {second, 2}}), Code::kOk);
+  EXPECT_EQ(end_of({{second, 1}}), Code::kDataLoss) << "the first is missing";
+  EXPECT_EQ(end_of({{first, 1}, {first, 2}}), Code::kDataLoss) << "twice";
+  EXPECT_EQ(end_of({{first, 1}, {second, 1}}), Code::kDataLoss) << "late";
+  EXPECT_EQ(end_of({{first, 1}, {second, 3}}), Code::kDataLoss) << "of another epoch";
+  EXPECT_EQ(end_of({{first, 1}, {second, 2, 4}}), Code::kDataLoss) << "short";
+  EXPECT_EQ(end_of({{first, 1}, {second, 2, 0, MessageKind::kOutputs}}), Code::kDataLoss) << "another message";
+  EXPECT_EQ(other([](ExpertRows& r) { r.part.of = 3; }), Code::kDataLoss);
+  EXPECT_EQ(other([](ExpertRows& r) { r.part.number = 2; }), Code::kDataLoss);
+  EXPECT_EQ(other([](ExpertRows& r) { r.part.half = 2; }), Code::kDataLoss);
+  EXPECT_EQ(other([](ExpertRows& r) { r.layer = LayerId{1}; }), Code::kDataLoss);
+  EXPECT_EQ(other([&](ExpertRows& r) { r.experts = {mine[0]}; }), Code::kDataLoss) << "not behind the one before";
+  EXPECT_EQ(other([](ExpertRows& r) { r.x_rows = {2}; }), Code::kDataLoss) << "a row that did not come";
+}
+
+// A rank that dies or hangs between messages of a step fails that step alone, and nothing is outstanding after it.
+TEST_P(Overlaps, ARankThatEndsOnTheWayFailsTheStepAndNothingElse) {
+  const std::string dir = golden_dir("qwen3-moe-top4-norm");
+  Driver alone(dir, {});
+  for (const bool hangs : {false, true}) {
+    for (const int after : {0, 1, 2, 3}) {
+      ThreadRanks ranks(dir, plan_for(dir, 3, false), "ref");
+      Driver driver(dir, {.ranks = &ranks, .overlap = GetParam()});
+      const auto tokens = some_tokens(9, driver.model().vocab_size(), 1);
+      auto [near, far] = memory_line();
+      RankLine* const peer = far.get();
+      ranks.replace(RankId{2}, std::move(near));
+      if (hangs) ranks.set_deadline(system_clock().now() + 300'000'000);
+      std::thread dying([&] {
+        const TimeNs enough = system_clock().now() + 100'000'000;  // so many may not come before answers are waited for
+        for (int i = 0; i < after && !hangs; ++i) (void)peer->receive({.most_bytes = 1 << 30}, enough);
+        if (!hangs) peer->close();
+      });
+      EXPECT_EQ(driver.try_run(tokens, 9).status().code(), Code::kUnavailable);
+      ASSERT_EQ(ranks.dropped().count(RankId{2}), 1u);
+      EXPECT_EQ(ranks.dropped().at(RankId{2}).code(), hangs ? Code::kDeadlineExceeded : Code::kUnavailable);
+      peer->close();
+      dying.join();
+      ranks.set_deadline(kNoDeadline);
+      ranks.replace(RankId{2}, nullptr);
+      const auto again = driver.try_run(tokens, 9);
+      ASSERT_TRUE(again.ok()) << again.status().to_string();
+      EXPECT_TRUE(same_bytes(again.value(), *alone.try_run(tokens, 9)));
+      alone.reset();
+    }
+  }
 }
 
 }  // namespace
