@@ -22,6 +22,7 @@ from pathlib import Path
 class Served:
     def __init__(self, options, arguments):
         self.tokens = options.tokens
+        self.repeat = options.repeat
         command = [options.foregate, "serve", options.model, "--served-model-name", "bench", "--port", "0", "--no-grpc", "--no-ui", *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for line in self.process.stdout:
@@ -42,7 +43,7 @@ class Served:
         return answer.status, answer.read()
 
     def ask(self, number):
-        status, text = self.call("POST", "/v1/completions", {"model": "bench", "prompt": f"Once upon a time {number}", "temperature": 0,
+        status, text = self.call("POST", "/v1/completions", {"model": "bench", "prompt": f"Once upon a time {number}. " * self.repeat, "temperature": 0,
                                                              "max_tokens": self.tokens, "ignore_eos": True})
         if status != 200 or json.loads(text)["usage"]["completion_tokens"] != self.tokens:
             raise SystemExit(f"no answer: {status} {text[:200]}")
@@ -82,6 +83,7 @@ def main():
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--requests", type=int, default=12, help="of a round, shared by its clients")
     parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--repeat", type=int, default=1, help="of some six tokens: the length of a prompt, each of which is new")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--more", action="append", default=[], help="a further way: an option of serve for the first number of ranks")
     options = parser.parse_args()
