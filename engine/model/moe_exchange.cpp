@@ -17,8 +17,10 @@ Status of_rank(RankId rank, const Status& why) {
   return unavailable("rank " + std::to_string(rank.value) + " does not serve: " + why.message());
 }
 
-MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks)
+MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks,
+                         std::unique_ptr<DeviceExchange> device)
     : ranks_(ranks),
+      device_(std::move(device)),
       limits_{.max_rows = max_rows,
               .top_k = config.router.top_k,
               .hidden = config.hidden_size,
@@ -183,7 +185,11 @@ Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& we
   count_routes(step, id, weights);
   if (own_.groups.empty()) return {};
   if (!weights.store) {
-    run_groups(step, own_.groups);
+    if (device_) {
+      device_->run(step, own_.groups);
+    } else {
+      run_groups(step, own_.groups);
+    }
     return {};
   }
   return run_leased(*weights.store, own_.experts, own_.groups, step.scratch.arrived_groups,
@@ -224,7 +230,8 @@ Status MoeExchange::send(const Step& step, TimeNs deadline) {
 Status MoeExchange::receive_part(const Step& step, std::size_t rank, TimeNs deadline, Status& failed) {
   Part& part = parts_[rank];
   const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
-  const std::uint64_t bytes = part.out_rows.size() * row_bytes;
+  const std::uint64_t bytes = part.peers != nullptr ? 0 : part.out_rows.size() * row_bytes;
+  const MessageKind due = part.peers != nullptr ? MessageKind::kPeerOutputs : MessageKind::kOutputs;
   ASSIGN_OR_RETURN(const Message answer,
                    part.line->receive({.least_epoch = epoch_,
                                        .most_epoch = epoch_,
@@ -236,14 +243,18 @@ Status MoeExchange::receive_part(const Step& step, std::size_t rank, TimeNs dead
     return {};
   }
   const bool figures = answer.body.size() == bytes + kRankFiguresBytes;
-  if (answer.kind != MessageKind::kOutputs || (answer.body.size() != bytes && !figures)) {
+  if (answer.kind != due || (answer.body.size() != bytes && !figures)) {
     return data_loss("an answer of " + std::to_string(answer.body.size()) + " bytes where " + std::to_string(bytes) +
                      " are due");
   }
-  const std::byte* at = answer.body.data();
-  for (const std::int32_t row : part.out_rows) {
-    std::memcpy(step.scratch.expert_out + row * limits_.hidden, at, row_bytes);
-    at += row_bytes;
+  if (device_) {
+    RETURN_IF_ERROR(take_outputs(step, part, answer.body, deadline));
+  } else {
+    const std::byte* at = answer.body.data();
+    for (const std::int32_t row : part.out_rows) {
+      std::memcpy(step.scratch.expert_out + row * limits_.hidden, at, row_bytes);
+      at += row_bytes;
+    }
   }
   crossed_.rows += part.out_rows.size();
   if (figures) {
@@ -266,6 +277,7 @@ Status MoeExchange::receive(const Step& step, TimeNs deadline) {
       first = Status(failed.code(), "rank " + std::to_string(rank) + ": " + failed.message());
     if (got.ok()) continue;
     const RankId id{static_cast<std::int32_t>(rank)};
+    if (parts_[rank].peers != nullptr) parts_[rank].peers->abort();
     ranks_.drop(id, got);
     if (first.ok()) first = of_rank(id, got);
   }
@@ -282,13 +294,16 @@ Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& w
   ++epoch_;
   crossed_ = {};
   const TimeNs deadline = ranks_.answer_deadline();
-  const Status sent = send(step, deadline);
+  const Status sent = device_ ? send_from_device(step, deadline) : send(step, deadline);
   const Status own = sent.ok() ? run_own(step, id, weights) : Status();
   const Status received = receive(step, deadline);
+  const Status arrived = device_ ? finish_peers(deadline) : Status();
   ranks_.count(crossed_);
   RETURN_IF_ERROR(sent);
   RETURN_IF_ERROR(received);
+  RETURN_IF_ERROR(arrived);
   RETURN_IF_ERROR(own);
+  if (device_) device_->finish(step);
   combine_groups(step, layer);
   return static_cast<int>(step.scratch.groups.size());
 }

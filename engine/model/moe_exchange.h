@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/model/device_exchange.h"
 #include "engine/model/draft_routes.h"
 #include "engine/model/expert_ranks.h"
 #include "engine/model/expert_rows.h"
@@ -19,7 +20,9 @@ namespace foregate {
 class MoeExchange {
  public:
   // `ranks` must outlive this; its plan must fit the config, and `weights` hold what it gives rank 0.
-  MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks);
+  // `device`: rows are in its memory, which the host does not see; null: in the host's.
+  MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks,
+              std::unique_ptr<DeviceExchange> device = nullptr);
 
   // Before each step: takes over a plan that the ranks have for it; what the store read ahead for a step that another
   // rank failed is given up.
@@ -42,6 +45,10 @@ class MoeExchange {
     std::vector<std::int32_t> out_rows;
     std::shared_ptr<RankLine> line;  // set while an answer is due
     std::vector<std::byte> body;
+    // Of a device (moe_exchange_device.cpp).
+    std::shared_ptr<RankLine> near_line;  // that the rank has
+    std::shared_ptr<Peers> peers;         // null: its rows go over the line
+    const float* sent = nullptr;
   };
 
   struct Own {  // what rank 0 runs itself
@@ -62,8 +69,14 @@ class MoeExchange {
   Status send(const Step& step, TimeNs deadline);
   Status receive(const Step& step, TimeNs deadline);
   Status receive_part(const Step& step, std::size_t rank, TimeNs deadline, Status& failed);
+  Status find_links();
+  Status send_from_device(const Step& step, TimeNs deadline);
+  Status send_part(const Step& step, Part& part, const std::byte* host, TimeNs deadline);
+  Status take_outputs(const Step& step, Part& part, std::span<const std::byte> outputs, TimeNs deadline);
+  Status finish_peers(TimeNs deadline);
 
   ExpertRanks& ranks_;
+  const std::unique_ptr<DeviceExchange> device_;
   ExpertRowsLimits limits_;
   std::vector<std::vector<std::int32_t>> owners_;  // [layer][expert]: 0 where it has a copy, else the home
   // Of experts that rank 0 lacks and several others have: all of those.

@@ -11,10 +11,6 @@
 namespace foregate {
 namespace {
 
-float* floats(const Memory& memory) {
-  return reinterpret_cast<float*>(memory.data());
-}
-
 std::int64_t widest_expert(const ModelConfig& config) {
   std::int64_t widest = 0;
   for (const LayerConfig& layer : config.layers) {
@@ -43,8 +39,9 @@ Status check_plan_fits(const PlacementPlan& plan, const ModelConfig& config) {
 }
 
 Status check_shared_experts(const ModelConfig& config, const LoadOptions& options, const Device& device) {
-  if (!device.host_visible() || options.packing) {
-    return unimplemented("experts are shared among ranks on the CPU only", "expert_parallel_size");
+  if (!device.host_visible() && (options.experts || options.exchange != ExchangeMode::kTwoAllToAlls)) {
+    return unimplemented("ranks on a GPU have their experts in its memory, and outputs return after each layer",
+                         "expert_parallel_size");
   }
   if (options.exchange != ExchangeMode::kTwoAllToAlls) {
     if (options.experts || options.dense) {
@@ -66,20 +63,29 @@ Result<std::unique_ptr<RankExperts>> RankExperts::load(const OpenModel& model, c
                                                        Device& device, const OpTable& ops, Stream& stream,
                                                        const LoadOptions& options) {
   RETURN_IF_ERROR(check_plan_fits(plan, model.config));
+  const bool on_host = device.host_visible();
+  const bool stays = !options.experts && options.exchange == ExchangeMode::kTwoAllToAlls;
+  if (!on_host && (!options.packing || !stays)) {
+    return unimplemented("a rank on a GPU has its experts in its memory", "device");
+  }
   const ExpertLoading* const store = options.experts ? &*options.experts : nullptr;
   const bool travels = options.exchange != ExchangeMode::kTwoAllToAlls;
   const WeightFilter own = [&](const WeightItem& item) {
     if (item.expert < 0) return travels;
     return store != nullptr || plan.holds(rank, LayerId{item.layer}, ExpertId{item.expert});
   };
-  ASSIGN_OR_RETURN(auto weights, load_weights(model.config, model.index, device, ops, stream, options.weights,
-                                              options.progress, options.verify_weights, store, nullptr, nullptr, own));
+  const DeviceTarget target{device, stream};
+  const LoadPacking here = options.packing ? *options.packing : LoadPacking{&device, &ops, &stream};
+  ASSIGN_OR_RETURN(auto weights, load_weights(model.config, model.index, *here.device, *here.ops, *here.stream,
+                                              options.weights, options.progress, options.verify_weights, store, nullptr,
+                                              on_host ? nullptr : &target, own));
   const ExpertRowsLimits limits{.max_rows = options.max_batched_tokens,
                                 .top_k = model.config.router.top_k,
                                 .hidden = model.config.hidden_size,
                                 .layers = static_cast<std::int32_t>(model.config.layers.size()),
                                 .experts = model.config.router.experts};
   std::unique_ptr<RankExperts> made(new RankExperts(model.config, std::move(weights), limits, ops, stream));
+  made->on_host_ = on_host;
   RETURN_IF_ERROR(made->allocate(device));
   if (travels) {
     ASSIGN_OR_RETURN(made->travelling_, RankRows::create(made->config_, *made->weights_, rank, plan,
@@ -134,15 +140,15 @@ Status RankExperts::take(std::span<const std::byte> body) {
   if (!config_.layers[static_cast<std::size_t>(rows_.layer.value)].sparse) {
     return data_loss("an exchange is of a layer without experts");
   }
-  std::memcpy(x_.data(), values.data(), values.size());
+  stream_.upload(x_.data(), values.data(), values.size());
   return make_groups();
 }
 
 Status RankExperts::compute() {
   const auto outputs = static_cast<std::int64_t>(rows_.x_rows.size());
   const auto run = [&](std::span<ExpertGroup> groups) {
-    run_groups(ops_, stream_, config_.activation, {floats(x_), rows_.rows, limits_.hidden, limits_.hidden},
-               {floats(y_), outputs, limits_.hidden, limits_.hidden}, floats(inner_), groups);
+    run_groups(ops_, stream_, config_.activation, {floats_of(x_), rows_.rows, limits_.hidden, limits_.hidden},
+               {floats_of(y_), outputs, limits_.hidden, limits_.hidden}, floats_of(inner_), groups);
     stream_.synchronize();
   };
   if (!weights_->store) {
@@ -170,6 +176,13 @@ Status RankExperts::compute() {
 Status RankExperts::answer(RankLine& line, std::uint64_t epoch, const Status& computed) {
   if (!computed.ok()) return line.send(MessageKind::kFailed, epoch, write_failure(computed), kNoDeadline);
   std::size_t bytes = rows_.x_rows.size() * static_cast<std::size_t>(limits_.hidden) * sizeof(float);
+  if (!on_host_) {
+    brought_.resize(bytes);
+    stream_.download(brought_.data(), y_.data(), bytes);
+    stream_.synchronize();
+    RETURN_IF_ERROR(device_works());
+    return line.send(MessageKind::kOutputs, epoch, brought_, kNoDeadline);
+  }
   if (weights_->store) {
     const RankFigures figures = figures_of(*weights_->store);
     std::memcpy(y_.data() + bytes, &figures, sizeof figures);
@@ -204,6 +217,10 @@ Status RankExperts::serve(RankLine& line) {
     bounds.least_epoch = asked.epoch + 1;
     ASSIGN_OR_RETURN(const bool rows, serve_rows(line, asked));
     if (rows) continue;
+    if (asked.kind == MessageKind::kPeerRows) {
+      RETURN_IF_ERROR(serve_peer_rows(line, asked));
+      continue;
+    }
     if (asked.kind != MessageKind::kRows) return data_loss("a message that is no exchange");
     RETURN_IF_ERROR(take(asked.body));
     RETURN_IF_ERROR(answer(line, asked.epoch, compute()));

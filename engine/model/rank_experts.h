@@ -12,6 +12,7 @@
 #include "engine/model/rank_rows.h"
 #include "engine/model/transformer.h"
 #include "engine/placement/plan.h"
+#include "kernels/api/peers.h"
 
 namespace foregate {
 
@@ -22,6 +23,10 @@ Status check_shared_experts(const ModelConfig& config, const LoadOptions& option
 // What rank 0 loads: everything but the experts that only others have. `stored`: it has a store, which knows all.
 WeightFilter weights_of_rank(const PlacementPlan& plan, bool stored);
 
+inline float* floats_of(const Memory& memory) {
+  return reinterpret_cast<float*>(memory.data());
+}
+
 class RankExperts {
  public:
   // Loads the experts that `plan` gives `rank` and nothing else; with options.experts they are in a store, which can
@@ -29,6 +34,11 @@ class RankExperts {
   static Result<std::unique_ptr<RankExperts>> load(const OpenModel& model, const PlacementPlan& plan, RankId rank,
                                                    Device& device, const OpTable& ops, Stream& stream,
                                                    const LoadOptions& options);
+  // Whose rows and outputs go from device to device; `limit`: of a wait for rows that were announced. Before serve().
+  void set_peers(std::shared_ptr<Peers> peers, TimeNs limit) {
+    peers_ = std::move(peers);
+    peers_limit_ = limit;
+  }
   // Answers until the line ends: kUnavailable when rank 0 has gone, kDataLoss after a message that is none.
   Status serve(RankLine& line);
 
@@ -45,6 +55,9 @@ class RankExperts {
   Status compute();  // into y_
   Result<bool> serve_rows(RankLine& line, const Message& asked);
   Status answer(RankLine& line, std::uint64_t epoch, const Status& computed);
+  Status device_works() const;  // kUnavailable when it does not, and never will
+  Status serve_peer_rows(RankLine& line, const Message& asked);
+  Status take_peer_rows(std::span<const std::byte> body);
 
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;
@@ -56,6 +69,10 @@ class RankExperts {
   std::vector<std::int32_t> identity_;
   std::vector<ExpertGroup> groups_;
   std::vector<ExpertGroup> arrived_;
+  bool on_host_ = true;
+  std::vector<std::byte> brought_;  // outputs of a device on their way to the line
+  std::shared_ptr<Peers> peers_;
+  TimeNs peers_limit_ = 0;
   std::unique_ptr<RankRows> travelling_;  // null: no row goes on here
   std::int64_t step_ = 0;                 // counts layers that are not behind the one before
   LayerId last_layer_{-1};

@@ -140,6 +140,11 @@ class Device {
     *error = "the device sends nothing to others";
     return nullptr;
   }
+  // Why the library of that name cannot be had here; empty: it can.
+  virtual std::string peers_missing(const std::string& library) const {
+    static_cast<void>(library);
+    return "the device sends nothing to others";
+  }
   // A new PeersOptions::id, by the library of that name; false with *error.
   virtual bool name_peers(PeersOptions& options, std::string* error) {
     static_cast<void>(options);

@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/device_pages.h"
+#include "kernels/cuda/nccl_calls.h"
 #include "kernels/cuda/nccl_peers.h"
 
 namespace foregate {
@@ -79,6 +80,11 @@ std::shared_ptr<Peers> CudaDevice::join_peers(const PeersOptions& options, std::
   PeersOptions here = options;
   here.ordinal = ordinal_;
   return join_nccl_peers(here, error);
+}
+
+std::string CudaDevice::peers_missing(const std::string& library) const {
+  std::string error;
+  return load_nccl(library, &error) == nullptr ? error : std::string();
 }
 
 bool CudaDevice::name_peers(PeersOptions& options, std::string* error) {
