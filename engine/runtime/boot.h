@@ -80,6 +80,8 @@ struct BootOptions {
   std::int32_t placement_moves = 32;            // auto: experts that move with one plan, at most
   std::int32_t placement_copies = 0;            // auto: further experts that each rank may have of each layer
   std::string exchange = "two-all-to-alls";     // of ranks: a word of exchange_mode_named()
+  std::string exchange_transport = "auto";      // of ranks with a GPU: a word of exchange_transport_named()
+  std::string nccl_library;                     // path; empty: libnccl.so.2 where the system has it
   std::string rank_program = "/proc/self/exe";  // what a rank is started from, as `... rank`
   std::shared_ptr<MpiJob> mpi_job;              // whose rank 0 this is: the others are its ranks; null: no such job
   std::string trace_routes;                     // file that gets what every MoE layer routes to; empty: none

@@ -26,6 +26,10 @@ struct RankSetup {
   bool expert_warm = true;
   bool prompt_read_ahead = true;
   bool rows_move = false;  // rows go on here: it loads the dense weights too
+  bool on_gpu = false;     // it computes on a GPU: of those of its machine, the one of its number
+  std::string cuda_module;
+  bool calls_peers = false;  // rank 0 calls it before it loads (engine/comm/peer_call.h)
+  std::string nccl_library;
   std::string plan;        // plan_text()
 };
 

@@ -40,16 +40,21 @@ RankTeam::RankTeam(PlacementPlan plan, RankLauncher launcher, RankTeamOptions op
       context_bytes_(counter("moe_exchange_context_bytes", "Of those bytes, keys and values of such rows")),
       one_all_to_all_steps_(
           counter("moe_exchange_one_all_to_all_steps", "Steps whose rows stayed where their experts are")),
+      peer_bytes_(counter("moe_exchange_nccl_bytes", "Of moe_exchange_bytes, what went from GPU to GPU by NCCL")),
       restarts_counter_(
           counter("foregate_rank_restarts", "Ranks that were started again after they died, hung or talked nonsense")),
       serving_((options_.metrics ? *options_.metrics : own_metrics_)
                    .gauge("foregate_ranks_serving", "Ranks that serve, this one among them",
                           {{"model_name", options_.model_name}})),
+      by_peers_((options_.metrics ? *options_.metrics : own_metrics_)
+                    .gauge("moe_exchange_nccl_ranks", "Other ranks whose rows go from GPU to GPU by NCCL",
+                           {{"model_name", options_.model_name}})),
       report_(options_.metrics ? *options_.metrics : own_metrics_, options_.model_name),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK(wake_fd_ >= 0);
+  if (options_.peers.device != nullptr) devices_ = std::make_unique<DeviceBook>(options_.peers.device->identity());
   for (std::int32_t r = 1; r < plan_.ranks(); ++r)
-    ranks_.push_back(Rank{.id = RankId{r}, .process = {}, .dropped = {}});
+    ranks_.push_back(Rank{.id = RankId{r}, .process = {}, .join = nullptr, .dropped = {}});
   keeper_ = std::thread([this] { keep(); });
 }
 
@@ -90,6 +95,24 @@ Result<std::shared_ptr<RankLine>> RankTeam::line(RankId rank) {
   return at.process.line;
 }
 
+Result<RankLink> RankTeam::link(RankId rank) {
+  const std::lock_guard lock(mutex_);
+  const Rank& at = ranks_.at(static_cast<std::size_t>(rank.value - 1));
+  if (at.state != State::kServing || !at.dropped.empty()) return unavailable("it is being started again");
+  return RankLink{.line = at.process.line, .peers = at.join != nullptr ? at.join->peers() : nullptr};
+}
+
+std::string RankTeam::transport_text() const {
+  const std::lock_guard lock(mutex_);
+  std::string text;
+  for (const Rank& rank : ranks_) {
+    if (rank.join == nullptr || !rank.join->done()) continue;
+    const std::string way = rank.join->peers() != nullptr ? "by NCCL" : "over the line: " + rank.join->why_not();
+    if (text.find(way) == std::string::npos) text += (text.empty() ? "" : ", ") + way;
+  }
+  return text;
+}
+
 void RankTeam::drop(RankId rank, const Status& why) {
   {
     const std::lock_guard lock(mutex_);
@@ -109,6 +132,7 @@ void RankTeam::count(const Crossed& crossed) {
   bytes_.add(static_cast<double>(crossed.bytes));
   moves_.add(static_cast<double>(crossed.moves));
   context_bytes_.add(static_cast<double>(crossed.context_bytes));
+  peer_bytes_.add(static_cast<double>(crossed.peer_bytes));
   one_all_to_all_steps_.add(static_cast<double>(crossed.one_all_to_all_steps));
 }
 
@@ -129,6 +153,7 @@ void RankTeam::keep() {
         serving += rank.state == State::kServing ? 1 : 0;
       }
       serving_.set(serving);
+      count_peers();
     }
     changed_.notify_all();
     poll_ranks();
@@ -178,11 +203,35 @@ void RankTeam::read_pulse(Rank& rank, TimeNs now) {
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
     if (got <= 0) return end(rank, "it has died", now);
     rank.last_pulse = now;
-    if (beats[got - 1] != kPulseServing || rank.state == State::kServing) continue;
+    if (beats[got - 1] != kPulseServing || rank.state == State::kServing || !has_joined(rank)) continue;
     rank.state = State::kServing;
     rank.failures = 0;
     log_info(name_of(rank.id) + " serves");
   }
+}
+
+// A rank serves once it is known which way its rows go: the next pulse asks again.
+bool RankTeam::has_joined(Rank& rank) {
+  if (rank.join == nullptr) return true;
+  if (!rank.join->done()) return false;
+  if (rank.join->peers() != nullptr) {
+    log_info(name_of(rank.id) + ": rows go from GPU to GPU by NCCL");
+    return true;
+  }
+  if (options_.peers.required) {
+    rank.dropped = "--exchange-transport nccl: " + rank.join->why_not();
+    return false;
+  }
+  log_warn(name_of(rank.id) + ": rows go through host memory and the line, not by NCCL: " + rank.join->why_not());
+  return true;
+}
+
+void RankTeam::count_peers() {
+  int peers = 0;
+  for (const Rank& rank : ranks_) {
+    peers += rank.state == State::kServing && rank.join != nullptr && rank.join->peers() != nullptr ? 1 : 0;
+  }
+  by_peers_.set(peers);
 }
 
 void RankTeam::start(Rank& rank, TimeNs now) {
@@ -194,6 +243,9 @@ void RankTeam::start(Rank& rank, TimeNs now) {
     return;
   }
   rank.process = std::move(launched).value();
+  if (devices_ != nullptr) {
+    rank.join = std::make_unique<PeerJoin>(rank.id, rank.process.line, options_.peers, *devices_);
+  }
   rank.state = State::kLoading;
   rank.last_pulse = system_clock().now();
 }
@@ -204,6 +256,7 @@ void RankTeam::end(Rank& rank, const std::string& why, TimeNs now) {
   rank.process.line->close();
   ::close(rank.process.pulse_fd);
   rank.process.end();
+  rank.join.reset();
   rank.process = {};
   rank.failures += rank.state == State::kServing ? 0 : 1;
   rank.state = State::kDown;
