@@ -101,7 +101,7 @@ class Ranks(RankTest):
     def test_what_it_does_not_go_with_is_refused_by_name(self):
         plan = OPTIONS.work / "plan.json"
         plan.write_text("{}")
-        for flags, says in ((("--device", "cuda"), "device"), (("--lookahead", "always"), "lookahead"),
+        for flags, says in ((("--exchange-transport", "nccl"), "exchange_transport"), (("--lookahead", "always"), "lookahead"),
                             (("--expert-memory", "1"), "expert_memory"), (("--placement", plan), "."),
                             (("--placement", OPTIONS.work / "none"), "none"),
                             (("--exchange", "one-all-to-all", "--expert-memory", "50%"), "exchange"),
