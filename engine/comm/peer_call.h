@@ -23,7 +23,7 @@ struct PeerCall {
 };
 
 struct PeerCallOptions {
-  std::string library;             // PeersOptions::library, of rank 0
+  std::string library;  // PeersOptions::library, of rank 0
   TimeNs join_limit = 30'000'000'000;
   TimeNs answer_limit = 60'000'000'000;  // how long the rank waits for rows that were announced
   const std::atomic<bool>* cancelled = nullptr;

@@ -59,9 +59,9 @@ const float* DeviceExchange::add(std::span<const std::int32_t> rows) {
 void DeviceExchange::gather(const Step& step) {
   const auto rows = static_cast<std::int64_t>(sent_rows_.size());
   if (rows == 0) return;
-  step.ops.gather_rows(step.stream, GatherRowsArgs{.x = step.block_in(),
-                                                   .rows = sent_rows_.data(),
-                                                   .out = {floats(sent_), rows, hidden_, hidden_}});
+  step.ops.gather_rows(
+      step.stream,
+      GatherRowsArgs{.x = step.block_in(), .rows = sent_rows_.data(), .out = {floats(sent_), rows, hidden_, hidden_}});
 }
 
 const std::byte* DeviceExchange::bring(const Step& step) {

@@ -434,8 +434,8 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
       ASSIGN_OR_RETURN(rows, DeviceExchange::create(model.config, options.max_batched_tokens,
                                                     options.ranks->plan().ranks(), device));
     }
-    transformer->exchange_ = std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks,
-                                                           std::move(rows));
+    transformer->exchange_ =
+        std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks, std::move(rows));
   }
   if (options.ranks != nullptr && options.exchange != ExchangeMode::kTwoAllToAlls) {
     transformer->travel_ =

@@ -181,7 +181,8 @@ Status start_trace(const BootOptions& options, const ModelConfig& config, Loaded
 
 // What a GPU cannot do yet.
 const char* for_cpu_only(const BootOptions& options) {
-  if (options.expert_parallel_size > 1 && options.device != "cuda") return "--expert-parallel-size, --device cuda takes it";
+  if (options.expert_parallel_size > 1 && options.device != "cuda")
+    return "--expert-parallel-size, --device cuda takes it";
   if (options.dense_memory != "all") return "--dense-memory leaves weights on disk";
   if (options.kv_type == DType::kI8) return "--kv-cache-dtype int8";
   return kEvictAtRelease ? "built so that no expert stays in memory" : nullptr;

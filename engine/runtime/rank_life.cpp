@@ -96,7 +96,8 @@ Status load_and_serve(RankLine& line, RankPulse& pulse, const MakeRankBackend& m
   ASSIGN_OR_RETURN(const auto experts,
                    RankExperts::load(model, plan, RankId{setup.rank}, *backend.device, *backend.ops, *stream, load));
   log_info("rank " + std::to_string(setup.rank) + " holds " + std::to_string(experts->weight_bytes()) +
-           " bytes for experts, " + (setup.on_gpu ? backend.device->describe() : std::to_string(setup.threads) + " threads"));
+           " bytes for experts, " +
+           (setup.on_gpu ? backend.device->describe() : std::to_string(setup.threads) + " threads"));
   experts->set_peers(peers.call.peers, peers.answer_limit);
   pulse.serving();
   const Status ended = experts->serve(line);

@@ -30,7 +30,7 @@ struct RankSetup {
   std::string cuda_module;
   bool calls_peers = false;  // rank 0 calls it before it loads (engine/comm/peer_call.h)
   std::string nccl_library;
-  std::string plan;        // plan_text()
+  std::string plan;  // plan_text()
 };
 
 inline constexpr std::uint64_t kMaxSetupBytes = 2 * kMaxPlanBytes;

@@ -124,7 +124,8 @@ void put(Block& block) {
       if (whole) unlink(b.file.c_str());
     }
   };
-  block.stream->put(*block.stream, run, [](void* body) { delete static_cast<Block*>(body); }, copy);
+  block.stream->put(
+      *block.stream, run, [](void* body) { delete static_cast<Block*>(body); }, copy);
   block.stream->run(*block.stream);
   block.begun = true;
 }

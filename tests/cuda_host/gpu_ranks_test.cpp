@@ -65,7 +65,10 @@ TEST_F(GpuRanksTest, AnyNumberOfDevicesGivesTheTokensOfOne) {
 
 // Rank 1 of two, and a step after which it is in trouble.
 struct Troubled {
-  explicit Troubled(TimeNs answer_limit) : dir(golden_dir(kModel)), ranks(dir, plan_for(dir, 2, false), options(answer_limit)), driver(dir, on_cuda(&ranks)) {
+  explicit Troubled(TimeNs answer_limit)
+      : dir(golden_dir(kModel)),
+        ranks(dir, plan_for(dir, 2, false), options(answer_limit)),
+        driver(dir, on_cuda(&ranks)) {
     EXPECT_TRUE(ranks.by_peers(RankId{1})) << ranks.why_not(RankId{1});
     EXPECT_TRUE(driver.try_run(kPrompt, 4).ok());
   }
