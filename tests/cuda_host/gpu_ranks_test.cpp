@@ -1,11 +1,12 @@
 // Experts shared among ranks with a device each: the tokens of one device, whether rows go from device to device or
 // over the lines; and peers that do not join, fail or are never done.
-#include "tests/cuda_host/gpu_ranks.h"
+#include "tests/gpu/gpu_ranks.h"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
 
+#include "tests/cuda_host/emulated_module.h"
 #include "tests/engine/model/driver.h"
 #include "tests/engine/model/rank_plans.h"
 
@@ -23,6 +24,10 @@ DriverOptions on_cuda(ExpertRanks* ranks = nullptr) {
   options.cuda_module = cuda_host_module();
   options.ranks = ranks;
   return options;
+}
+
+GpuRanksOptions over(bool peers) {
+  return {.module = cuda_host_module(), .peers = peers, .library = FOREGATE_FAKE_NCCL};
 }
 
 void plant(const char* fault) {
@@ -46,7 +51,7 @@ TEST_F(GpuRanksTest, AnyNumberOfDevicesGivesTheTokensOfOne) {
     for (const std::int32_t count : {1, 2, 3}) {
       if (name != kModel && count < 3) continue;
       for (const bool peers : {false, true}) {
-        GpuRanks ranks(dir, plan_for(dir, count, false), {.library = peers ? FOREGATE_FAKE_NCCL : ""});
+        GpuRanks ranks(dir, plan_for(dir, count, false), over(peers));
         Driver driver(dir, on_cuda(&ranks));
         EXPECT_EQ(greedy_tokens(driver, kPrompt, 4), want) << name << ", " << count << " ranks, peers " << peers;
         EXPECT_EQ(driver.run(kPrompt, 6), logits) << name << ", " << count << " ranks, peers " << peers;
@@ -73,7 +78,9 @@ struct Troubled {
     EXPECT_TRUE(driver.try_run(kPrompt, 4).ok());
   }
   static GpuRanksOptions options(TimeNs answer_limit) {
-    return {.library = FOREGATE_FAKE_NCCL, .answer_limit = answer_limit};
+    GpuRanksOptions options = over(true);
+    options.answer_limit = answer_limit;
+    return options;
   }
   Status step() {
     const auto start = std::chrono::steady_clock::now();
@@ -129,7 +136,9 @@ TEST_F(GpuRanksTest, WhoCannotJoinSendsOverTheLine) {
   const auto want = greedy_tokens(alone, kPrompt, 6);
   for (const char* fault : {"no-id", "no-init", "no-init@0", "no-init@1"}) {
     plant(fault);
-    GpuRanks ranks(dir, plan_for(dir, 2, false), {.library = FOREGATE_FAKE_NCCL, .join_limit = 300'000'000});
+    GpuRanksOptions options = over(true);
+    options.join_limit = 300'000'000;
+    GpuRanks ranks(dir, plan_for(dir, 2, false), options);
     plant("");
     EXPECT_FALSE(ranks.by_peers(RankId{1})) << fault;
     EXPECT_FALSE(ranks.why_not(RankId{1}).empty()) << fault;
@@ -137,7 +146,9 @@ TEST_F(GpuRanksTest, WhoCannotJoinSendsOverTheLine) {
     EXPECT_EQ(greedy_tokens(driver, kPrompt, 6), want) << fault;
     EXPECT_EQ(ranks.crossed().peer_bytes, 0u);
   }
-  GpuRanks ranks(dir, plan_for(dir, 2, false), {.library = "/nowhere/libnccl.so.2"});
+  GpuRanksOptions nowhere = over(true);
+  nowhere.library = "/nowhere/libnccl.so.2";
+  GpuRanks ranks(dir, plan_for(dir, 2, false), nowhere);
   EXPECT_FALSE(ranks.by_peers(RankId{1}));
   EXPECT_NE(ranks.why_not(RankId{1}).find("/nowhere"), std::string::npos) << ranks.why_not(RankId{1});
 }

@@ -1,9 +1,9 @@
-// Ranks as threads of this process, each with a device of the emulated CUDA module, on lines in memory. With a library
-// of NCCL (its double) they are peers of rank 0.
+// Ranks as threads of this process, each with a GPU of a CUDA module (in emulation, the one there is), on lines in
+// memory. With a library of NCCL they are peers of rank 0.
 #pragma once
 
-#include <gtest/gtest.h>
-
+#include <cstdio>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,14 +12,16 @@
 
 #include "engine/comm/peer_call.h"
 #include "engine/model/rank_experts.h"
+#include "kernels/api/check.h"
 #include "kernels/registry/gpu.h"
 #include "kernels/registry/registry.h"
-#include "tests/cuda_host/emulated_module.h"
 
 namespace foregate {
 
 struct GpuRanksOptions {
-  std::string library = {};  // empty: rows go over the lines
+  std::string module;
+  bool peers = false;        // else rows go over the lines
+  std::string library = {};  // of NCCL
   TimeNs join_limit = 20'000'000'000;
   TimeNs answer_limit = 20'000'000'000;
 };
@@ -27,7 +29,7 @@ struct GpuRanksOptions {
 class GpuRanks final : public ExpertRanks {
  public:
   GpuRanks(const std::string& dir, PlacementPlan plan, GpuRanksOptions options)
-      : plan_(std::move(plan)), options_(std::move(options)), near_(open_gpu()) {
+      : plan_(std::move(plan)), options_(std::move(options)), near_(open_gpu(0)) {
     for (std::int32_t r = 1; r < plan_.ranks(); ++r) add(dir, RankId{r});
   }
   ~GpuRanks() override {
@@ -58,6 +60,7 @@ class GpuRanks final : public ExpertRanks {
 
   const Crossed& crossed() const { return crossed_; }
   const std::map<RankId, Status>& dropped() const { return dropped_; }
+  const std::shared_ptr<Peers>& peers(RankId rank) const { return ranks_.at(rank).peers; }  // of rank 0
   bool by_peers(RankId rank) const { return ranks_.at(rank).peers != nullptr; }
   const std::string& why_not(RankId rank) const { return ranks_.at(rank).why_not; }
   Status ended(RankId rank) {  // how it stopped to serve, once it has
@@ -65,7 +68,6 @@ class GpuRanks final : public ExpertRanks {
     return ranks_.at(rank).ended;
   }
   void hang_up(RankId rank) { ranks_.at(rank).line->close(); }
-  void set_answer_limit(TimeNs limit) { options_.answer_limit = limit; }
 
  private:
   struct Rank {
@@ -80,33 +82,27 @@ class GpuRanks final : public ExpertRanks {
     std::thread thread;
   };
 
-  static Backend open_gpu() {
+  Backend open_gpu(int ordinal) const {
     std::string error;
-    Backend gpu = make_gpu_backend({.module = testing_support::cuda_host_module()}, &error);
-    EXPECT_NE(gpu.device, nullptr) << error;
+    Backend gpu = make_gpu_backend({.module = options_.module, .ordinal = ordinal, .wraps = true}, &error);
+    if (gpu.device == nullptr) std::fprintf(stderr, "a rank's GPU: %s\n", error.c_str());
+    CHECK(gpu.device != nullptr);
     return gpu;
   }
 
   void add(const std::string& dir, RankId id) {
     Rank& rank = ranks_[id];
-    std::string error;
-    rank.host = make_backend({.isa = "auto", .threads = 1}, &error);
-    rank.gpu = open_gpu();
-    rank.host_stream = rank.host.device->create_stream();
-    rank.stream = rank.gpu.device->create_stream();
-    auto model = open_model(local_files(), dir);
-    CHECK(model.ok());
-    LoadOptions load;
-    load.max_batched_tokens = 256;
-    load.packing = {rank.host.device.get(), &rank.host.ops, rank.host_stream.get()};
-    auto loaded = RankExperts::load(*model, plan_, id, *rank.gpu.device, rank.gpu.ops, *rank.stream, load);
-    CHECK(loaded.ok());
-    rank.experts = std::move(loaded).value();
     auto [near, far] = memory_line();
     rank.line = std::move(near);
     rank.far_end = std::move(far);
-    rank.thread = std::thread([this, &rank] { rank.ended = serve(rank); });
-    if (options_.library.empty()) return;
+    std::promise<void> loaded;
+    rank.thread = std::thread([this, &rank, &dir, &loaded, id] {
+      load(rank, dir, id);
+      loaded.set_value();
+      rank.ended = serve(rank);
+    });
+    loaded.get_future().wait();
+    if (!options_.peers) return;
     auto call = call_peer(
         *rank.line, *near_.device,
         {.library = options_.library, .join_limit = options_.join_limit, .answer_limit = options_.answer_limit});
@@ -115,8 +111,25 @@ class GpuRanks final : public ExpertRanks {
     rank.why_not = std::move(call->why_not);
   }
 
+  // A thread has a GPU: all that a rank does with its own it does on its thread.
+  void load(Rank& rank, const std::string& dir, RankId id) {
+    std::string error;
+    rank.host = make_backend({.isa = "auto", .threads = 1}, &error);
+    rank.gpu = open_gpu(id.value);
+    rank.host_stream = rank.host.device->create_stream();
+    rank.stream = rank.gpu.device->create_stream();
+    auto model = open_model(local_files(), dir);
+    CHECK(model.ok());
+    LoadOptions load;
+    load.max_batched_tokens = 256;
+    load.packing = {rank.host.device.get(), &rank.host.ops, rank.host_stream.get()};
+    auto experts = RankExperts::load(*model, plan_, id, *rank.gpu.device, rank.gpu.ops, *rank.stream, load);
+    CHECK(experts.ok());
+    rank.experts = std::move(experts).value();
+  }
+
   Status serve(Rank& rank) {
-    if (!options_.library.empty()) {
+    if (options_.peers) {
       ASSIGN_OR_RETURN(auto answer, answer_peer(*rank.far_end, *rank.gpu.device, options_.library));
       rank.experts->set_peers(std::move(answer.call.peers), answer.answer_limit);
     }
