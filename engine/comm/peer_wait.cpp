@@ -22,7 +22,7 @@ Status begin(Peers& peers, bool sends, void* data, std::size_t bytes) {
 
 // A group of rows is over within a layer: it is asked for again and again at first, then in sleeps. The processor is
 // not offered meanwhile: where others want it, it comes back after far longer than a group takes.
-Status finish_group(Peers& peers, TimeNs deadline) {
+Status finish_group(Peers& peers, TimeNs deadline, const std::atomic<bool>* gone) {
   const TimeNs start = system_clock().now();
   TimeNs sleep = 20'000;
   while (true) {
@@ -32,6 +32,10 @@ Status finish_group(Peers& peers, TimeNs deadline) {
       const Status failed = unavailable(peers.failure());
       peers.abort();
       return failed;
+    }
+    if (gone != nullptr && *gone) {
+      peers.abort();
+      return unavailable("the other rank is gone");
     }
     const TimeNs now = system_clock().now();
     if (now >= deadline) {

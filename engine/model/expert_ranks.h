@@ -2,6 +2,7 @@
 // runtime keeps them alive; tests put threads behind it. Engine thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -31,10 +32,12 @@ struct Crossed {
 // That the rank does not serve, and why.
 Status of_rank(RankId rank, const Status& why);
 
-// How a rank is reached; `peers` null: rows go over the line.
+// How a rank is reached; `peers` null: rows go over the line. Whoever has them may use them, and aborts what is under
+// way once `gone` (may be null) is set.
 struct RankLink {
   std::shared_ptr<RankLine> line;
   std::shared_ptr<Peers> peers;
+  std::shared_ptr<const std::atomic<bool>> gone;
 };
 
 class ExpertRanks {
@@ -45,7 +48,7 @@ class ExpertRanks {
   virtual Result<std::shared_ptr<RankLine>> line(RankId rank) = 0;
   virtual Result<RankLink> link(RankId rank) {
     ASSIGN_OR_RETURN(auto line, this->line(rank));
-    return RankLink{.line = std::move(line), .peers = nullptr};
+    return RankLink{.line = std::move(line), .peers = nullptr, .gone = nullptr};
   }
   // The rank did not keep to the protocol or the deadline: it gets no more work, and a successor.
   virtual void drop(RankId rank, const Status& why) = 0;

@@ -230,8 +230,8 @@ Status MoeExchange::send(const Step& step, TimeNs deadline) {
 Status MoeExchange::receive_part(const Step& step, std::size_t rank, TimeNs deadline, Status& failed) {
   Part& part = parts_[rank];
   const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
-  const std::uint64_t bytes = part.peers != nullptr ? 0 : part.out_rows.size() * row_bytes;
-  const MessageKind due = part.peers != nullptr ? MessageKind::kPeerOutputs : MessageKind::kOutputs;
+  const std::uint64_t bytes = part.link.peers != nullptr ? 0 : part.out_rows.size() * row_bytes;
+  const MessageKind due = part.link.peers != nullptr ? MessageKind::kPeerOutputs : MessageKind::kOutputs;
   ASSIGN_OR_RETURN(const Message answer,
                    part.line->receive({.least_epoch = epoch_,
                                        .most_epoch = epoch_,
@@ -277,7 +277,7 @@ Status MoeExchange::receive(const Step& step, TimeNs deadline) {
       first = Status(failed.code(), "rank " + std::to_string(rank) + ": " + failed.message());
     if (got.ok()) continue;
     const RankId id{static_cast<std::int32_t>(rank)};
-    if (parts_[rank].peers != nullptr) parts_[rank].peers->abort();
+    if (parts_[rank].link.peers != nullptr) parts_[rank].link.peers->abort();
     ranks_.drop(id, got);
     if (first.ok()) first = of_rank(id, got);
   }

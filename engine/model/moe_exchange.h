@@ -46,8 +46,7 @@ class MoeExchange {
     std::shared_ptr<RankLine> line;  // set while an answer is due
     std::vector<std::byte> body;
     // Of a device (moe_exchange_device.cpp).
-    std::shared_ptr<RankLine> near_line;  // that the rank has
-    std::shared_ptr<Peers> peers;         // null: its rows go over the line
+    RankLink link;  // `peers` until they are done
     const float* sent = nullptr;
   };
 

@@ -11,13 +11,12 @@ namespace foregate {
 Status MoeExchange::find_links() {
   for (std::size_t rank = 1; rank < parts_.size(); ++rank) {
     Part& part = parts_[rank];
-    part.peers = nullptr;
+    part.link = {};
     if (part.from.empty()) continue;
     const RankId id{static_cast<std::int32_t>(rank)};
     auto link = ranks_.link(id);
     if (!link.ok()) return of_rank(id, link.status());
-    part.near_line = std::move(link->line);
-    part.peers = std::move(link->peers);
+    part.link = std::move(link).value();
   }
   return {};
 }
@@ -31,7 +30,7 @@ Status MoeExchange::send_from_device(const Step& step, TimeNs deadline) {
     Part& part = parts_[rank];
     if (part.from.empty()) continue;
     part.sent = device_->add(part.from);
-    by_line = by_line || part.peers == nullptr;
+    by_line = by_line || part.link.peers == nullptr;
   }
   device_->gather(step);
   const std::byte* const host = by_line ? device_->bring(step) : nullptr;
@@ -48,19 +47,19 @@ Status MoeExchange::send_from_device(const Step& step, TimeNs deadline) {
 
 Status MoeExchange::send_part(const Step& step, Part& part, const std::byte* host, TimeNs deadline) {
   const std::size_t bytes = part.from.size() * static_cast<std::size_t>(limits_.hidden) * sizeof(float);
-  if (part.peers == nullptr) {
+  if (part.link.peers == nullptr) {
     std::memcpy(write_rows(part.rows, limits_.hidden, part.body).data(), host + device_->offset_of(part.sent), bytes);
-    RETURN_IF_ERROR(part.near_line->send(MessageKind::kRows, epoch_, part.body, deadline));
+    RETURN_IF_ERROR(part.link.line->send(MessageKind::kRows, epoch_, part.body, deadline));
   } else {
     write_rows(part.rows, 0, part.body);
-    RETURN_IF_ERROR(part.near_line->send(MessageKind::kPeerRows, epoch_, part.body, deadline));
-    part.peers->after(step.stream);
-    RETURN_IF_ERROR(begin_send(*part.peers, part.sent, bytes));
+    RETURN_IF_ERROR(part.link.line->send(MessageKind::kPeerRows, epoch_, part.body, deadline));
+    part.link.peers->after(step.stream);
+    RETURN_IF_ERROR(begin_send(*part.link.peers, part.sent, bytes));
     crossed_.peer_bytes += bytes;
   }
-  part.line = part.near_line;
+  part.line = std::move(part.link.line);
   crossed_.rows += part.from.size();
-  crossed_.bytes += kMessageHeaderBytes + part.body.size() + (part.peers != nullptr ? bytes : 0);
+  crossed_.bytes += kMessageHeaderBytes + part.body.size() + (part.link.peers != nullptr ? bytes : 0);
   return {};
 }
 
@@ -68,23 +67,23 @@ Status MoeExchange::send_part(const Step& step, Part& part, const std::byte* hos
 // are given up at the deadline.
 Status MoeExchange::take_outputs(const Step& step, Part& part, std::span<const std::byte> outputs, TimeNs deadline) {
   const std::size_t bytes = part.out_rows.size() * static_cast<std::size_t>(limits_.hidden) * sizeof(float);
-  if (part.peers == nullptr) {
+  if (part.link.peers == nullptr) {
     step.stream.upload(device_->place(part.out_rows), outputs.data(), bytes);
     return {};
   }
-  RETURN_IF_ERROR(finish_group(*part.peers, deadline));
+  RETURN_IF_ERROR(finish_group(*part.link.peers, deadline, part.link.gone.get()));
   crossed_.bytes += bytes;
   crossed_.peer_bytes += bytes;
-  return begin_receive(*part.peers, device_->place(part.out_rows), bytes);
+  return begin_receive(*part.link.peers, device_->place(part.out_rows), bytes);
 }
 
 // INV-22 for peers: no group is under way after an exchange.
 Status MoeExchange::finish_peers(TimeNs deadline) {
   Status first;
   for (std::size_t rank = 1; rank < parts_.size(); ++rank) {
-    const auto peers = std::exchange(parts_[rank].peers, nullptr);
+    const auto peers = std::exchange(parts_[rank].link.peers, nullptr);
     if (peers == nullptr || !peers->failure().empty()) continue;
-    const Status done = finish_group(*peers, deadline);
+    const Status done = finish_group(*peers, deadline, parts_[rank].link.gone.get());
     if (done.ok()) continue;
     const RankId id{static_cast<std::int32_t>(rank)};
     ranks_.drop(id, done);

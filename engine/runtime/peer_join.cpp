@@ -30,10 +30,9 @@ PeerJoin::PeerJoin(RankId rank, std::shared_ptr<RankLine> line, const PeerPolicy
     : rank_(rank), line_(std::move(line)), book_(book), thread_([this, policy] { run(policy); }) {}
 
 PeerJoin::~PeerJoin() {
-  cancelled_ = true;
+  *cancelled_ = true;
   if (!done_) line_->close();
   thread_.join();
-  if (call_.peers != nullptr) call_.peers->abort();
   book_.leave(rank_);
 }
 
@@ -43,7 +42,7 @@ void PeerJoin::run(const PeerPolicy& policy) {
                           {.library = policy.library,
                            .join_limit = policy.join_limit,
                            .answer_limit = policy.answer_limit,
-                           .cancelled = &cancelled_,
+                           .cancelled = cancelled_.get(),
                            .objection = [this](const std::string& identity) { return book_.enter(rank_, identity); }});
   if (called.ok()) {
     call_ = std::move(called).value();

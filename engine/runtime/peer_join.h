@@ -50,6 +50,8 @@ class PeerJoin {
   // Once it is done.
   const std::shared_ptr<Peers>& peers() const { return call_.peers; }
   const std::string& why_not() const { return call_.why_not; }
+  // Set when this ends, with the rank: whoever uses the peers then is to abort them.
+  const std::shared_ptr<const std::atomic<bool>>& cancelled() const { return shown_; }
 
  private:
   void run(const PeerPolicy& policy);
@@ -57,7 +59,8 @@ class PeerJoin {
   const RankId rank_;
   const std::shared_ptr<RankLine> line_;
   DeviceBook& book_;
-  std::atomic<bool> cancelled_ = false;
+  const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+  const std::shared_ptr<const std::atomic<bool>> shown_ = cancelled_;
   std::atomic<bool> done_ = false;
   PeerCall call_;
   std::thread thread_;

@@ -25,6 +25,11 @@ Counter& RankTeam::counter(const char* name, const char* help) {
   return metrics.counter(name, help, {{"model_name", options_.model_name}});
 }
 
+Gauge& RankTeam::gauge(const char* name, const char* help) {
+  Metrics& metrics = options_.metrics != nullptr ? *options_.metrics : own_metrics_;
+  return metrics.gauge(name, help, {{"model_name", options_.model_name}});
+}
+
 void RankTeam::wake() {
   const std::uint64_t one = 1;
   if (::write(wake_fd_, &one, sizeof one) < 0) return;  // full: it is awake
@@ -43,12 +48,8 @@ RankTeam::RankTeam(PlacementPlan plan, RankLauncher launcher, RankTeamOptions op
       peer_bytes_(counter("moe_exchange_nccl_bytes", "Of moe_exchange_bytes, what went from GPU to GPU by NCCL")),
       restarts_counter_(
           counter("foregate_rank_restarts", "Ranks that were started again after they died, hung or talked nonsense")),
-      serving_((options_.metrics ? *options_.metrics : own_metrics_)
-                   .gauge("foregate_ranks_serving", "Ranks that serve, this one among them",
-                          {{"model_name", options_.model_name}})),
-      by_peers_((options_.metrics ? *options_.metrics : own_metrics_)
-                    .gauge("moe_exchange_nccl_ranks", "Other ranks whose rows go from GPU to GPU by NCCL",
-                           {{"model_name", options_.model_name}})),
+      serving_(gauge("foregate_ranks_serving", "Ranks that serve, this one among them")),
+      by_peers_(gauge("moe_exchange_nccl_ranks", "Other ranks whose rows go from GPU to GPU by NCCL")),
       report_(options_.metrics ? *options_.metrics : own_metrics_, options_.model_name),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK(wake_fd_ >= 0);
@@ -93,24 +94,6 @@ Result<std::shared_ptr<RankLine>> RankTeam::line(RankId rank) {
   const Rank& at = ranks_.at(static_cast<std::size_t>(rank.value - 1));
   if (at.state != State::kServing || !at.dropped.empty()) return unavailable("it is being started again");
   return at.process.line;
-}
-
-Result<RankLink> RankTeam::link(RankId rank) {
-  const std::lock_guard lock(mutex_);
-  const Rank& at = ranks_.at(static_cast<std::size_t>(rank.value - 1));
-  if (at.state != State::kServing || !at.dropped.empty()) return unavailable("it is being started again");
-  return RankLink{.line = at.process.line, .peers = at.join != nullptr ? at.join->peers() : nullptr};
-}
-
-std::string RankTeam::transport_text() const {
-  const std::lock_guard lock(mutex_);
-  std::string text;
-  for (const Rank& rank : ranks_) {
-    if (rank.join == nullptr || !rank.join->done()) continue;
-    const std::string way = rank.join->peers() != nullptr ? "by NCCL" : "over the line: " + rank.join->why_not();
-    if (text.find(way) == std::string::npos) text += (text.empty() ? "" : ", ") + way;
-  }
-  return text;
 }
 
 void RankTeam::drop(RankId rank, const Status& why) {
@@ -208,30 +191,6 @@ void RankTeam::read_pulse(Rank& rank, TimeNs now) {
     rank.failures = 0;
     log_info(name_of(rank.id) + " serves");
   }
-}
-
-// A rank serves once it is known which way its rows go: the next pulse asks again.
-bool RankTeam::has_joined(Rank& rank) {
-  if (rank.join == nullptr) return true;
-  if (!rank.join->done()) return false;
-  if (rank.join->peers() != nullptr) {
-    log_info(name_of(rank.id) + ": rows go from GPU to GPU by NCCL");
-    return true;
-  }
-  if (options_.peers.required) {
-    rank.dropped = "--exchange-transport nccl: " + rank.join->why_not();
-    return false;
-  }
-  log_warn(name_of(rank.id) + ": rows go through host memory and the line, not by NCCL: " + rank.join->why_not());
-  return true;
-}
-
-void RankTeam::count_peers() {
-  int peers = 0;
-  for (const Rank& rank : ranks_) {
-    peers += rank.state == State::kServing && rank.join != nullptr && rank.join->peers() != nullptr ? 1 : 0;
-  }
-  by_peers_.set(peers);
 }
 
 void RankTeam::start(Rank& rank, TimeNs now) {

@@ -79,6 +79,7 @@ class RankTeam final : public ExpertRanks {
   };
 
   Counter& counter(const char* name, const char* help);
+  Gauge& gauge(const char* name, const char* help);
   void keep();
   int poll_ranks();
   void look_at(Rank& rank, TimeNs now);
