@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <thread>
 
 #include "tests/cuda_host/emulated_module.h"
 #include "tests/engine/model/driver.h"
@@ -129,21 +128,6 @@ TEST_F(GpuRanksTest, ARankThatIsGoneIsNotWaitedFor) {
   troubled.ranks.hang_up(RankId{1});
   EXPECT_EQ(troubled.step().code(), Code::kUnavailable);
   EXPECT_LT(troubled.seconds, 5.0);
-}
-
-// It dies between the announcement of its outputs and these.
-TEST_F(GpuRanksTest, ARankThatIsGoneEndsTheWaitForItsOutputs) {
-  Troubled troubled(20'000'000'000);
-  plant("stops@0");
-  std::thread hears([&troubled] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    troubled.ranks.say_gone();
-  });
-  EXPECT_EQ(troubled.step().code(), Code::kUnavailable);
-  EXPECT_LT(troubled.seconds, 5.0);
-  hears.join();
-  troubled.ranks.hang_up(RankId{1});
-  plant("breaks@1");  // the rank itself, which still waits
 }
 
 TEST_F(GpuRanksTest, WhoCannotJoinSendsOverTheLine) {

@@ -2,7 +2,6 @@
 // memory. With a library of NCCL they are peers of rank 0.
 #pragma once
 
-#include <atomic>
 #include <cstdio>
 #include <future>
 #include <map>
@@ -47,7 +46,7 @@ class GpuRanks final : public ExpertRanks {
   }
   Result<RankLink> link(RankId rank) override {
     ASSIGN_OR_RETURN(auto reached, line(rank));
-    return RankLink{.line = std::move(reached), .peers = ranks_.at(rank).peers, .gone = gone_};
+    return RankLink{.line = std::move(reached), .peers = ranks_.at(rank).peers, .gone = nullptr};
   }
   void drop(RankId rank, const Status& why) override { dropped_.emplace(rank, why); }
   TimeNs answer_deadline() const override { return system_clock().now() + options_.answer_limit; }
@@ -67,7 +66,6 @@ class GpuRanks final : public ExpertRanks {
     ranks_.at(rank).thread.join();
     return ranks_.at(rank).ended;
   }
-  void say_gone() { *gone_ = true; }  // as who hears that a rank has died
   void hang_up(RankId rank) { ranks_.at(rank).line->close(); }
 
  private:
@@ -145,7 +143,6 @@ class GpuRanks final : public ExpertRanks {
   std::map<RankId, Rank> ranks_;
   std::map<RankId, Status> dropped_;
   Crossed crossed_;
-  std::shared_ptr<std::atomic<bool>> gone_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 }  // namespace foregate
