@@ -25,7 +25,7 @@ T get(const std::byte* at) {
 
 bool known(std::uint16_t kind) {
   return kind >= static_cast<std::uint16_t>(MessageKind::kSetup) &&
-         kind <= static_cast<std::uint16_t>(MessageKind::kLayerDone);
+         kind <= static_cast<std::uint16_t>(MessageKind::kPeerOutputs);
 }
 
 }  // namespace

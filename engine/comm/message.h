@@ -21,6 +21,10 @@ enum class MessageKind : std::uint16_t {
   kJoin = 6,       // rows that go on at the rank from the FFN of a layer; no answer
   kLayer = 7,      // what the rank's rows need to go through the next layer
   kLayerDone = 8,  // the answer to kLayer: what the others need of them
+  // Where rows go between devices (kernels/api/peers.h):
+  kPeers = 9,         // before the first row, in turns (peer_call.h)
+  kPeerRows = 10,     // as kRows; the rows themselves follow from device to device
+  kPeerOutputs = 11,  // the answer to kPeerRows; the outputs likewise
 };
 
 struct Message {

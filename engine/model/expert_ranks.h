@@ -2,6 +2,7 @@
 // runtime keeps them alive; tests put threads behind it. Engine thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -12,6 +13,7 @@
 #include "engine/comm/transport.h"
 #include "engine/model/rank_figures.h"
 #include "engine/placement/plan.h"
+#include "kernels/api/peers.h"
 
 namespace foregate {
 
@@ -19,6 +21,7 @@ namespace foregate {
 struct Crossed {
   std::uint64_t rows = 0;
   std::uint64_t bytes = 0;
+  std::uint64_t peer_bytes = 0;  // of them, from device to device
   // Where tokens stay where their experts are (row_travel.h): rows that went to another rank to go on there, bytes of
   // keys and values that were copied, and steps of that form.
   std::uint64_t moves = 0;
@@ -32,12 +35,24 @@ struct Crossed {
 // That the rank does not serve, and why.
 Status of_rank(RankId rank, const Status& why);
 
+// How a rank is reached; `peers` null: rows go over the line. Whoever has them may use them, and aborts what is under
+// way once `gone` (may be null) is set.
+struct RankLink {
+  std::shared_ptr<RankLine> line;
+  std::shared_ptr<Peers> peers;
+  std::shared_ptr<const std::atomic<bool>> gone;
+};
+
 class ExpertRanks {
  public:
   virtual ~ExpertRanks() = default;
   virtual const PlacementPlan& plan() const = 0;  // that it begins with
   // The line to a rank other than 0; kUnavailable while it does not serve.
   virtual Result<std::shared_ptr<RankLine>> line(RankId rank) = 0;
+  virtual Result<RankLink> link(RankId rank) {
+    ASSIGN_OR_RETURN(auto line, this->line(rank));
+    return RankLink{.line = std::move(line), .peers = nullptr, .gone = nullptr};
+  }
   // The rank did not keep to the protocol or the deadline: it gets no more work, and a successor.
   virtual void drop(RankId rank, const Status& why) = 0;
   virtual TimeNs answer_deadline() const = 0;  // of an exchange that begins now

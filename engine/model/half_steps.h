@@ -1,7 +1,7 @@
-// A step whose rows run in two halves that take turns, layer by layer: while other ranks compute the experts of one half,
-// rank 0 does attention, router and its own experts of the other (TokenWeave, arXiv 2505.11329). Rows of one sequence may
-// be in both: the first half attends before the second, as a prompt in two pieces does, so the bytes are those of the
-// whole step. Owned by the transformer of rank 0.
+// A step whose rows run in two halves that take turns, layer by layer: while other ranks compute the experts of one
+// half, rank 0 does attention, router and its own experts of the other (TokenWeave, arXiv 2505.11329). Rows of one
+// sequence may be in both: the first half attends before the second, as a prompt in two pieces does, so the bytes are
+// those of the whole step. Owned by the transformer of rank 0.
 #pragma once
 
 #include <array>

@@ -23,8 +23,10 @@ constexpr std::int32_t kChunks = 4;  // of OverlapMode::kChunks
 
 }  // namespace
 
-MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks, OverlapMode overlap)
+MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks, OverlapMode overlap,
+                         std::unique_ptr<DeviceExchange> device)
     : ranks_(ranks),
+      device_(std::move(device)),
       limits_{.max_rows = max_rows,
               .top_k = config.router.top_k,
               .hidden = config.hidden_size,
@@ -196,7 +198,11 @@ Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& we
   count_routes(step, id, weights);
   if (own.groups.empty()) return {};
   if (!weights.store) {
-    run_groups(step, own.groups);
+    if (device_) {
+      device_->run(step, own.groups);
+    } else {
+      run_groups(step, own.groups);
+    }
     return {};
   }
   return run_leased(*weights.store, own.experts, own.groups, step.scratch.arrived_groups,
@@ -208,7 +214,7 @@ Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& we
 
 std::int32_t MoeExchange::parts_of(const Share& share) const {
   static_cast<void>(share);
-  return overlap_ == OverlapMode::kChunks ? kChunks : 1;
+  return overlap_ == OverlapMode::kChunks && device_ == nullptr ? kChunks : 1;
 }
 
 // In how many messages each rank gets its rows: a message brings the rows of its experts that none before it brought.
@@ -225,14 +231,18 @@ std::size_t MoeExchange::cut_shares(Flight& flight) {
   return most;
 }
 
+void MoeExchange::begin_flight(Flight& flight, std::size_t messages) {
+  flight.first_epoch = epoch_ + 1;
+  flight.deadline = ranks_.answer_deadline();
+  epoch_ += messages;
+}
+
 // INV-21: the rows go out as they are, and their answers land where the rank's own would: one combine for all. INV-23:
 // each wait below ends at the deadline. Every rank gets its first part before any gets a second. A rank that fails is
 // dropped; those that have begun get the rest of their parts all the same, for their answers are waited for.
 Status MoeExchange::send(Flight& flight) {
   const std::size_t most = cut_shares(flight);
-  flight.first_epoch = epoch_ + 1;
-  flight.deadline = ranks_.answer_deadline();
-  epoch_ += most;
+  begin_flight(flight, most);
   Status first;
   for (std::size_t part = 0; part < most; ++part) {
     for (std::size_t rank = 1; rank < flight.shares.size(); ++rank) {
@@ -313,7 +323,8 @@ Status MoeExchange::receive_part(Flight& flight, std::size_t rank, std::size_t p
   const std::size_t end = share.parts[part].outputs;
   const std::uint64_t epoch = flight.first_epoch + part;
   const std::size_t row_bytes = static_cast<std::size_t>(limits_.hidden) * sizeof(float);
-  const std::uint64_t bytes = (end - begin) * row_bytes;
+  const bool by_peers = share.link.peers != nullptr;
+  const std::uint64_t bytes = by_peers ? 0 : (end - begin) * row_bytes;
   ASSIGN_OR_RETURN(
       const Message answer,
       share.line->receive({.least_epoch = epoch,
@@ -325,10 +336,13 @@ Status MoeExchange::receive_part(Flight& flight, std::size_t rank, std::size_t p
     failed = read_failure(answer.body);
     return {};
   }
-  if (answer.kind != MessageKind::kOutputs) return data_loss("an answer that is none");
+  if (answer.kind != (by_peers ? MessageKind::kPeerOutputs : MessageKind::kOutputs)) {
+    return data_loss("an answer that is none");
+  }
   ASSIGN_OR_RETURN(const AnswerTail tail, read_tail(answer.body, bytes));
+  if (device_) RETURN_IF_ERROR(take_outputs(flight, share, answer.body));
   const std::byte* at = answer.body.data();
-  for (std::size_t i = begin; i < end; ++i) {
+  for (std::size_t i = begin; i < end && !device_; ++i) {
     std::memcpy(flight.step->scratch.expert_out + share.out_rows[i] * limits_.hidden, at, row_bytes);
     at += row_bytes;
   }
@@ -354,6 +368,7 @@ Status MoeExchange::receive(Flight& flight) {
         first = Status(failed.code(), "rank " + std::to_string(rank) + ": " + failed.message());
       if (got.ok()) continue;
       share.line = nullptr;
+      if (share.link.peers != nullptr) share.link.peers->abort();
       const RankId id{static_cast<std::int32_t>(rank)};
       ranks_.drop(id, got);
       if (first.ok()) first = of_rank(id, got);
@@ -378,12 +393,15 @@ Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& w
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
   divide(step, id, weights, 0);
   Flight& flight = flight_of(0);
-  const Status sent = send(flight);
+  const Status sent = device_ ? send_from_device(flight) : send(flight);
   const Status own = sent.ok() ? run_own(step, id, weights, flight.own) : Status();
   const Status received = receive(flight);
+  const Status arrived = device_ ? finish_peers(flight) : Status();
   RETURN_IF_ERROR(sent);
   RETURN_IF_ERROR(received);
+  RETURN_IF_ERROR(arrived);
   RETURN_IF_ERROR(own);
+  if (device_) device_->finish(step);
   combine_groups(step, weights.layers[static_cast<std::size_t>(id.value)]);
   return static_cast<int>(step.scratch.groups.size());
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/model/device_exchange.h"
 #include "engine/model/draft_routes.h"
 #include "engine/model/exchange_parts.h"
 #include "engine/model/expert_ranks.h"
@@ -21,8 +22,9 @@ namespace foregate {
 class MoeExchange {
  public:
   // `ranks` must outlive this; its plan must fit the config, and `weights` hold what it gives rank 0.
+  // `device`: rows are in its memory, which the host does not see, and exchanges do not overlap; null: in the host's.
   MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks,
-              OverlapMode overlap = OverlapMode::kOff);
+              OverlapMode overlap = OverlapMode::kOff, std::unique_ptr<DeviceExchange> device = nullptr);
 
   // Before each step: takes over a plan that the ranks have for it; what the store read ahead for a step that another
   // rank failed is given up.
@@ -58,6 +60,9 @@ class MoeExchange {
     std::vector<PartEnd> parts;      // where each message ends
     std::shared_ptr<RankLine> line;  // set while answers are due
     std::size_t due = 0;             // how many, from the first part on
+    // Of a device (moe_exchange_device.cpp).
+    RankLink link;  // `peers` until they are done
+    const float* sent = nullptr;
   };
 
   struct Own {  // what rank 0 runs itself
@@ -94,8 +99,15 @@ class MoeExchange {
   Status send_part(Flight& flight, RankId rank, std::size_t part);
   Status receive(Flight& flight);
   Status receive_part(Flight& flight, std::size_t rank, std::size_t part, Status& failed);
+  void begin_flight(Flight& flight, std::size_t messages);
+  Status find_links(Flight& flight);
+  Status send_from_device(Flight& flight);
+  Status send_share(Flight& flight, Share& share, const std::byte* host);
+  Status take_outputs(Flight& flight, Share& share, std::span<const std::byte> outputs);
+  Status finish_peers(Flight& flight);
 
   ExpertRanks& ranks_;
+  const std::unique_ptr<DeviceExchange> device_;
   ExpertRowsLimits limits_;
   std::vector<std::vector<std::int32_t>> owners_;  // [layer][expert]: 0 where it has a copy, else the home
   // Of experts that rank 0 lacks and several others have: all of those.

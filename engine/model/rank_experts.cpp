@@ -13,10 +13,6 @@
 namespace foregate {
 namespace {
 
-float* floats(const Memory& memory) {
-  return reinterpret_cast<float*>(memory.data());
-}
-
 std::int64_t widest_expert(const ModelConfig& config) {
   std::int64_t widest = 0;
   for (const LayerConfig& layer : config.layers) {
@@ -45,8 +41,9 @@ Status check_plan_fits(const PlacementPlan& plan, const ModelConfig& config) {
 }
 
 Status check_shared_experts(const ModelConfig& config, const LoadOptions& options, const Device& device) {
-  if (!device.host_visible() || options.packing) {
-    return unimplemented("experts are shared among ranks on the CPU only", "expert_parallel_size");
+  if (!device.host_visible() && (options.experts || options.exchange != ExchangeMode::kTwoAllToAlls)) {
+    return unimplemented("ranks on a GPU have their experts in its memory, and outputs return after each layer",
+                         "expert_parallel_size");
   }
   if (options.exchange != ExchangeMode::kTwoAllToAlls) {
     if (options.experts || options.dense) {
@@ -68,20 +65,29 @@ Result<std::unique_ptr<RankExperts>> RankExperts::load(const OpenModel& model, c
                                                        Device& device, const OpTable& ops, Stream& stream,
                                                        const LoadOptions& options) {
   RETURN_IF_ERROR(check_plan_fits(plan, model.config));
+  const bool on_host = device.host_visible();
+  const bool stays = !options.experts && options.exchange == ExchangeMode::kTwoAllToAlls;
+  if (!on_host && (!options.packing || !stays)) {
+    return unimplemented("a rank on a GPU has its experts in its memory", "device");
+  }
   const ExpertLoading* const store = options.experts ? &*options.experts : nullptr;
   const bool travels = options.exchange != ExchangeMode::kTwoAllToAlls;
   const WeightFilter own = [&](const WeightItem& item) {
     if (item.expert < 0) return travels;
     return store != nullptr || plan.holds(rank, LayerId{item.layer}, ExpertId{item.expert});
   };
-  ASSIGN_OR_RETURN(auto weights, load_weights(model.config, model.index, device, ops, stream, options.weights,
-                                              options.progress, options.verify_weights, store, nullptr, nullptr, own));
+  const DeviceTarget target{device, stream};
+  const LoadPacking here = options.packing ? *options.packing : LoadPacking{&device, &ops, &stream};
+  ASSIGN_OR_RETURN(auto weights, load_weights(model.config, model.index, *here.device, *here.ops, *here.stream,
+                                              options.weights, options.progress, options.verify_weights, store, nullptr,
+                                              on_host ? nullptr : &target, own));
   const ExpertRowsLimits limits{.max_rows = options.max_batched_tokens,
                                 .top_k = model.config.router.top_k,
                                 .hidden = model.config.hidden_size,
                                 .layers = static_cast<std::int32_t>(model.config.layers.size()),
                                 .experts = model.config.router.experts};
   std::unique_ptr<RankExperts> made(new RankExperts(model.config, std::move(weights), limits, ops, stream));
+  made->on_host_ = on_host;
   // Experts in a store take whole steps: a store runs a layer once a step.
   const bool halves = store == nullptr && takes_halves(options.overlap);
   RETURN_IF_ERROR(made->allocate(device, halves));
@@ -175,8 +181,14 @@ Status RankExperts::take(const Message& asked, RankPipeline& pipeline, RankJob& 
   }
   job.epoch = asked.epoch;
   job.first_out = open_.outputs + part.number * tail_rows();
-  std::memcpy(room.x.data() + static_cast<std::size_t>(open_.rows * limits_.hidden) * sizeof(float), values.data(),
-              values.size());
+  std::byte* const to = room.x.data() + static_cast<std::size_t>(open_.rows * limits_.hidden) * sizeof(float);
+  if (on_host_) {
+    std::memcpy(to, values.data(), values.size());
+  } else if (!part.alone()) {
+    return data_loss("a rank on a GPU takes its rows in one message");
+  } else {
+    stream_.upload(to, values.data(), values.size());
+  }
   open_.part = part;
   open_.part.number = part.number + 1 == part.of ? 0 : part.number + 1;
   open_.layer = rows.layer;
@@ -233,8 +245,8 @@ Status RankExperts::run(std::span<RankJob> jobs) {
   make_groups(jobs);
   const auto run = [&](std::span<ExpertGroup> groups) {
     run_groups(ops_, stream_, config_.activation,
-               {floats(room.x), last.rows_before + last.rows, limits_.hidden, limits_.hidden},
-               {floats(room.y), room.outputs, limits_.hidden, limits_.hidden}, floats(inner_), groups);
+               {floats_of(room.x), last.rows_before + last.rows, limits_.hidden, limits_.hidden},
+               {floats_of(room.y), room.outputs, limits_.hidden, limits_.hidden}, floats_of(inner_), groups);
     stream_.synchronize();
   };
   if (!weights_->store) {
@@ -261,6 +273,14 @@ Status RankExperts::answer(RankLine& line, RankJob& job) {
   std::byte* const from = rooms_[job.room].y.data() + static_cast<std::size_t>(job.first_out) * row;
   std::size_t bytes = job.rows.x_rows.size() * row;
   AnswerTail tail{.compute_ns = job.compute_ns, .figures = {}};
+  if (!on_host_) {
+    brought_.resize(bytes + kMaxAnswerTailBytes);
+    stream_.download(brought_.data(), from, bytes);
+    stream_.synchronize();
+    RETURN_IF_ERROR(device_works());
+    bytes += write_tail(tail, brought_.data() + bytes);
+    return line.send(MessageKind::kOutputs, job.epoch, {brought_.data(), bytes}, kNoDeadline);
+  }
   if (weights_->store) tail.figures = figures_of(*weights_->store);
   bytes += write_tail(tail, from + bytes);
   return line.send(MessageKind::kOutputs, job.epoch, {from, bytes}, kNoDeadline);
@@ -321,6 +341,10 @@ Status RankExperts::serve(RankLine& line) {
     }
     ASSIGN_OR_RETURN(const bool rows, serve_rows(line, asked));
     if (rows) continue;
+    if (asked.kind == MessageKind::kPeerRows) {
+      RETURN_IF_ERROR(serve_peer_rows(line, asked));
+      continue;
+    }
     if (asked.kind != MessageKind::kRows) return data_loss("a message that is no exchange");
     RETURN_IF_ERROR(serve_part(line, pipeline, asked));
   }

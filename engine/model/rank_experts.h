@@ -16,6 +16,7 @@
 #include "engine/model/rank_rows.h"
 #include "engine/model/transformer.h"
 #include "engine/placement/plan.h"
+#include "kernels/api/peers.h"
 
 namespace foregate {
 
@@ -26,6 +27,10 @@ Status check_shared_experts(const ModelConfig& config, const LoadOptions& option
 // What rank 0 loads: everything but the experts that only others have. `stored`: it has a store, which knows all.
 WeightFilter weights_of_rank(const PlacementPlan& plan, bool stored);
 
+inline float* floats_of(const Memory& memory) {
+  return reinterpret_cast<float*>(memory.data());
+}
+
 class RankExperts {
  public:
   // Loads the experts that `plan` gives `rank` and nothing else; with options.experts they are in a store, which can
@@ -33,6 +38,11 @@ class RankExperts {
   static Result<std::unique_ptr<RankExperts>> load(const OpenModel& model, const PlacementPlan& plan, RankId rank,
                                                    Device& device, const OpTable& ops, Stream& stream,
                                                    const LoadOptions& options);
+  // Whose rows and outputs go from device to device; `limit`: of a wait for rows that were announced. Before serve().
+  void set_peers(std::shared_ptr<Peers> peers, TimeNs limit) {
+    peers_ = std::move(peers);
+    peers_limit_ = limit;
+  }
   // Answers until the line ends: kUnavailable when rank 0 has gone, kDataLoss after a message that is none.
   Status serve(RankLine& line);
 
@@ -73,6 +83,9 @@ class RankExperts {
   Status answer(RankLine& line, RankJob& job);
   Status serve_part(RankLine& line, RankPipeline& pipeline, const Message& asked);
   Result<bool> serve_rows(RankLine& line, const Message& asked);
+  Status device_works() const;  // kUnavailable when it does not, and never will
+  Status serve_peer_rows(RankLine& line, const Message& asked);
+  Status take_peer_rows(std::span<const std::byte> body, RankJob& job);
 
   ModelConfig config_;
   std::unique_ptr<ModelWeights> weights_;
@@ -87,8 +100,12 @@ class RankExperts {
   std::vector<ExpertGroup> groups_;
   std::vector<ExpertGroup> arrived_;
   std::vector<std::int32_t> experts_, group_rows_, drafted_;  // of those groups
-  std::unique_ptr<RankRows> travelling_;                      // null: no row goes on here
-  std::int64_t step_ = 0;                                     // counts layers that are not behind the one before
+  bool on_host_ = true;
+  std::vector<std::byte> brought_;  // outputs of a device on their way to the line
+  std::shared_ptr<Peers> peers_;
+  TimeNs peers_limit_ = 0;
+  std::unique_ptr<RankRows> travelling_;  // null: no row goes on here
+  std::int64_t step_ = 0;                 // counts layers that are not behind the one before
   LayerId last_layer_{-1};
 };
 

@@ -418,7 +418,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                    options.dense ? &*options.dense : nullptr, device.host_visible() ? nullptr : &target,
                    options.ranks != nullptr ? weights_of_rank(options.ranks->plan(), options.experts.has_value())
                                             : WeightFilter{}));
-  if (!device.host_visible() && ops.moe_ffn != nullptr && !weights->store) {
+  if (!device.host_visible() && ops.moe_ffn != nullptr && !weights->store && options.ranks == nullptr) {
     RETURN_IF_ERROR(make_device_experts(model.config, device, stream, *weights));
   }
   ASSIGN_OR_RETURN(StepScratch scratch, StepScratch::create(model.config, options.max_batched_tokens, device));
@@ -442,8 +442,13 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
   transformer->collect_steps_ = options.collect_steps;
   RETURN_IF_ERROR(transformer->prepare_host_experts(options));
   if (options.ranks != nullptr) {
-    transformer->exchange_ =
-        std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks, options.overlap);
+    std::unique_ptr<DeviceExchange> rows;
+    if (!device.host_visible()) {
+      ASSIGN_OR_RETURN(rows, DeviceExchange::create(model.config, options.max_batched_tokens,
+                                                    options.ranks->plan().ranks(), device));
+    }
+    transformer->exchange_ = std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks,
+                                                           options.overlap, std::move(rows));
   }
   if (options.ranks != nullptr && options.exchange != ExchangeMode::kTwoAllToAlls) {
     transformer->travel_ =

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "engine/placement/clusters.h"
@@ -69,40 +71,122 @@ StepTimes step_times(const ScaleModel& model, const ScaleRank& rank, const Scale
   return times;
 }
 
+namespace {
+
+// What one layer asks of each rank.
+struct StarLayer {
+  std::vector<double> work;     // seconds of its experts
+  std::vector<double> rows;     // that are sent to it, each once
+  std::vector<double> outputs;  // that come back
+};
+
+StarLayer divide_layer(const StarRanks& star, std::span<const std::int32_t> ids) {
+  const auto ranks = static_cast<std::size_t>(star.ranks);
+  StarLayer layer{std::vector<double>(ranks), std::vector<double>(ranks), std::vector<double>(ranks)};
+  std::vector<std::int32_t> met(static_cast<std::size_t>(star.experts));
+  std::vector<std::size_t> last(ranks, ids.size());  // the row that was sent last
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const auto expert = static_cast<std::size_t>(ids[i]);
+    const std::size_t rank = expert * ranks / met.size();
+    const std::size_t row = i / static_cast<std::size_t>(star.top_k);
+    layer.work[rank] += met[expert]++ == 0 ? star.expert_seconds : star.expert_row_seconds;
+    layer.outputs[rank] += 1;
+    if (last[rank] != row) layer.rows[rank] += 1;
+    last[rank] = row;
+  }
+  return layer;
+}
+
+// From rank 0's first message to the last answer that it took.
+double layer_seconds(const StarRanks& star, const StarLayer& layer) {
+  const double wire = std::max(star.link.alpha - star.send_seconds, 0.0);
+  const auto copy = [&star](double rows) { return rows * star.row_bytes / star.link.bytes_per_second; };
+  std::vector<std::pair<double, std::size_t>> ready;
+  double now = 0.0;
+  for (std::size_t rank = 1; rank < layer.work.size(); ++rank) {
+    if (layer.rows[rank] == 0) continue;
+    now += star.ask_seconds + star.send_seconds + copy(layer.rows[rank]);
+    ready.emplace_back(now + wire, rank);
+  }
+  now += layer.work[0];
+  std::vector<double> free(static_cast<std::size_t>(star.cores), 0.0);
+  free[0] = now;
+  std::vector<double> arrival(layer.work.size());
+  for (const auto& [at, rank] : ready) {
+    double& core = *std::min_element(free.begin(), free.end());
+    core = std::max(core, at) + layer.work[rank] + star.send_seconds + copy(layer.outputs[rank]);
+    arrival[rank] = core + wire;
+  }
+  for (const auto& [at, rank] : ready) {
+    now = std::max(now, arrival[rank]) + layer.outputs[rank] * star.output_seconds;
+  }
+  return now;
+}
+
+void add_layer(const StarRanks& star, std::span<const std::int32_t> ids, double weight, StepTimes& times) {
+  const StarLayer layer = divide_layer(star, ids);
+  const double all = std::accumulate(layer.work.begin(), layer.work.end(), 0.0);
+  const double most = *std::max_element(layer.work.begin(), layer.work.end());
+  const double experts = std::max(most, all / star.cores);
+  times.experts += weight * experts;
+  times.exchange += weight * std::max(layer_seconds(star, layer) - experts, 0.0);
+}
+
+}  // namespace
+
 StepTimes star_times(const StarRanks& star, std::int32_t rows) {
   constexpr int kDraws = 2000;
-  const auto experts = static_cast<std::size_t>(star.experts);
-  const auto ranks = static_cast<std::size_t>(star.ranks);
   Draws draws(1, 1);
-  std::vector<std::int32_t> met(experts), chosen;
-  std::vector<double> load(ranks);
-  StepTimes layer;
+  std::vector<std::int32_t> ids;
+  StepTimes times{.dense = star.dense_seconds};
   for (int draw = 0; draw < kDraws; ++draw) {
-    std::fill(met.begin(), met.end(), 0);
-    for (std::int32_t row = 0; row < rows; ++row) {
-      chosen.clear();
-      while (chosen.size() < static_cast<std::size_t>(star.top_k)) {
-        const auto expert = static_cast<std::int32_t>(draws.below(experts));
-        if (std::find(chosen.begin(), chosen.end(), expert) != chosen.end()) continue;
-        chosen.push_back(expert);
-        ++met[static_cast<std::size_t>(expert)];
+    ids.clear();
+    while (ids.size() < static_cast<std::size_t>(rows) * static_cast<std::size_t>(star.top_k)) {
+      const auto expert = static_cast<std::int32_t>(draws.below(static_cast<std::size_t>(star.experts)));
+      const auto row = ids.end() - static_cast<std::ptrdiff_t>(ids.size() % static_cast<std::size_t>(star.top_k));
+      if (std::find(row, ids.end(), expert) == ids.end()) ids.push_back(expert);
+    }
+    add_layer(star, ids, static_cast<double>(star.layers) / kDraws, times);
+  }
+  return times;
+}
+
+StepTimes star_times(const StarRanks& star, std::span<const StarRoutes> steps) {
+  StepTimes times{.dense = star.dense_seconds};
+  for (const StarRoutes& step : steps) {
+    for (const auto& ids : step) add_layer(star, ids, 1.0 / static_cast<double>(steps.size()), times);
+  }
+  return times;
+}
+
+void fit_exchange(std::span<const StarMissing> missing, StarRanks& star) {
+  double aa = 0.0, ao = 0.0, oo = 0.0, as = 0.0, os = 0.0;  // sums of products: asked, outputs, seconds
+  for (const StarMissing& one : missing) {
+    double asked = 0.0, outputs = 0.0;
+    for (const StarRoutes& step : one.steps) {
+      for (const auto& ids : step) {
+        const StarLayer layer = divide_layer(star, ids);
+        for (std::size_t rank = 1; rank < layer.rows.size(); ++rank) {
+          asked += (layer.rows[rank] > 0 ? 1.0 : 0.0) / static_cast<double>(one.steps.size());
+          outputs += layer.outputs[rank] / static_cast<double>(one.steps.size());
+        }
       }
     }
-    std::fill(load.begin(), load.end(), 0.0);
-    double all = 0.0, bytes = 0.0;
-    for (std::size_t e = 0; e < experts; ++e) {
-      if (met[e] == 0) continue;
-      const double seconds = star.expert_seconds + star.expert_row_seconds * (met[e] - 1);
-      const std::size_t rank = e * ranks / experts;
-      load[rank] += seconds;
-      all += seconds;
-      bytes += rank > 0 ? star.row_bytes * met[e] : 0.0;
-    }
-    const auto asked = static_cast<double>(std::count_if(load.begin() + 1, load.end(), [](double s) { return s > 0; }));
-    layer.experts += std::max(*std::max_element(load.begin(), load.end()), all / star.cores) / kDraws;
-    layer.exchange += 2 * (asked * star.link.alpha + bytes / star.link.bytes_per_second) / kDraws;
+    aa += asked * asked, ao += asked * outputs, oo += outputs * outputs;
+    as += asked * one.seconds, os += outputs * one.seconds;
   }
-  return {star.dense_seconds, star.layers * layer.experts, star.layers * layer.exchange};
+  const double determinant = aa * oo - ao * ao;
+  star.ask_seconds = determinant > 0 ? (as * oo - os * ao) / determinant : -1.0;
+  star.output_seconds = determinant > 0 ? (os * aa - as * ao) / determinant : -1.0;
+  if (star.output_seconds < 0.0) {
+    star.output_seconds = 0.0;
+    star.ask_seconds = aa > 0 ? as / aa : 0.0;
+  } else if (star.ask_seconds < 0.0) {
+    star.ask_seconds = 0.0;
+    star.output_seconds = oo > 0 ? os / oo : 0.0;
+  }
+  star.ask_seconds = std::max(star.ask_seconds, 0.0);
+  star.output_seconds = std::max(star.output_seconds, 0.0);
 }
 
 }  // namespace foregate

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace foregate {
 
@@ -66,8 +68,9 @@ double experts_met(double experts, double top_k, double rows);
 // Ranks that a row's top_k experts are on, chosen evenly.
 double ranks_met(std::int32_t experts, std::int32_t top_k, std::int32_t ranks);
 
-// The ranks of one machine as the server runs them on the CPU: rank 0 has attention, sends rows to the others one after
-// another and waits for all; experts run beside each other on `cores` cores.
+// The ranks of one machine as the server runs them on the CPU, a thread each: rank 0 has attention, sends rows to the
+// others one after another, runs its own experts, and takes the answers one after another. Ranks beyond the cores wait
+// for one: that of rank 0 is free once its experts are done.
 struct StarRanks {
   std::int32_t layers = 0;   // with experts
   std::int32_t experts = 0;  // of each, spread evenly
@@ -78,9 +81,23 @@ struct StarRanks {
   double expert_seconds = 0.0;      // of one expert,
   double expert_row_seconds = 0.0;  // and of each of its rows beyond the first
   double row_bytes = 0.0;           // of a row on its way
-  LinkCost link;
+  double send_seconds = 0.0;        // that a message takes of who sends it; a part of link.alpha
+  double ask_seconds = 0.0;         // that rank 0 spends on each rank it asks, beside the message,
+  double output_seconds = 0.0;      // and on each output that it takes
+  LinkCost link;                    // from the first byte sent to the last received
 };
 // A step of `rows` rows, of which each chooses its experts evenly; a mean over draws that are the same every time.
 StepTimes star_times(const StarRanks& star, std::int32_t rows);
+// A step whose rows chose these: [layers][rows * top_k]. Several steps are a mean.
+using StarRoutes = std::vector<std::vector<std::int32_t>>;
+StepTimes star_times(const StarRanks& star, std::span<const StarRoutes> steps);
+
+// Steps that were measured on some ranks, and what was predicted of them without ask_seconds and output_seconds: sets
+// those two, least squares of what is missing, neither below 0. They grow with ranks asked and outputs taken.
+struct StarMissing {
+  std::span<const StarRoutes> steps;
+  double seconds = 0.0;  // measured less predicted, of a step
+};
+void fit_exchange(std::span<const StarMissing> missing, StarRanks& star);
 
 }  // namespace foregate

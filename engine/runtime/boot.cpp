@@ -86,7 +86,8 @@ GenerationDefaults defaults_of(const SamplingDefaults& sampling) {
 void report_experts(const BootOptions& options, const ModelConfig& config, LoadedModel& loaded) {
   const ExpertStore* store = loaded.model->store();
   if (store == nullptr) {
-    loaded.report.experts = "all in memory" + ranks_text(options);
+    const std::string way = loaded.ranks ? loaded.ranks->transport_text() : "";
+    loaded.report.experts = "all in memory" + ranks_text(options) + (way.empty() ? "" : ", rows " + way);
     return;
   }
   const StoreStats stats = store->stats();
@@ -180,7 +181,8 @@ Status start_trace(const BootOptions& options, const ModelConfig& config, Loaded
 
 // What a GPU cannot do yet.
 const char* for_cpu_only(const BootOptions& options) {
-  if (options.expert_parallel_size > 1) return "--expert-parallel-size";
+  if (options.expert_parallel_size > 1 && options.device != "cuda")
+    return "--expert-parallel-size, --device cuda takes it";
   if (options.dense_memory != "all") return "--dense-memory leaves weights on disk";
   if (options.kv_type == DType::kI8) return "--kv-cache-dtype int8";
   return kEvictAtRelease ? "built so that no expert stays in memory" : nullptr;
@@ -285,7 +287,8 @@ Result<LoadedModel> load_model(const BootOptions& options, const OpenModel& mode
   if (loaded.elastic && !on_gpu) shared.expert_memory = std::to_string(loaded.elastic->expert_bytes);
   ASSIGN_OR_RETURN(const MemoryPlan memory,
                    memory_of(shared, on_gpu ? &on_device : nullptr, ranks, summary, available));
-  loaded.ranks = start_ranks(options, ranks, loaded.backend.threads, loaded.backend.cores, loaded.report.model_name);
+  ASSIGN_OR_RETURN(loaded.ranks, start_ranks(options, ranks, loaded.backend.threads, loaded.backend.cores,
+                                             loaded.report.model_name, on_gpu ? loaded.backend.device.get() : nullptr));
   loaded.kept_for_cache = memory.kept_for_cache;
   ASSIGN_OR_RETURN(loaded.info.max_model_len, choose_model_len(summary.config, options.max_model_len));
   LoadOptions load;

@@ -82,6 +82,8 @@ struct BootOptions {
   std::string rank_line = "auto";               // to ranks that this process starts: auto, shared-memory or socket
   std::string exchange = "two-all-to-alls";     // of ranks: a word of exchange_mode_named()
   std::string exchange_overlap = "off";         // likewise: a word of overlap_mode_named()
+  std::string exchange_transport = "auto";      // of ranks with a GPU: a word of exchange_transport_named()
+  std::string nccl_library;                     // path; empty: libnccl.so.2 where the system has it
   std::string rank_program = "/proc/self/exe";  // what a rank is started from, as `... rank`
   std::shared_ptr<MpiJob> mpi_job;              // whose rank 0 this is: the others are its ranks; null: no such job
   std::string trace_routes;                     // file that gets what every MoE layer routes to; empty: none

@@ -82,7 +82,7 @@ Result<DevicePlan> plan_device_memory(const BootOptions& options, const ModelSum
   const auto rule = miss_rule_named(options.expert_miss);
   if (!rule) return invalid_argument("must be fetch, cpu or auto, not " + options.expert_miss, "expert_miss");
   const std::int32_t layers = sparse_layers(summary.config);
-  if (layers == 0) return plan;
+  if (layers == 0 || options.expert_parallel_size > 1) return plan;  // of ranks each has its experts on its GPU
   plan.tier.misses = *rule;
   plan.tier.policy = options.expert_policy;
   plan.tier.host_layers = options.cpu_moe ? layers : std::min(options.n_cpu_moe, layers);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/log.h"
 #include "engine/io/file.h"
 #include "engine/model/exchange_parts.h"
 #include "engine/model/rank_experts.h"
@@ -40,6 +41,26 @@ Status check_halves(const BootOptions& options) {
   return {};
 }
 
+// A rank's experts are in the memory of its GPU, and the dense weights in that of rank 0's.
+Status check_ranks_on_gpus(const BootOptions& options) {
+  const auto refuse = [](const std::string& what, const char* field) {
+    return unimplemented("--expert-parallel-size with --device cuda does not go with " + what, field);
+  };
+  if (options.exchange != "two-all-to-alls") return refuse("--exchange " + options.exchange, "exchange");
+  if (options.placement == "auto") return refuse("--placement auto", "placement");
+  if (options.expert_memory != "all" && options.expert_memory != "auto") {
+    return refuse("--expert-memory " + options.expert_memory, "expert_memory");
+  }
+  if (options.expert_device_memory != "all" && options.expert_device_memory != "auto") {
+    return refuse("--expert-device-memory " + options.expert_device_memory, "expert_device_memory");
+  }
+  if (options.exchange_overlap != "off")
+    return refuse("--exchange-overlap " + options.exchange_overlap, "exchange_overlap");
+  if (options.cpu_moe) return refuse("--cpu-moe", "cpu_moe");
+  if (options.n_cpu_moe > 0) return refuse("--n-cpu-moe", "n_cpu_moe");
+  return {};
+}
+
 }  // namespace
 
 Status check_rank_options(const BootOptions& options) {
@@ -56,8 +77,11 @@ Status check_rank_options(const BootOptions& options) {
   if (options.expert_parallel_size == 1) return {};
   if (overlap == OverlapMode::kHalves) RETURN_IF_ERROR(check_halves(options));
   if (exchange != ExchangeMode::kTwoAllToAlls) RETURN_IF_ERROR(check_weights_stay(options));
+  ASSIGN_OR_RETURN(const ExchangeTransport transport, exchange_transport_named(options.exchange_transport));
   if (options.device == "cuda") {
-    return unimplemented("--expert-parallel-size computes on the CPU; it does not go with --device cuda", "device");
+    RETURN_IF_ERROR(check_ranks_on_gpus(options));
+  } else if (transport == ExchangeTransport::kNccl) {
+    return invalid_argument("nccl is between GPUs: it needs --device cuda", "exchange_transport");
   }
   if (options.lookahead == "always" || options.lookahead == "shadow") {
     return unimplemented(
@@ -126,6 +150,31 @@ std::unique_ptr<PlacementKeeper> make_keeper(const BootOptions& options, const R
 
 }  // namespace
 
+namespace {
+
+// What stands against NCCL at once is said here, once for all ranks.
+Result<PeerPolicy> peer_policy(const BootOptions& options, Device* gpu) {
+  PeerPolicy policy;
+  if (gpu == nullptr) return policy;
+  ASSIGN_OR_RETURN(const ExchangeTransport transport, exchange_transport_named(options.exchange_transport));
+  if (transport == ExchangeTransport::kLine) {
+    log_info("rows between ranks go through host memory and the line: --exchange-transport line");
+    return policy;
+  }
+  policy.library = options.nccl_library;
+  policy.required = transport == ExchangeTransport::kNccl;
+  policy.answer_limit = static_cast<TimeNs>(options.step_limit_seconds * 1e9);
+  if (const std::string missing = gpu->peers_missing(options.nccl_library); !missing.empty()) {
+    if (policy.required) return unavailable("--exchange-transport nccl: " + missing);
+    log_warn("rows between ranks go through host memory and the line, not by NCCL: " + missing);
+    return policy;
+  }
+  policy.device = gpu;
+  return policy;
+}
+
+}  // namespace
+
 Result<RankPlan> plan_ranks(const BootOptions& options, const ModelSummary& summary) {
   if (options.expert_parallel_size == 1) return RankPlan();
   RankPlan ranks;
@@ -139,9 +188,10 @@ Result<RankPlan> plan_ranks(const BootOptions& options, const ModelSummary& summ
   return ranks;
 }
 
-std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan& ranks, int threads, int cores,
-                                      const std::string& model_name) {
-  if (!ranks.placement) return nullptr;
+Result<std::unique_ptr<RankTeam>> start_ranks(const BootOptions& options, const RankPlan& ranks, int threads, int cores,
+                                              const std::string& model_name, Device* gpu) {
+  if (!ranks.placement) return std::unique_ptr<RankTeam>();
+  ASSIGN_OR_RETURN(const PeerPolicy peers, peer_policy(options, gpu));
   const RankSetup setup{.model = options.model,
                         .quantization = options.quantization,
                         .isa = options.isa,
@@ -154,9 +204,14 @@ std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan
                         .prompt_read_ahead = options.prompt_read_ahead,
                         .rows_move = options.exchange != "two-all-to-alls",
                         .halves = options.exchange_overlap == "halves" || options.exchange_overlap == "auto",
+                        .on_gpu = gpu != nullptr,
+                        .cuda_module = options.cuda_module,
+                        .calls_peers = peers.device != nullptr,
+                        .nccl_library = options.nccl_library,
                         .plan = plan_text(*ranks.placement, {.model = model_name, .objective = options.placement})};
   RankTeamOptions team;
   team.answer_limit = static_cast<TimeNs>(options.step_limit_seconds * 1e9);
+  team.peers = peers;
   team.metrics = options.metrics;
   team.model_name = model_name;
   const bool share_memory = options.rank_line == "shared-memory" ||

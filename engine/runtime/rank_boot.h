@@ -31,10 +31,10 @@ struct RankPlan {
 };
 // As choose_placement() fails; kInvalidArgument (field expert_memory) for a word that is none.
 Result<RankPlan> plan_ranks(const BootOptions& options, const ModelSummary& summary);
-// Null with one rank. The ranks load while this one does; `threads`: of each; `cores`: of this
-// process.
-std::unique_ptr<RankTeam> start_ranks(const BootOptions& options, const RankPlan& ranks, int threads, int cores,
-                                      const std::string& model_name);
+// Null with one rank. The ranks load while this one does; `threads`: of each; `cores`: of this process; `gpu`: that
+// this one computes on, as the others do on theirs, or null. kUnavailable where NCCL is asked for and there is none.
+Result<std::unique_ptr<RankTeam>> start_ranks(const BootOptions& options, const RankPlan& ranks, int threads, int cores,
+                                              const std::string& model_name, Device* gpu);
 // Of rank 0 among several: its store loads ahead what is its own, and leaves no counters, since it sees not all uses.
 void share_store(const RankPlan& ranks, ExpertLoading& loading);
 // For the status page: " of 3 ranks, linear"; empty with one.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/base/log.h"
+#include "engine/comm/peer_call.h"
 #include "engine/io/file.h"
 #include "engine/model/rank_experts.h"
 #include "engine/runtime/rank_setup.h"
@@ -70,9 +71,17 @@ Status load_and_serve(RankLine& line, RankPulse& pulse, const MakeRankBackend& m
   ASSIGN_OR_RETURN(const RankSetup setup, parse_setup(message.body));
   ASSIGN_OR_RETURN(const PlacementPlan plan, parse_plan(setup.plan));
   if (setup.rank >= plan.ranks()) return data_loss("the plan has no rank " + std::to_string(setup.rank));
-  const RankBackend backend = make_backend(setup.isa, setup.threads);
-  if (backend.device == nullptr) return invalid_argument(backend.reason, "isa");
+  const RankBackend host = make_backend({.isa = setup.isa, .threads = setup.threads, .cuda_module = {}});
+  if (host.device == nullptr) return invalid_argument(host.reason, "isa");
+  RankBackend backend = host;
+  if (setup.on_gpu) backend = make_backend({.gpu = setup.rank, .cuda_module = setup.cuda_module});
+  if (backend.device == nullptr) return invalid_argument(backend.reason, "device");
+  PeerAnswer peers;
+  if (setup.calls_peers) {
+    ASSIGN_OR_RETURN(peers, answer_peer(line, *backend.device, setup.nccl_library));
+  }
   const auto stream = backend.device->create_stream();
+  const auto host_stream = host.device->create_stream();
   ASSIGN_OR_RETURN(const OpenModel model, open_model(local_files(), setup.model));
   LoadOptions load;
   load.max_batched_tokens = setup.max_rows;
@@ -80,15 +89,21 @@ Status load_and_serve(RankLine& line, RankPulse& pulse, const MakeRankBackend& m
   if (setup.quantization != "none") load.weights.quantization = quantization_named(setup.quantization);
   if (setup.rows_move) load.exchange = ExchangeMode::kOneAllToAll;
   if (setup.halves) load.overlap = OverlapMode::kHalves;
-  const RankBackend background = make_backend(setup.isa, 1);  // converts experts of a model that is not packed
+  // Converts experts of a model that is not packed.
+  const RankBackend background = make_backend({.isa = setup.isa, .threads = 1, .cuda_module = {}});
   const auto background_stream = background.device->create_stream();
   load.experts = rank_store(setup, plan, *background_stream);
+  if (setup.on_gpu) load.packing = {host.device, host.ops, host_stream.get()};
   ASSIGN_OR_RETURN(const auto experts,
                    RankExperts::load(model, plan, RankId{setup.rank}, *backend.device, *backend.ops, *stream, load));
   log_info("rank " + std::to_string(setup.rank) + " holds " + std::to_string(experts->weight_bytes()) +
-           " bytes for experts, " + std::to_string(setup.threads) + " threads");
+           " bytes for experts, " +
+           (setup.on_gpu ? backend.device->describe() : std::to_string(setup.threads) + " threads"));
+  experts->set_peers(peers.call.peers, peers.answer_limit);
   pulse.serving();
-  return experts->serve(line);
+  const Status ended = experts->serve(line);
+  if (setup.on_gpu) log_info("rank " + std::to_string(setup.rank) + " ends: " + ended.message());
+  return ended;
 }
 
 }  // namespace foregate

@@ -21,7 +21,13 @@ struct RankBackend {
   const OpTable* ops = nullptr;
   std::string reason;
 };
-using MakeRankBackend = std::function<RankBackend(const std::string& isa, int threads)>;
+struct RankBackendWish {
+  std::string isa;
+  int threads = 1;
+  int gpu = -1;             // counted around where there are fewer; negative: the CPU
+  std::string cuda_module;  // GpuChoice::module
+};
+using MakeRankBackend = std::function<RankBackend(const RankBackendWish&)>;
 
 // Beats from a thread of its own, so that neither a long load nor a long step is taken for the end.
 class RankPulse {

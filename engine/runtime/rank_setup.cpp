@@ -33,6 +33,10 @@ std::vector<std::byte> setup_bytes(const RankSetup& setup) {
                                {"prompt_read_ahead", setup.prompt_read_ahead},
                                {"rows_move", setup.rows_move},
                                {"halves", setup.halves},
+                               {"on_gpu", setup.on_gpu},
+                               {"cuda_module", setup.cuda_module},
+                               {"calls_peers", setup.calls_peers},
+                               {"nccl_library", setup.nccl_library},
                                {"plan", setup.plan}};
   const std::string text = json.dump();
   const auto* const data = reinterpret_cast<const std::byte*>(text.data());
@@ -56,8 +60,11 @@ Result<RankSetup> parse_setup(std::span<const std::byte> bytes) {
   const bool stored =
       field("expert_policy", setup.expert_policy, is_text) && field("expert_warm", setup.expert_warm, is_switch) &&
       field("prompt_read_ahead", setup.prompt_read_ahead, is_switch) && read_budgets(json, setup.expert_bytes);
+  const bool placed = field("on_gpu", setup.on_gpu, is_switch) && field("cuda_module", setup.cuda_module, is_text) &&
+                      field("calls_peers", setup.calls_peers, is_switch) &&
+                      field("nccl_library", setup.nccl_library, is_text);
   const bool whole =
-      stored && field("model", setup.model, is_text) && field("quantization", setup.quantization, is_text) &&
+      stored && placed && field("model", setup.model, is_text) && field("quantization", setup.quantization, is_text) &&
       field("isa", setup.isa, is_text) && field("threads", setup.threads, is_count) &&
       field("verify_weights", setup.verify_weights, is_switch) && field("max_rows", setup.max_rows, is_count) &&
       field("rank", setup.rank, is_count) && field("plan", setup.plan, is_text) &&

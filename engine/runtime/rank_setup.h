@@ -27,7 +27,11 @@ struct RankSetup {
   bool prompt_read_ahead = true;
   bool rows_move = false;  // rows go on here: it loads the dense weights too
   bool halves = false;     // rows of both halves of a step may be under way here
-  std::string plan;        // plan_text()
+  bool on_gpu = false;     // it computes on a GPU: of those of its machine, the one of its number
+  std::string cuda_module;
+  bool calls_peers = false;  // rank 0 calls it before it loads (engine/comm/peer_call.h)
+  std::string nccl_library;
+  std::string plan;  // plan_text()
 };
 
 inline constexpr std::uint64_t kMaxSetupBytes = 2 * kMaxPlanBytes;

@@ -25,6 +25,11 @@ Counter& RankTeam::counter(const char* name, const char* help) {
   return metrics.counter(name, help, {{"model_name", options_.model_name}});
 }
 
+Gauge& RankTeam::gauge(const char* name, const char* help) {
+  Metrics& metrics = options_.metrics != nullptr ? *options_.metrics : own_metrics_;
+  return metrics.gauge(name, help, {{"model_name", options_.model_name}});
+}
+
 void RankTeam::wake() {
   const std::uint64_t one = 1;
   if (::write(wake_fd_, &one, sizeof one) < 0) return;  // full: it is awake
@@ -42,20 +47,19 @@ RankTeam::RankTeam(PlacementPlan plan, RankLauncher launcher, RankTeamOptions op
           counter("moe_exchange_one_all_to_all_steps", "Steps whose rows stayed where their experts are")),
       chunks_(counter("moe_exchange_chunks", "Messages of rows that were one of several to the same rank and layer")),
       halves_(counter("moe_exchange_halves", "Steps whose two halves took turns at this rank and the others")),
+      peer_bytes_(counter("moe_exchange_nccl_bytes", "Of moe_exchange_bytes, what went from GPU to GPU by NCCL")),
       restarts_counter_(
           counter("foregate_rank_restarts", "Ranks that were started again after they died, hung or talked nonsense")),
-      serving_((options_.metrics ? *options_.metrics : own_metrics_)
-                   .gauge("foregate_ranks_serving", "Ranks that serve, this one among them",
-                          {{"model_name", options_.model_name}})),
-      sharing_memory_((options_.metrics ? *options_.metrics : own_metrics_)
-                          .gauge("foregate_ranks_sharing_memory",
-                                 "Ranks that serve and get their messages through memory of both processes",
-                                 {{"model_name", options_.model_name}})),
+      serving_(gauge("foregate_ranks_serving", "Ranks that serve, this one among them")),
+      sharing_memory_(gauge("foregate_ranks_sharing_memory",
+                            "Ranks that serve and get their messages through memory of both processes")),
+      by_peers_(gauge("moe_exchange_nccl_ranks", "Other ranks whose rows go from GPU to GPU by NCCL")),
       report_(options_.metrics ? *options_.metrics : own_metrics_, options_.model_name),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK(wake_fd_ >= 0);
+  if (options_.peers.device != nullptr) devices_ = std::make_unique<DeviceBook>(options_.peers.device->identity());
   for (std::int32_t r = 1; r < plan_.ranks(); ++r)
-    ranks_.push_back(Rank{.id = RankId{r}, .process = {}, .dropped = {}});
+    ranks_.push_back(Rank{.id = RankId{r}, .process = {}, .join = nullptr, .dropped = {}});
   keeper_ = std::thread([this] { keep(); });
 }
 
@@ -115,6 +119,7 @@ void RankTeam::count(const Crossed& crossed) {
   bytes_.add(static_cast<double>(crossed.bytes));
   moves_.add(static_cast<double>(crossed.moves));
   context_bytes_.add(static_cast<double>(crossed.context_bytes));
+  peer_bytes_.add(static_cast<double>(crossed.peer_bytes));
   one_all_to_all_steps_.add(static_cast<double>(crossed.one_all_to_all_steps));
   chunks_.add(static_cast<double>(crossed.chunks));
   halves_.add(static_cast<double>(crossed.halved_steps));
@@ -141,6 +146,7 @@ void RankTeam::keep() {
       }
       serving_.set(serving);
       sharing_memory_.set(sharing);
+      count_peers();
     }
     changed_.notify_all();
     poll_ranks();
@@ -190,7 +196,7 @@ void RankTeam::read_pulse(Rank& rank, TimeNs now) {
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
     if (got <= 0) return end(rank, "it has died", now);
     rank.last_pulse = now;
-    if (beats[got - 1] != kPulseServing || rank.state == State::kServing) continue;
+    if (beats[got - 1] != kPulseServing || rank.state == State::kServing || !has_joined(rank)) continue;
     rank.state = State::kServing;
     rank.failures = 0;
     log_info(name_of(rank.id) + " serves");
@@ -206,6 +212,9 @@ void RankTeam::start(Rank& rank, TimeNs now) {
     return;
   }
   rank.process = std::move(launched).value();
+  if (devices_ != nullptr) {
+    rank.join = std::make_unique<PeerJoin>(rank.id, rank.process.line, options_.peers, *devices_);
+  }
   rank.state = State::kLoading;
   rank.last_pulse = system_clock().now();
 }
@@ -216,6 +225,7 @@ void RankTeam::end(Rank& rank, const std::string& why, TimeNs now) {
   rank.process.line->close();
   ::close(rank.process.pulse_fd);
   rank.process.end();
+  rank.join.reset();
   rank.process = {};
   rank.failures += rank.state == State::kServing ? 0 : 1;
   rank.state = State::kDown;

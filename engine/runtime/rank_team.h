@@ -13,6 +13,7 @@
 
 #include "engine/base/metrics.h"
 #include "engine/model/expert_ranks.h"
+#include "engine/runtime/peer_join.h"
 #include "engine/runtime/placement_keeper.h"
 #include "engine/runtime/rank_report.h"
 
@@ -36,6 +37,7 @@ struct RankTeamOptions {
   TimeNs answer_limit = 60'000'000'000;
   TimeNs first_retry = 500'000'000;  // before another start after one that failed; it doubles up to
   TimeNs last_retry = 5'000'000'000;
+  PeerPolicy peers = {};  // ranks with a GPU each
   Metrics* metrics = nullptr;
   std::string model_name;
 };
@@ -47,11 +49,14 @@ class RankTeam final : public ExpertRanks {
   // Until all ranks serve. kUnavailable when one ends before: its own log says why.
   Status wait_serving();
   std::uint64_t restarts() const;
+  // Which way rows go, for the status page: "by NCCL", "over the line: why"; empty where no rank is called.
+  std::string transport_text() const;
   // Follows what is routed from the next step on. Every rank must have a store, which can read any expert.
   void set_keeper(std::unique_ptr<PlacementKeeper> keeper) { placement_ = std::move(keeper); }
 
   const PlacementPlan& plan() const override { return plan_; }
   Result<std::shared_ptr<RankLine>> line(RankId rank) override;
+  Result<RankLink> link(RankId rank) override;
   void drop(RankId rank, const Status& why) override;
   TimeNs answer_deadline() const override;
   void count(const Crossed& crossed) override;
@@ -67,6 +72,7 @@ class RankTeam final : public ExpertRanks {
     RankId id;
     State state = State::kDown;
     LaunchedRank process;
+    std::unique_ptr<PeerJoin> join;  // null: nobody is called
     TimeNs last_pulse = 0;
     TimeNs start_at = 0;  // when down
     int failures = 0;     // starts in a row that came to nothing
@@ -74,6 +80,7 @@ class RankTeam final : public ExpertRanks {
   };
 
   Counter& counter(const char* name, const char* help);
+  Gauge& gauge(const char* name, const char* help);
   void keep();
   int poll_ranks();
   void look_at(Rank& rank, TimeNs now);
@@ -82,6 +89,8 @@ class RankTeam final : public ExpertRanks {
   void end(Rank& rank, const std::string& why, TimeNs now);
   TimeNs next_event() const;
   void wake();
+  bool has_joined(Rank& rank);
+  void count_peers();
 
   const PlacementPlan plan_;
   const RankLauncher launcher_;
@@ -92,13 +101,16 @@ class RankTeam final : public ExpertRanks {
   Counter& moves_;
   Counter& context_bytes_;
   Counter& one_all_to_all_steps_;
+  Counter& peer_bytes_;
   Counter& chunks_;
   Counter& halves_;
   Counter& restarts_counter_;
   Gauge& serving_;
   Gauge& sharing_memory_;
+  Gauge& by_peers_;
   RankReport report_;
   std::unique_ptr<PlacementKeeper> placement_;  // null: the plan is what it was
+  std::unique_ptr<DeviceBook> devices_;         // null: nobody is called
   int wake_fd_ = -1;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

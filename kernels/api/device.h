@@ -102,6 +102,8 @@ class Memory {
 };
 
 class PageSource;
+class Peers;
+struct PeersOptions;
 
 class Device {
  public:
@@ -129,6 +131,26 @@ class Device {
     return nullptr;
   }
   virtual std::unique_ptr<Event> create_event() { return std::make_unique<Event>(); }
+  // Names this device among those of all machines; empty: it cannot send to others by itself.
+  virtual std::string identity() const { return {}; }
+  // Other processes with a device each (peers.h), this one's ordinal filled in; null with *error where there are none.
+  // They may be given to another thread.
+  virtual std::shared_ptr<Peers> join_peers(const PeersOptions& options, std::string* error) {
+    static_cast<void>(options);
+    *error = "the device sends nothing to others";
+    return nullptr;
+  }
+  // Why the library of that name cannot be had here; empty: it can.
+  virtual std::string peers_missing(const std::string& library) const {
+    static_cast<void>(library);
+    return "the device sends nothing to others";
+  }
+  // A new PeersOptions::id, by the library of that name; false with *error.
+  virtual bool name_peers(PeersOptions& options, std::string* error) {
+    static_cast<void>(options);
+    *error = "the device sends nothing to others";
+    return false;
+  }
 };
 
 }  // namespace foregate

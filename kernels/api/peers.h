@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,6 +12,8 @@
 #include <string>
 
 namespace foregate {
+
+class Stream;
 
 // Names a set of peers: made by one, brought to the others by whatever connects them already.
 using PeerId = std::array<std::byte, 128>;
@@ -28,6 +31,8 @@ class Peers {
   virtual ~Peers() = default;
   virtual std::int32_t rank() const = 0;
   virtual std::int32_t size() const = 0;
+  // What the next group sends is made by what `stream` was given so far, and read after that is done.
+  virtual void after(Stream& stream) = 0;
   // Begins all blocks together; between two peers those of one direction arrive in the order in which they are given.
   // Their memory stays until the group is done. One group at a time. False: failed.
   virtual bool begin(std::span<const PeerBlock> blocks) = 0;
@@ -44,6 +49,8 @@ struct PeersOptions {
   std::int32_t size = 1;
   PeerId id = {};
   double limit_seconds = 30.0;  // until all have joined
+  // Set by another thread: nobody waits for the peers any more. Null: never.
+  const std::atomic<bool>* cancelled = nullptr;
 };
 
 }  // namespace foregate

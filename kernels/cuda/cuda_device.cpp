@@ -1,6 +1,7 @@
 #include "kernels/cuda/cuda_device.h"
 
 #include <cuda_runtime.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
@@ -9,6 +10,8 @@
 
 #include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/device_pages.h"
+#include "kernels/cuda/nccl_calls.h"
+#include "kernels/cuda/nccl_peers.h"
 
 namespace foregate {
 namespace {
@@ -22,12 +25,13 @@ std::string failed(const char* what, cudaError_t error) {
 }  // namespace
 
 bool CudaDevice::open(const GpuOptions& options, std::string* error) {
-  const int ordinal = options.ordinal;
+  int ordinal = options.ordinal;
   int count = 0;
   if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess) {
     *error = failed("no GPU", status);
     return false;
   }
+  if (options.wraps && ordinal >= 0 && count > 0) ordinal %= count;
   if (ordinal < 0 || ordinal >= count) {
     *error = "GPU " + std::to_string(ordinal) + " is asked for, there are " + std::to_string(count);
     return false;
@@ -62,6 +66,29 @@ bool CudaDevice::open(const GpuOptions& options, std::string* error) {
 
 std::shared_ptr<PageSource> CudaDevice::create_pages(std::string* error) {
   return DevicePages::open(ordinal_, error);
+}
+
+// The machine and the place on its bus: what two processes see of one GPU, whatever number each has for it.
+std::string CudaDevice::identity() const {
+  char machine[256] = {}, bus[64] = {};
+  if (gethostname(machine, sizeof machine - 1) != 0) return {};
+  if (cudaDeviceGetPCIBusId(bus, sizeof bus, ordinal_) != cudaSuccess) return {};
+  return std::string(machine) + " " + bus;
+}
+
+std::shared_ptr<Peers> CudaDevice::join_peers(const PeersOptions& options, std::string* error) {
+  PeersOptions here = options;
+  here.ordinal = ordinal_;
+  return join_nccl_peers(here, error);
+}
+
+std::string CudaDevice::peers_missing(const std::string& library) const {
+  std::string error;
+  return load_nccl(library, &error) == nullptr ? error : std::string();
+}
+
+bool CudaDevice::name_peers(PeersOptions& options, std::string* error) {
+  return make_nccl_id(options.library, &options.id, error);
 }
 
 LibraryFigures CudaDevice::library_figures() const {

@@ -27,6 +27,10 @@ class CudaDevice final : public Device {
   std::shared_ptr<PageSource> create_pages(std::string* error) override;
   LibraryFigures library_figures() const override;
   std::string library_missing() const override { return library_missing_; }
+  std::string identity() const override;
+  std::shared_ptr<Peers> join_peers(const PeersOptions& options, std::string* error) override;
+  std::string peers_missing(const std::string& library) const override;
+  bool name_peers(PeersOptions& options, std::string* error) override;
 
  private:
   int ordinal_ = 0;

@@ -188,6 +188,10 @@ void CudaEvent::hold(Stream& stream) {
   cuda.check(cudaStreamWaitEvent(cuda.stream_, event_, 0), "waiting for an event");
 }
 
+cudaError_t CudaEvent::hold(cudaStream_t stream) const {
+  return recorded_ == nullptr ? cudaSuccess : cudaStreamWaitEvent(stream, event_, 0);
+}
+
 void CudaEvent::wait() {
   if (recorded_ != nullptr) recorded_->check(cudaEventSynchronize(event_), "waiting for an event");
 }

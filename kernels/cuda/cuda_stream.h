@@ -118,6 +118,7 @@ class CudaEvent final : public Event {
   void record(Stream& stream) override;
   void hold(Stream& stream) override;
   void wait() override;
+  cudaError_t hold(cudaStream_t stream) const;  // likewise, of a stream that is not the engine's
 
  private:
   cudaEvent_t event_ = nullptr;

@@ -14,6 +14,7 @@ namespace foregate {
 
 struct GpuOptions {
   int ordinal = 0;
+  bool wraps = false;             // where there are fewer GPUs, counts on from the first
   std::int64_t library_rows = 0;  // products of so many rows and more by cuBLASLt; 0: none
   std::string library = {};       // of cuBLASLt; empty: the system's
 };
@@ -35,7 +36,7 @@ struct CudaModule {
 };
 
 // Changes with anything that crosses the boundary.
-inline constexpr const char* kCudaModuleBuild = "foregate-cuda-5";
+inline constexpr const char* kCudaModuleBuild = "foregate-cuda-6";
 inline constexpr const char* kCudaModuleEntry = "foregate_cuda_module";
 using CudaModuleEntry = const CudaModule* (*)();
 

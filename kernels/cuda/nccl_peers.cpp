@@ -8,6 +8,7 @@
 #include <mutex>
 #include <thread>
 
+#include "kernels/cuda/cuda_stream.h"
 #include "kernels/cuda/nccl_calls.h"
 
 namespace foregate {
@@ -44,6 +45,7 @@ class NcclPeers final : public Peers {
       if (state == kNcclSuccess) return true;
       if (state != kNcclInProgress) return false;
       if (std::chrono::steady_clock::now() >= limit) return fail("the peers have not all joined in time");
+      if (options.cancelled != nullptr && *options.cancelled) return fail("nobody waits for the peers any more");
       std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
   }
@@ -51,6 +53,11 @@ class NcclPeers final : public Peers {
   std::int32_t rank() const override { return rank_; }
   std::int32_t size() const override { return size_; }
   const std::string& failure() const override { return failure_; }
+
+  void after(Stream& stream) override {
+    made_.record(stream);
+    if (failure_.empty()) cuda(made_.hold(stream_), "waiting for what is sent");
+  }
 
   bool begin(std::span<const PeerBlock> blocks) override {
     if (!failure_.empty()) return false;
@@ -112,6 +119,7 @@ class NcclPeers final : public Peers {
   const NcclCalls& nccl_;
   NcclComm comm_ = nullptr;
   cudaStream_t stream_ = nullptr;
+  CudaEvent made_;
   std::int32_t rank_ = 0, size_ = 1;
   bool running_ = false;
   std::string failure_;

@@ -59,7 +59,8 @@ Backend make_gpu_backend(const GpuChoice& choice, std::string* error) {
   std::string path;
   const CudaModule* module = find_and_load(choice, &path, error);
   if (module == nullptr) return backend;
-  backend.device = module->open({.ordinal = choice.ordinal, .library_rows = choice.library_rows}, error);
+  backend.device =
+      module->open({.ordinal = choice.ordinal, .wraps = choice.wraps, .library_rows = choice.library_rows}, error);
   if (backend.device == nullptr) return backend;
   backend.ops = *module->ops;
   backend.isa = "cuda";

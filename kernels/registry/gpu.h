@@ -15,6 +15,7 @@ namespace foregate {
 struct GpuChoice {
   std::string module;  // path of the module; empty: beside the program, or in ../lib from there
   int ordinal = 0;
+  bool wraps = false;             // where there are fewer GPUs, counts on from the first
   std::int64_t library_rows = 0;  // products of so many rows and more by cuBLASLt; 0: none
 };
 

@@ -41,6 +41,8 @@ Result<BootOptions> boot_options(const ServeOptions& options, Metrics& metrics, 
   boot.rank_line = options.rank_line;
   boot.exchange = options.exchange;
   boot.exchange_overlap = options.exchange_overlap;
+  boot.exchange_transport = options.exchange_transport;
+  boot.nccl_library = options.nccl_library;
   boot.placement_interval_seconds = options.placement_interval;
   boot.placement_moves = static_cast<std::int32_t>(options.placement_moves);
   boot.placement_copies = static_cast<std::int32_t>(options.placement_copies);

@@ -1,5 +1,6 @@
 // The emulated runtime API: streams whose work waits, events, errors. memory.cpp and graphs.cpp have the rest.
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -111,6 +112,11 @@ void put_call(EmulatedQueue& queue, void (*run)(void*), void (*drop)(void*), voi
   put(&stream, std::move(call));
 }
 
+void run_queue(EmulatedQueue& queue) {
+  const Lock lock(world().mutex);
+  run_all(static_cast<EmulatedStream&>(queue));
+}
+
 // The host may not wait for what is only written down.
 static cudaError_t waits_for(const EmulatedStream& stream) {
   ++world().counters.waits;
@@ -206,6 +212,7 @@ using namespace foregate::emu;
 
 EmulatedStream::EmulatedStream() {
   EmulatedQueue::put = &put_call;
+  EmulatedQueue::run = &run_queue;
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
@@ -223,6 +230,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* prop, int) {
   prop->multiProcessorCount = 4;
   prop->major = 9;
   return cudaSuccess;
+}
+cudaError_t cudaDeviceGetPCIBusId(char* id, int bytes, int) {
+  std::snprintf(id, static_cast<std::size_t>(bytes), "emulated:%d", static_cast<int>(getpid()));
+  return planted("cudaDeviceGetPCIBusId");
 }
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = 0;

@@ -105,6 +105,7 @@ void run_every_stream();
 EmulatedStream& stream_or_default(cudaStream_t stream);
 void put(cudaStream_t to, std::function<void()> work);
 void put_call(EmulatedQueue& queue, void (*run)(void*), void (*drop)(void*), void* body);
+void run_queue(EmulatedQueue& queue);
 // A launch into the stream's queue; `drop`: its body ends with it.
 void put_launch(cudaStream_t stream, const Launch& launch, bool drop);
 

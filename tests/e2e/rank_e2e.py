@@ -44,8 +44,9 @@ class Ranks(RankTest):
                 self.assertEqual(answers(served), self.want)
                 chunks = figure(served, "moe_exchange_chunks_total")
                 halves = figure(served, "moe_exchange_halves_total")
-                self.assertEqual(chunks > 0, overlap != "halves")
-                self.assertEqual(halves > 0, overlap != "chunks")
+                self.assertGreater(chunks + halves, 0, "auto tries each way with steps of as many rows")
+                if overlap != "auto":
+                    self.assertEqual((chunks > 0, halves > 0), (overlap == "chunks", overlap == "halves"))
 
     def test_over_sockets_the_text_is_the_same(self):
         with Served(OPTIONS.model, "--expert-parallel-size", "2", "--rank-line", "socket") as served:
@@ -123,7 +124,7 @@ class Ranks(RankTest):
     def test_what_it_does_not_go_with_is_refused_by_name(self):
         plan = OPTIONS.work / "plan.json"
         plan.write_text("{}")
-        for flags, says in ((("--device", "cuda"), "device"), (("--lookahead", "always"), "lookahead"),
+        for flags, says in ((("--exchange-transport", "nccl"), "exchange_transport"), (("--lookahead", "always"), "lookahead"),
                             (("--expert-memory", "1"), "expert_memory"), (("--placement", plan), "."),
                             (("--placement", OPTIONS.work / "none"), "none"),
                             (("--exchange", "one-all-to-all", "--expert-memory", "50%"), "exchange"),

@@ -62,10 +62,11 @@ class RankTest(unittest.TestCase):
     def tearDownClass(cls):
         shutil.rmtree(OPTIONS.work, ignore_errors=True)
 
-    def start_long(self, served):
+    def start_long(self, served, request=None):
         """Three long requests, once rows of them have gone to other ranks: their threads, and where answers come."""
         got = []
-        running = [threading.Thread(target=lambda: got.append(ask(served, max_tokens=1900, ignore_eos=True))) for _ in range(3)]
+        request = request or (lambda: ask(served, max_tokens=1900, ignore_eos=True))
+        running = [threading.Thread(target=lambda: got.append(request())) for _ in range(3)]
         before = figure(served, "moe_exchange_rows_total")
         for thread in running:
             thread.start()

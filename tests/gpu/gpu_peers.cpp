@@ -1,9 +1,10 @@
 // Peers of a CUDA module, a thread and a GPU each: blocks all to all, and a peer that never comes. With one GPU a peer
 // sends to itself. In emulation NCCL is a double, to test this program.
 //
-//   gpu_peers [--module PATH] [--library NCCL] [--peers N]
+//   gpu_peers [--module PATH] [--library NCCL] [--peers N] [--link-bytes N]
 //
 // The last line is "N passed, M failed". Exit 0: all passed, 1: some failed, 2: there is no NCCL or no GPU.
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -24,6 +25,7 @@ struct PeerCheckOptions {
   GpuChoice gpu;
   std::string library;
   std::int32_t peers = 1;
+  std::size_t link_bytes = std::size_t{16} << 20;  // of the block by which the link is measured
 };
 
 bool parse(int argc, char** argv, PeerCheckOptions& options) {
@@ -32,6 +34,7 @@ bool parse(int argc, char** argv, PeerCheckOptions& options) {
     const char* value = argv[i + 1];
     if (flag == "--module") options.gpu.module = value;
     if (flag == "--library") options.library = value;
+    if (flag == "--link-bytes") std::from_chars(value, value + std::strlen(value), options.link_bytes);
     if (flag == "--peers") std::from_chars(value, value + std::strlen(value), options.peers);
   }
   return argc % 2 == 1 && options.peers >= 1;
@@ -91,7 +94,31 @@ bool abort_ends_it(const GpuChoice& gpu, Peers& peers) {
   return peers.state() == Peers::State::kFailed && !peers.begin({&block, 1}) && !peers.failure().empty();
 }
 
+// Bytes per second of one large block to the next peer while one comes from the one before, best of three.
+double link_rate(const GpuChoice& gpu, Peers& peers, std::size_t bytes) {
+  std::string error;
+  GpuChoice own = gpu;
+  own.ordinal = peers.rank();
+  own.wraps = true;
+  const Backend backend = make_gpu_backend(own, &error);
+  if (backend.device == nullptr) return 0;
+  const Memory out = backend.device->allocate(bytes), in = backend.device->allocate(bytes);
+  if (!out || !in) return 0;
+  const std::int32_t next = (peers.rank() + 1) % peers.size(), last = (peers.rank() + peers.size() - 1) % peers.size();
+  const PeerBlock blocks[] = {{.peer = next, .sends = true, .data = out.data(), .bytes = bytes},
+                              {.peer = last, .sends = false, .data = in.data(), .bytes = bytes}};
+  double best = 0;
+  for (int round = 0; round < 3; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    if (!peers.begin(blocks) || !done_in_time(peers)) return 0;
+    best = std::max(best, static_cast<double>(bytes) /
+                              std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
+}
+
 struct Result {
+  double link = 0;
   int passed = 0, failed = 0;
   bool joined = false;
   std::string why;
@@ -110,8 +137,10 @@ void run(const PeerCheckOptions& options, PeerId id, std::int32_t rank, Result& 
   if (peers == nullptr) return;
   result.joined = true;
   for (const std::size_t bytes : kSizes) result.count(all_to_all(options.gpu, *peers, bytes));
-  const PeerBlock nobody{.peer = options.peers, .data = nullptr, .bytes = 0};
+  result.link = link_rate(options.gpu, *peers, options.link_bytes);
+  result.count(result.link > 0);
   result.count(abort_ends_it(options.gpu, *peers));
+  const PeerBlock nobody{.peer = options.peers, .data = nullptr, .bytes = 0};
   result.count(!peers->begin({&nobody, 1}));
   result.why = peers->failure();
 }
@@ -138,6 +167,7 @@ int check(const PeerCheckOptions& options) {
     sum.passed += result.passed;
     sum.failed += result.failed;
   }
+  std::printf("%.3f GB/s to the next peer, and as many from the one before\n", 1e-9 * results[0].link);
   std::printf("%d peers, the last word: %s\n%d passed, %d failed\n", options.peers, results[0].why.c_str(), sum.passed,
               sum.failed);
   return sum.failed == 0 ? 0 : 1;
@@ -149,6 +179,6 @@ int check(const PeerCheckOptions& options) {
 int main(int argc, char** argv) {
   foregate::testing::PeerCheckOptions options;
   if (foregate::testing::parse(argc, argv, options)) return foregate::testing::check(options);
-  std::fprintf(stderr, "usage: gpu_peers [--module PATH] [--library NCCL] [--peers N]\n");
+  std::fprintf(stderr, "usage: gpu_peers [--module PATH] [--library NCCL] [--peers N] [--link-bytes N]\n");
   return 2;
 }

@@ -8,7 +8,7 @@
 namespace foregate {
 
 int rank_command(int, char**) {
-  const Status ended = run_rank_process(cpu_rank_backend());
+  const Status ended = run_rank_process(rank_backends());
   if (ended.ok()) return 0;
   log_error("this rank ends: " + ended.to_string());
   return ended.code() == Code::kInvalidArgument ? 2 : 1;

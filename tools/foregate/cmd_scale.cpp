@@ -50,8 +50,7 @@ struct ScaleOptions {
   ScaleRank rank{.bytes_per_second = 3.35e12, .flops_per_second = 989e12, .layer_seconds = 1e-5};
   ScaleFabric fabric{.near = {1e-5, 450e9}, .far = {2e-5, 50e9}};
   ScaleStep step{.context = 1024};
-  std::string check;
-  std::int32_t check_ranks = 4;
+  ScaleCheckOptions check;
 };
 
 void add_options(CLI::App& app, ScaleOptions& options) {
@@ -80,8 +79,11 @@ void add_options(CLI::App& app, ScaleOptions& options) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--far-bandwidth", options.fabric.far.bytes_per_second, "bytes per second of a GPU between nodes")
       ->check(CLI::PositiveNumber);
-  app.add_option("--check", options.check, "measure this model on 1 to --check-ranks ranks of this machine instead");
-  app.add_option("--check-ranks", options.check_ranks, "most ranks of --check")->check(CLI::Range(2, 16));
+  app.add_option("--check", options.check.model,
+                 "measure this model on 1 to --check-ranks ranks of this machine instead");
+  app.add_option("--check-ranks", options.check.ranks, "most ranks of --check")->check(CLI::Range(2, 16));
+  app.add_option("--check-rounds", options.check.rounds, "of each measurement of --check")->check(CLI::Range(1, 1000));
+  app.add_option("--check-tokens", options.check.tokens, "steps of a round of --check")->check(CLI::Range(1, 10000));
 }
 
 void predict(const ScaleOptions& options) {
@@ -108,23 +110,26 @@ void predict(const ScaleOptions& options) {
   }
 }
 
-Status check(const ScaleOptions& options, const std::vector<std::int32_t>& rows) {
-  ASSIGN_OR_RETURN(const ScaleCheck checked, check_scale(options.check, options.check_ranks, rows));
+Status check(const ScaleOptions& options) {
+  ASSIGN_OR_RETURN(const ScaleCheck checked, check_scale(options.check));
   const StarRanks& star = checked.pieces;
   std::printf(
-      "measured alone: an expert %.2f us, each further row of it %.2f us; a message %.2f us and %.2f GB/s; %d "
-      "cores\n\n",
-      1e6 * star.expert_seconds, 1e6 * star.expert_row_seconds, 1e6 * star.link.alpha,
-      1e-9 * star.link.bytes_per_second, star.cores);
-  std::printf("| ranks | rows | step us | predicted us | error |\n|---:|---:|---:|---:|---:|\n");
+      "measured alone: an expert %.2f us, each further row of it %.2f us; a message %.2f us, %.2f us of them the "
+      "sender's, and %.2f GB/s; %d cores\nby steps of two ranks: each rank asked %.2f us more, each output %.2f us\n\n",
+      1e6 * star.expert_seconds, 1e6 * star.expert_row_seconds, 1e6 * star.link.alpha, 1e6 * star.send_seconds,
+      1e-9 * star.link.bytes_per_second, star.cores, 1e6 * star.ask_seconds, 1e6 * star.output_seconds);
+  std::printf("| ranks | rows | step us | predicted us | of it dense | experts | exchange | error |\n");
+  std::printf("|---:|---:|---:|---:|---:|---:|---:|---:|\n");
   for (const ScaleChecked& step : checked.steps) {
-    std::printf("| %d | %d | %.0f |", step.ranks, step.rows, 1e6 * step.measured);
-    if (step.predicted <= 0) {
-      std::printf(" - | - |\n");
+    std::printf("| %d | %d | %.0f | %.0f | %.0f | %.0f | %.0f |", step.ranks, step.rows, 1e6 * step.measured,
+                1e6 * step.predicted, 1e6 * step.parts.dense, 1e6 * step.parts.experts, 1e6 * step.parts.exchange);
+    if (step.calibrates) {
+      std::printf(" calibrates |\n");
     } else {
-      std::printf(" %.0f | %+.1f %% |\n", 1e6 * step.predicted, 100 * (step.predicted / step.measured - 1));
+      std::printf(" %+.1f %% |\n", 100 * (step.predicted / step.measured - 1));
     }
   }
+  std::printf("\nmedian error %.1f %%, median of %d rounds each\n", 100 * checked.median_error(), options.check.rounds);
   return {};
 }
 
@@ -140,11 +145,12 @@ int scale_command(int argc, char** argv) {
     const int shown = app.exit(error);
     return shown == 0 ? 0 : 2;
   }
-  if (options.check.empty()) {
+  if (options.check.model.empty()) {
     predict(options);
     return 0;
   }
-  const Status status = check(options, app.count("--rows") > 0 ? options.rows : std::vector<std::int32_t>{1, 8});
+  if (app.count("--rows") > 0) options.check.rows = options.rows;
+  const Status status = check(options);
   if (status.ok()) return 0;
   std::fprintf(stderr, "foregate scale: %s\n", status.to_string().c_str());
   return status.code() == Code::kInvalidArgument ? 2 : 1;

@@ -17,7 +17,7 @@ namespace {
 int serve_in_job(ServeOptions options, const std::shared_ptr<MpiJob>& job) {
   int code = 0;
   if (job->rank() > 0) {
-    code = run_mpi_rank(*job, cpu_rank_backend()).ok() ? 0 : 1;
+    code = run_mpi_rank(*job, rank_backends()).ok() ? 0 : 1;
   } else {
     if (options.expert_parallel_size == ServeOptions().expert_parallel_size) options.expert_parallel_size = job->size();
     log_info("rank 0 of " + std::to_string(job->size()) + " processes of MPI");

@@ -1,168 +1,260 @@
 #include "tools/foregate/scale_check.h"
 
+#include <sched.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
-#include <numeric>
+#include <atomic>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
 #include <thread>
+#include <utility>
 
-#include "engine/io/file.h"
-#include "engine/model/rank_experts.h"
+#include "engine/experts/trace.h"
+#include "engine/model/transformer.h"
 #include "engine/runtime/boot.h"
-#include "kernels/registry/registry.h"
 #include "tools/bench/bench_run.h"
+#include "tools/foregate/scale_pieces.h"
 
 namespace foregate {
 namespace {
 
-constexpr int kRounds = 7;
-constexpr std::int32_t kTokens = 200;  // of a round
-constexpr std::int32_t kMostRows = 64;
-
 double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
+  if (values.empty()) return 0.0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
 }
 
-double now_seconds() {
-  return static_cast<double>(system_clock().now()) * 1e-9;
-}
+// What the rows of each step chose, layer after layer.
+class RouteList final : public RouteSink {
+ public:
+  void on_routes(const LayerRoutes& layer) override {
+    if (steps_.empty() || layer.step != step_) steps_.emplace_back();
+    step_ = layer.step;
+    steps_.back().emplace_back(layer.ids.begin(), layer.ids.end());
+  }
+  std::vector<StarRoutes> take() { return std::exchange(steps_, {}); }
 
-// Of one decode step of so many sequences.
-Result<double> measure_step(const std::string& path, std::int32_t ranks, std::int32_t rows) {
+ private:
+  std::int64_t step_ = -1;
+  std::vector<StarRoutes> steps_;
+};
+
+// Threads that wait as ranks do: they look for a message and offer the processor, again and again.
+class Waiting {
+ public:
+  explicit Waiting(std::int32_t count) {
+    for (std::int32_t i = 0; i < count; ++i) {
+      int fds[2];
+      if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return;
+      fds_.insert(fds_.end(), fds, fds + 2);
+      threads_.emplace_back([this, fd = fds[0]] {
+        char byte;
+        while (!over_) {
+          if (::recv(fd, &byte, 1, MSG_DONTWAIT) < 0) ::sched_yield();
+        }
+      });
+    }
+  }
+  ~Waiting() {
+    over_ = true;
+    for (std::thread& thread : threads_) thread.join();
+    for (const int fd : fds_) ::close(fd);
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  std::atomic<bool> over_ = false;
+  std::vector<int> fds_;
+  std::vector<std::thread> threads_;
+};
+
+// A model on so many ranks, whose decode steps of one width can be measured again and again.
+struct StepBench {
+  std::unique_ptr<BootedModel> model;
+  std::optional<BenchRun> run;
+  std::int32_t tokens = 1;
+
+  Result<double> measure(bool warm) {  // seconds of a step
+    RETURN_IF_ERROR(run->prepare(0, warm));
+    ASSIGN_OR_RETURN(const BenchSample sample, run->repeat(0));
+    return sample.seconds / tokens;
+  }
+};
+
+Result<StepBench> open_steps(const ScaleCheckOptions& options, std::int32_t ranks, std::int32_t rows) {
   BootOptions boot;
-  boot.model = path;
+  boot.model = options.model;
   boot.device = "cpu";
   boot.threads = 1;
-  boot.max_num_batched_tokens = kMostRows;
+  boot.max_num_batched_tokens = ScaleCheckOptions::kMostRows;
   boot.expert_parallel_size = ranks;
-  ASSIGN_OR_RETURN(const auto model, boot_model(boot));
-  const BenchTest test{.prompt_tokens = 0, .generated_tokens = kTokens, .batch = rows, .chunk_tokens = kMostRows};
-  ASSIGN_OR_RETURN(BenchRun run, BenchRun::create(model->model(), model->device(), test));
-  std::vector<double> seconds;
-  for (int round = 0; round < kRounds; ++round) {
-    RETURN_IF_ERROR(run.prepare(0, round == 0));
-    ASSIGN_OR_RETURN(const BenchSample sample, run.repeat(0));
-    seconds.push_back(sample.seconds / kTokens);
-  }
-  return median(seconds);
+  StepBench bench;
+  bench.tokens = options.tokens;
+  ASSIGN_OR_RETURN(bench.model, boot_model(boot));
+  const BenchTest test{.prompt_tokens = 0,
+                       .generated_tokens = options.tokens,
+                       .batch = rows,
+                       .chunk_tokens = ScaleCheckOptions::kMostRows};
+  ASSIGN_OR_RETURN(BenchRun run, BenchRun::create(bench.model->model(), bench.model->device(), test));
+  bench.run.emplace(std::move(run));
+  return bench;
 }
 
-// Of a message of `bytes` and one back, over sockets and threads as ranks use them.
-Result<double> round_trip(std::size_t bytes) {
-  int fds[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return unavailable("no socket pair");
-  const auto near = socket_line(fds[0]), far = socket_line(fds[1]);
-  constexpr int kTrips = 500;
-  std::thread other([&far, bytes] {
-    for (int i = 0; i < kTrips; ++i) {
-      const auto asked = far->receive({.most_bytes = bytes}, kNoDeadline);
-      if (!asked.ok() || !far->send(MessageKind::kOutputs, asked->epoch, asked->body, kNoDeadline).ok()) return;
+// Everything that is measured, by width: pieces, and steps on 1, 2, ... ranks in turns, so that whatever else the
+// machine does meets all of them alike.
+struct Measured {
+  std::map<std::int32_t, std::vector<StarRanks>> pieces;   // by ranks
+  std::map<std::int32_t, std::vector<double>> steps;       // [rows][ranks - 1]
+  std::map<std::int32_t, std::vector<double>> alone;       // [rows][others that wait beside the one rank]
+  std::map<std::int32_t, std::vector<StarRoutes>> routes;  // [rows]
+};
+
+Result<std::vector<StarRoutes>> routes_of(StepBench& alone) {
+  RouteList routes;
+  auto& transformer = dynamic_cast<Transformer&>(alone.model->model());
+  transformer.set_route_sink(&routes);
+  const Status ran = alone.run->repeat(0).status();
+  transformer.set_route_sink(nullptr);
+  RETURN_IF_ERROR(ran);
+  return routes.take();
+}
+
+Status measure_width(const ScaleCheckOptions& options, std::int32_t rows, ScalePieces& pieces, Measured& measured) {
+  std::vector<StepBench> benches;
+  for (std::int32_t n = 1; n <= options.ranks; ++n) {
+    ASSIGN_OR_RETURN(benches.emplace_back(), open_steps(options, n, rows));
+  }
+  std::vector<std::vector<double>> steps(benches.size()), alone(benches.size());
+  for (int round = 0; round < options.rounds; ++round) {
+    for (std::size_t i = 0; i < benches.size(); ++i) {
+      const auto ranks = static_cast<std::int32_t>(i) + 1;
+      ASSIGN_OR_RETURN(steps[i].emplace_back(), benches[i].measure(round == 0));
+      {
+        const Waiting others(std::max(ranks - 2, 0));
+        ASSIGN_OR_RETURN(measured.pieces[ranks].emplace_back(), pieces.measure());
+      }
+      const Waiting others(ranks - 1);
+      ASSIGN_OR_RETURN(alone[i].emplace_back(), benches.front().measure(false));
     }
-  });
-  const std::vector<std::byte> body(bytes);
-  std::vector<double> seconds;
-  Status failed;
-  for (int i = 0; i < kTrips && failed.ok(); ++i) {
-    const double start = now_seconds();
-    failed = near->send(MessageKind::kRows, 1, body, kNoDeadline);
-    if (failed.ok()) failed = near->receive({.most_bytes = bytes}, kNoDeadline).status();
-    seconds.push_back(now_seconds() - start);
   }
-  near->close();
-  other.join();
-  RETURN_IF_ERROR(failed);
-  return median(seconds);
-}
-
-// Seconds in which a rank answers rows of so many experts, `rows` of each.
-Result<double> answer_seconds(RankExperts& rank, const ModelConfig& config, LayerId layer, std::int32_t experts,
-                              std::int32_t rows) {
-  const std::int32_t top_k = config.router.top_k;
-  ExpertRows asked{.layer = layer, .rows = (experts * rows + top_k - 1) / top_k};
-  for (std::int32_t e = 0; e < experts; ++e) {
-    asked.experts.push_back(e);
-    asked.group_rows.push_back(rows);
-    for (std::int32_t r = 0; r < rows; ++r) asked.x_rows.push_back((e * rows + r) / top_k);
-  }
-  std::vector<std::byte> body;
-  const auto values = write_rows(asked, config.hidden_size, body);
-  std::vector<float> ones(values.size() / sizeof(float), 0.01f);
-  std::memcpy(values.data(), ones.data(), values.size());
-  auto [near, far] = memory_line();
-  std::thread serving([&rank, line = far.get()] { (void)rank.serve(*line); });
-  std::vector<double> seconds;
-  Status failed;
-  for (std::uint64_t i = 1; i <= 300 && failed.ok(); ++i) {
-    const double start = now_seconds();
-    failed = near->send(MessageKind::kRows, i, body, kNoDeadline);
-    if (failed.ok()) failed = near->receive({.most_bytes = std::uint64_t{1} << 30}, kNoDeadline).status();
-    seconds.push_back(now_seconds() - start);
-  }
-  near->close();
-  serving.join();
-  RETURN_IF_ERROR(failed);
-  return median(seconds);
-}
-
-// The slope over experts, and over rows, so that what a message takes falls out.
-Status measure_expert(const std::string& path, StarRanks& pieces) {
-  std::string error;
-  const Backend backend = make_backend({.threads = 1}, &error);
-  if (backend.device == nullptr) return unavailable(error);
-  const auto stream = backend.device->create_stream();
-  ASSIGN_OR_RETURN(const OpenModel model, open_model(local_files(), path));
-  std::vector<std::int32_t> experts;
-  LayerId layer{-1};
-  for (const LayerConfig& each : model.config.layers) {
-    if (each.sparse) layer = LayerId{static_cast<std::int32_t>(experts.size())};
-    pieces.layers += each.sparse ? 1 : 0;
-    experts.push_back(each.sparse ? model.config.router.experts : 0);
-  }
-  if (layer.value < 0) return invalid_argument("the model has no experts to share", "model");
-  pieces.experts = model.config.router.experts;
-  pieces.top_k = model.config.router.top_k;
-  pieces.row_bytes = static_cast<double>(model.config.hidden_size) * sizeof(float);
-  ASSIGN_OR_RETURN(const auto plan, PlacementPlan::linear(1, experts));
-  LoadOptions load;
-  load.max_batched_tokens = kMostRows;
-  ASSIGN_OR_RETURN(const auto rank,
-                   RankExperts::load(model, plan, RankId{0}, *backend.device, backend.ops, *stream, load));
-  const std::int32_t many = std::min(pieces.experts, 16);
-  ASSIGN_OR_RETURN(const double one, answer_seconds(*rank, model.config, layer, 1, 1));
-  ASSIGN_OR_RETURN(const double several, answer_seconds(*rank, model.config, layer, many, 1));
-  ASSIGN_OR_RETURN(const double wide, answer_seconds(*rank, model.config, layer, many, 4));
-  pieces.expert_seconds = std::max(several - one, 0.0) / (many - 1);
-  pieces.expert_row_seconds = std::max(wide - several, 0.0) / (3.0 * many);
+  for (const auto& seconds : steps) measured.steps[rows].push_back(median(seconds));
+  for (const auto& seconds : alone) measured.alone[rows].push_back(median(seconds));
+  ASSIGN_OR_RETURN(measured.routes[rows], routes_of(benches.front()));
   return {};
 }
 
-Status measure_link(StarRanks& pieces) {
-  constexpr std::size_t kLarge = std::size_t{1} << 20;
-  ASSIGN_OR_RETURN(const double small, round_trip(64));
-  ASSIGN_OR_RETURN(const double large, round_trip(kLarge));
-  pieces.link.alpha = small / 2;
-  pieces.link.bytes_per_second = static_cast<double>(kLarge) / (std::max(large - small, 1e-9) / 2);
+// The median of each figure.
+StarRanks middle_of(const std::vector<StarRanks>& all) {
+  const auto of = [&all](auto get) {
+    std::vector<double> values;
+    for (const StarRanks& one : all) values.push_back(get(one));
+    return median(std::move(values));
+  };
+  StarRanks middle = all.front();
+  middle.expert_seconds = of([](const StarRanks& s) { return s.expert_seconds; });
+  middle.expert_row_seconds = of([](const StarRanks& s) { return s.expert_row_seconds; });
+  middle.send_seconds = of([](const StarRanks& s) { return s.send_seconds; });
+  middle.link.alpha = of([](const StarRanks& s) { return s.link.alpha; });
+  middle.link.bytes_per_second = of([](const StarRanks& s) { return s.link.bytes_per_second; });
+  return middle;
+}
+
+Status check_options(const ScaleCheckOptions& options) {
+  if (options.rows.size() < 2) return invalid_argument("two widths are measured to predict the others", "rows");
+  for (const std::int32_t width : options.rows) {
+    if (width >= 1 && width <= ScaleCheckOptions::kMostRows) continue;
+    return invalid_argument("between 1 and " + std::to_string(ScaleCheckOptions::kMostRows) + " rows", "rows");
+  }
+  if (options.ranks < 2) return invalid_argument("two ranks are measured to predict more", "check-ranks");
+  if (options.rounds < 1 || options.tokens < 1) return invalid_argument("there is nothing to measure", "rounds");
   return {};
+}
+
+// Every other width calibrates, the first and the last among them; between them a line is drawn.
+std::vector<std::int32_t> calibrating(const Measured& measured) {
+  std::vector<std::int32_t> widths;
+  for (const auto& [rows, steps] : measured.steps) widths.push_back(rows);
+  std::vector<std::int32_t> chosen;
+  for (std::size_t i = 0; i < widths.size(); i += 2) chosen.push_back(widths[i]);
+  if (chosen.back() != widths.back()) chosen.push_back(widths.back());
+  return chosen;
+}
+
+// A step of one rank while `others` wait, without its experts; of the widths that calibrate.
+double dense_seconds(const Measured& measured, StarRanks star, std::int32_t rows, std::int32_t others) {
+  const std::vector<std::int32_t> widths = calibrating(measured);
+  star.ranks = 1;
+  const auto at = [&](std::int32_t width) {
+    const double step = measured.alone.at(width)[static_cast<std::size_t>(others)];
+    return std::max(step - star_times(star, measured.routes.at(width)).experts, 0.0);
+  };
+  auto high = std::lower_bound(widths.begin(), widths.end(), rows);
+  if (*high == rows) return at(rows);
+  const std::int32_t low = *(high - 1);
+  return at(low) + (at(*high) - at(low)) * (rows - low) / (*high - low);
 }
 
 }  // namespace
 
-Result<ScaleCheck> check_scale(const std::string& model, std::int32_t ranks, const std::vector<std::int32_t>& rows) {
+double ScaleCheck::median_error() const {
+  std::vector<double> errors;
+  for (const ScaleChecked& step : steps) {
+    if (!step.calibrates) errors.push_back(std::abs(step.predicted / step.measured - 1.0));
+  }
+  return median(std::move(errors));
+}
+
+namespace {
+
+StarRanks star_of(const Measured& measured, std::int32_t ranks, std::int32_t rows) {
+  StarRanks star = middle_of(measured.pieces.at(ranks));
+  star.ranks = ranks;
+  star.dense_seconds = dense_seconds(measured, star, rows, ranks - 1);
+  return star;
+}
+
+// What two ranks take beyond their pieces, at the widths that calibrate.
+StarRanks exchange_of_two(const Measured& measured, std::span<const std::int32_t> widths) {
+  std::vector<StarMissing> missing;
+  for (const std::int32_t rows : widths) {
+    const auto& routes = measured.routes.at(rows);
+    const double predicted = star_times(star_of(measured, 2, rows), routes).step();
+    missing.push_back({routes, measured.steps.at(rows)[1] - predicted});
+  }
+  StarRanks star = star_of(measured, 2, widths.front());
+  fit_exchange(missing, star);
+  return star;
+}
+
+}  // namespace
+
+Result<ScaleCheck> check_scale(const ScaleCheckOptions& options) {
+  RETURN_IF_ERROR(check_options(options));
+  ASSIGN_OR_RETURN(const auto pieces, ScalePieces::open(options.model, ScaleCheckOptions::kMostRows));
+  Measured measured;
+  for (const std::int32_t rows : options.rows) RETURN_IF_ERROR(measure_width(options, rows, *pieces, measured));
+  const std::vector<std::int32_t> widths = calibrating(measured);
   ScaleCheck check;
-  check.pieces.cores = static_cast<std::int32_t>(std::max(1u, std::thread::hardware_concurrency()));
-  RETURN_IF_ERROR(measure_expert(model, check.pieces));
-  RETURN_IF_ERROR(measure_link(check.pieces));
-  for (const std::int32_t width : rows) {
-    if (width > kMostRows) return invalid_argument("at most " + std::to_string(kMostRows) + " rows", "rows");
-    StarRanks star = check.pieces;
-    ASSIGN_OR_RETURN(const double alone, measure_step(model, 1, width));
-    star.dense_seconds = std::max(alone - star_times(star, width).experts, 0.0);
-    check.steps.push_back({.ranks = 1, .rows = width, .measured = alone});
-    for (star.ranks = 2; star.ranks <= ranks; ++star.ranks) {
-      ASSIGN_OR_RETURN(const double measured, measure_step(model, star.ranks, width));
-      check.steps.push_back({star.ranks, width, measured, star_times(star, width).step()});
+  check.pieces = exchange_of_two(measured, widths);
+  for (const auto& [rows, by_ranks] : measured.steps) {
+    for (std::int32_t n = 1; n <= options.ranks; ++n) {
+      StarRanks star = star_of(measured, n, rows);
+      star.ask_seconds = check.pieces.ask_seconds;
+      star.output_seconds = check.pieces.output_seconds;
+      const StepTimes parts = star_times(star, measured.routes.at(rows));
+      check.steps.push_back({.ranks = n,
+                             .rows = rows,
+                             .measured = by_ranks[static_cast<std::size_t>(n - 1)],
+                             .predicted = parts.step(),
+                             .parts = parts,
+                             .calibrates = n <= 2 && std::binary_search(widths.begin(), widths.end(), rows)});
     }
   }
   return check;

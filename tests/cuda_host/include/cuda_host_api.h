@@ -69,6 +69,7 @@ struct cudaLaunchConfig_t {
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* prop, int device);
+cudaError_t cudaDeviceGetPCIBusId(char* id, int bytes, int device);  // each process has a device of its own
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total_bytes);
 cudaError_t cudaMalloc(void** data, std::size_t bytes);
@@ -103,9 +104,10 @@ cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t error);
 
 // What a library that is given a stream can do with it: put a piece of work into its queue, or into the graph that is
-// being captured. `drop` frees the body.
+// being captured, and let the queue run. `drop` frees the body.
 struct EmulatedQueue {
   void (*put)(EmulatedQueue& stream, void (*run)(void* body), void (*drop)(void* body), void* body) = nullptr;
+  void (*run)(EmulatedQueue& stream) = nullptr;
 };
 
 namespace foregate::emu {

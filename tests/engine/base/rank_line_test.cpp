@@ -159,7 +159,7 @@ TEST(SocketLine, EveryChangedHeaderByteIsRefusedOrBounded) {
       EXPECT_LE(header->body_bytes, 8u);
     }
   }
-  EXPECT_EQ(taken, 7 + 8);  // kinds 1 and 3 to 8, lengths 0 to 7
+  EXPECT_EQ(taken, 10 + 8);  // kinds 1 and 3 to 11, lengths 0 to 7
 }
 
 // Short and long turns, so that ends sleep and wake, and pieces lie across the end of the memory.

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace foregate {
 namespace {
 
@@ -75,12 +77,62 @@ TEST(Scale, AStarOfOneRankIsItsWorkAndMoreRanksShareIt) {
                  .link = {0.01, 1e3}};
   EXPECT_NEAR(star_times(star, 1).step(), 1.0 + 3 * 2 * 0.5, 1e-9);
   star.ranks = 8;
+  star.cores = 8;
   const StepTimes spread = star_times(star, 1);
   EXPECT_NEAR(spread.experts, 3 * 0.5, 1e-9) << "two experts on two ranks, each beside the other";
-  // One of eight experts is at home, two are chosen: 1.75 others are asked.
-  EXPECT_NEAR(spread.exchange, 3 * 2 * 1.75 * (0.01 + 0.01), 0.01);
+  // Whoever is asked gets a row after 0.02 s and gives one back in as long: one quarter of the rows have an expert at
+  // home, which is done meanwhile. Of two others the second is asked 0.01 s later.
+  EXPECT_NEAR(spread.exchange, 3 * (0.04 + 0.75 * 0.01), 1e-3);
   star.cores = 1;
   EXPECT_NEAR(star_times(star, 1).experts, 3 * 1.0, 1e-9) << "there is one core";
+}
+
+// Three ranks of two experts, a row with one on each of the two others.
+const std::vector<StarRoutes> kOneOnEach = {{{2, 4}}};
+StarRanks three() {
+  return {.layers = 1,
+          .experts = 6,
+          .top_k = 2,
+          .ranks = 3,
+          .cores = 3,
+          .dense_seconds = 1.0,
+          .expert_seconds = 0.5,
+          .row_bytes = 10,
+          .send_seconds = 0.01,
+          .link = {0.03, 1e3}};
+}
+
+TEST(Scale, AStarFollowsTheRowsItIsGiven) {
+  // Sent at 0.02 and 0.04, there at 0.04 and 0.06; then the expert, 0.02 to send, 0.02 on the way.
+  EXPECT_NEAR(star_times(three(), kOneOnEach).step(), 1.0 + 0.06 + 0.5 + 0.04, 1e-9);
+  const std::vector<StarRoutes> at_home = {{{0, 1}}};
+  EXPECT_NEAR(star_times(three(), at_home).step(), 1.0 + 2 * 0.5, 1e-9);
+  const std::vector<StarRoutes> both = {kOneOnEach[0], at_home[0]};
+  EXPECT_NEAR(star_times(three(), both).step(), 1.0 + (0.6 + 1.0) / 2, 1e-9) << "steps are a mean";
+}
+
+TEST(Scale, RanksBeyondTheCoresWaitForOne) {
+  StarRanks star = three();
+  star.cores = 2;
+  const double two = star_times(star, kOneOnEach).step();
+  EXPECT_NEAR(two, 1.0 + 0.6, 1e-9) << "rank 0 has no expert to run: its core is free";
+  star.cores = 1;
+  EXPECT_NEAR(star_times(star, kOneOnEach).step(), 1.0 + 0.04 + 2 * 0.52 + 0.02, 1e-9);
+}
+
+TEST(Scale, WhatIsMissingOfTwoRanksIsFittedAndHoldsForMore) {
+  StarRanks star = three();
+  const std::vector<StarRoutes> wide = {{{2, 4, 2, 3, 0, 1}}};
+  const std::vector<StarMissing> missing = {{kOneOnEach, 2 * 0.1 + 2 * 0.2}, {wide, 2 * 0.1 + 4 * 0.2}};
+  fit_exchange(missing, star);
+  EXPECT_NEAR(star.ask_seconds, 0.1, 1e-9);
+  EXPECT_NEAR(star.output_seconds, 0.2, 1e-9);
+  // Asked before each message; the first output is taken while the second is on its way.
+  EXPECT_NEAR(star_times(star, kOneOnEach).step(), 1.0 + 0.6 + 2 * 0.1 + 0.2 + std::max(0.0, 0.2 - 0.12), 1e-9);
+  const std::vector<StarMissing> less = {{kOneOnEach, -1.0}, {wide, -2.0}};
+  fit_exchange(less, star);
+  EXPECT_EQ(star.ask_seconds, 0.0);
+  EXPECT_EQ(star.output_seconds, 0.0);
 }
 
 }  // namespace
