@@ -51,8 +51,7 @@ RankTeam::RankTeam(PlacementPlan plan, RankLauncher launcher, RankTeamOptions op
       restarts_counter_(
           counter("foregate_rank_restarts", "Ranks that were started again after they died, hung or talked nonsense")),
       serving_(gauge("foregate_ranks_serving", "Ranks that serve, this one among them")),
-      sharing_memory_(gauge("foregate_ranks_sharing_memory",
-                            "Ranks that serve and get their messages through memory of both processes")),
+      sharing_memory_(gauge("foregate_ranks_sharing_memory", "Ranks that serve, reached through memory of both")),
       by_peers_(gauge("moe_exchange_nccl_ranks", "Other ranks whose rows go from GPU to GPU by NCCL")),
       report_(options_.metrics ? *options_.metrics : own_metrics_, options_.model_name),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
