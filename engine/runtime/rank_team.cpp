@@ -113,17 +113,6 @@ TimeNs RankTeam::answer_deadline() const {
   return system_clock().now() + options_.answer_limit;
 }
 
-void RankTeam::count(const Crossed& crossed) {
-  rows_.add(static_cast<double>(crossed.rows));
-  bytes_.add(static_cast<double>(crossed.bytes));
-  moves_.add(static_cast<double>(crossed.moves));
-  context_bytes_.add(static_cast<double>(crossed.context_bytes));
-  peer_bytes_.add(static_cast<double>(crossed.peer_bytes));
-  one_all_to_all_steps_.add(static_cast<double>(crossed.one_all_to_all_steps));
-  chunks_.add(static_cast<double>(crossed.chunks));
-  halves_.add(static_cast<double>(crossed.halved_steps));
-}
-
 void RankTeam::keep() {
   while (true) {
     {
@@ -150,6 +139,17 @@ void RankTeam::keep() {
     changed_.notify_all();
     poll_ranks();
   }
+}
+
+void RankTeam::count(const Crossed& crossed) {
+  rows_.add(static_cast<double>(crossed.rows));
+  bytes_.add(static_cast<double>(crossed.bytes));
+  moves_.add(static_cast<double>(crossed.moves));
+  context_bytes_.add(static_cast<double>(crossed.context_bytes));
+  peer_bytes_.add(static_cast<double>(crossed.peer_bytes));
+  one_all_to_all_steps_.add(static_cast<double>(crossed.one_all_to_all_steps));
+  chunks_.add(static_cast<double>(crossed.chunks));
+  halves_.add(static_cast<double>(crossed.halved_steps));
 }
 
 // Waits for a pulse, an end, a wish, or the time at which a rank counts as hung or is to be started.
