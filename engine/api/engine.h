@@ -127,7 +127,12 @@ struct SpecFigures {
   std::uint64_t drafts = 0;                // that a step computed rows for
   std::uint64_t draft_tokens = 0;          // in them
   std::uint64_t accepted_tokens = 0;       // of these
-  std::vector<std::uint64_t> accepted_at;  // of these, by place in the draft
+  std::vector<std::uint64_t> accepted_at;  // of these, by place in the draft, of a tree by depth
+  std::uint64_t trees = 0;                 // of the drafts, those that branch
+  std::uint64_t tree_nodes = 0;            // tokens in them
+  std::uint64_t tree_nodes_accepted = 0;   // of these
+  std::uint64_t branches_accepted = 0;     // trees of which another branch than the first stood furthest
+  std::uint64_t positions_moved = 0;       // keys and values that were copied for it, positions
   std::uint64_t gated = 0;                 // turns in which a draft was not expected to gain
   std::uint64_t probes = 0;                // drafts made all the same, to see whether that still holds
   std::uint64_t spoilt = 0;                // drafts beside which a row was not finite

@@ -209,6 +209,35 @@ void KvCache::zero_positions(BlockId block, std::int32_t first, std::int32_t end
   load_block(block, bytes.data(), group);
 }
 
+void KvCache::copy_position(BlockId from, std::int32_t from_place, BlockId to, std::int32_t to_place, KvGroup group) {
+  CHECK(device_->host_visible());
+  changed(to, group);
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    if (!in_group(layer, group)) continue;
+    const KvPages pages = this->pages(LayerId{static_cast<std::int32_t>(layer)});
+    const auto element = static_cast<std::size_t>(dtype_bytes(pages.type));
+    const auto move = [](void* base, std::int64_t target, std::int64_t source, std::size_t size, std::size_t count) {
+      auto* bytes = static_cast<std::byte*>(base);
+      std::memcpy(bytes + static_cast<std::size_t>(target) * size, bytes + static_cast<std::size_t>(source) * size,
+                  size * count);
+    };
+    for (std::int32_t h = 0; h < pages.kv_heads; ++h) {
+      const std::int64_t source = key_index(pages, from.value, h, from_place);
+      const std::int64_t target = key_index(pages, to.value, h, to_place);
+      for (std::int32_t d = 0; d < pages.head_dim; ++d) {
+        move(pages.k, target + d * key_step(pages, to_place), source + d * key_step(pages, from_place), element, 1);
+      }
+      move(pages.v, value_index(pages, to.value, h, to_place), value_index(pages, from.value, h, from_place), element,
+           static_cast<std::size_t>(pages.head_dim));
+      if (pages.k_scales == nullptr) continue;
+      const std::int64_t from_scale = scale_index(pages, from.value, h, from_place);
+      const std::int64_t to_scale = scale_index(pages, to.value, h, to_place);
+      pages.k_scales[to_scale] = pages.k_scales[from_scale];
+      pages.v_scales[to_scale] = pages.v_scales[from_scale];
+    }
+  }
+}
+
 void KvCache::save_block(BlockId block, std::byte* to, KvGroup group) const {
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
     if (!in_group(layer, group)) continue;

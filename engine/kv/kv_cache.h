@@ -41,6 +41,9 @@ class KvCache {
   void zero_block(BlockId block, KvGroup group = KvGroup::kMain);
   // Of the positions in the block; slow.
   void zero_positions(BlockId block, std::int32_t first, std::int32_t end, KvGroup group = KvGroup::kMain);
+  // One position of a block to another place, of the same block or not; where the device's memory is the host's.
+  void copy_position(BlockId from, std::int32_t from_place, BlockId to, std::int32_t to_place,
+                     KvGroup group = KvGroup::kMain);
   // The contents of one block, block_bytes(group) of them, to and from memory of the host; between steps.
   void save_block(BlockId block, std::byte* to, KvGroup group = KvGroup::kMain) const;
   void load_block(BlockId block, const std::byte* from, KvGroup group = KvGroup::kMain);

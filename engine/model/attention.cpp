@@ -42,7 +42,10 @@ void rotate(const Step& step, View2<float> x, std::int32_t heads, const LayerCon
 void run_attention(const Step& step, const AttentionWeights& weights, const LayerConfig& layer, const KvPages& pages) {
   const ModelConfig& config = step.config;
   const bool windowed = layer.window > 0 && !step.input.window_seqs.empty();
-  const std::span<const SeqSpan> seqs = windowed ? step.input.window_seqs : step.input.seqs;
+  const ForwardInput& input = step.input;
+  const bool branched = !input.branches.empty();
+  const std::span<const SeqSpan> seqs =
+      windowed ? (branched ? input.window_branches : input.window_seqs) : (branched ? input.branches : input.seqs);
   const std::span<const std::int64_t> slots = windowed ? step.input.window_slots : step.input.slot_mapping;
   const View2<float> q = step.view(step.scratch.q, config.q_width());
   const View2<float> k = step.view(step.scratch.k, config.kv_width());

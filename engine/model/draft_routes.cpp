@@ -34,6 +34,12 @@ void DraftRoutes::begin(const Step& step) {
   }
 }
 
+bool DraftRoutes::take_places(std::span<const std::int32_t> places) {
+  if (places.size() != rows_.size()) return false;
+  for (std::size_t i = 0; i < rows_.size(); ++i) rows_[i].place = places[i];
+  return true;
+}
+
 void DraftRoutes::note(const Step& step, LayerId id, const ExpertStore* store, const DeviceTier* tier,
                        std::span<const std::int32_t> owners) {
   if (noted_ == layers_.size()) layers_.emplace_back();
@@ -100,7 +106,7 @@ void DraftRoutes::each_stood(std::span<const std::int32_t> stood, const std::fun
 std::vector<std::uint8_t> DraftRoutes::rows_that_stood(std::span<const std::int32_t> stood) const {
   std::vector<std::uint8_t> rows(step_rows_, 0);
   for (const Row& row : rows_) {
-    rows[static_cast<std::size_t>(row.row)] = static_cast<std::uint8_t>(stood[row.seq] >= row.place);
+    rows[static_cast<std::size_t>(row.row)] = static_cast<std::uint8_t>(row.place > 0 && stood[row.seq] >= row.place);
   }
   return rows;
 }

@@ -38,6 +38,9 @@ class DraftRoutes {
   void each_stood(std::span<const std::int32_t> stood, const std::function<void(const Stood&)>& each);
   // Of each row of the step, 1: of a draft, and it stood.
   std::vector<std::uint8_t> rows_that_stood(std::span<const std::int32_t> stood) const;
+  // Of each drafted row of the step its place among those that stood, 0 for none: of drafts that are trees. False when
+  // they are not as many.
+  bool take_places(std::span<const std::int32_t> places);
   void forget();
   std::size_t sequences() const { return seqs_; }  // of the step; 0: nothing is kept
 
@@ -45,7 +48,7 @@ class DraftRoutes {
   struct Row {
     std::int32_t row = 0;  // of the step
     std::size_t seq = 0;
-    std::int32_t place = 0;
+    std::int32_t place = 0;  // from 1 on; 0: it did not stand
   };
   struct Choice {
     std::int32_t expert = 0;

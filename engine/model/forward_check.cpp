@@ -57,6 +57,41 @@ Status check_window(const ForwardInput& input, const KvCache& cache) {
   return check_slots(input.window_slots, cache.num_blocks(KvGroup::kWindow) * cache.layout().block_size);
 }
 
+Status check_positions(const ForwardInput& input, const SeqSpan& span) {
+  for (std::int32_t i = 0; i < span.rows; ++i) {
+    if (input.positions[static_cast<std::size_t>(span.first_row + i)] != span.first_position + i) {
+      return internal_error("a sequence's positions are not consecutive");
+    }
+  }
+  return {};
+}
+
+// The rows of the step again, in order, by branch.
+Status check_branches(const ForwardInput& input, std::span<const SeqSpan> branches, const KvCache& cache,
+                      KvGroup group) {
+  const std::int64_t slots = cache.num_blocks(group) * cache.layout().block_size;
+  std::int64_t covered = 0;
+  for (const SeqSpan& span : branches) {
+    if (span.rows <= 0 || span.first_row != covered || span.rows > std::ssize(input.tokens) - covered) {
+      return internal_error("the branches of the step do not cover its rows");
+    }
+    covered += span.rows;
+    RETURN_IF_ERROR(check_positions(input, span));
+    const std::int32_t end = span.first_position + span.rows;
+    SeqSpan whole = span;  // what the table is asked for
+    if (span.tail_slots != nullptr) {
+      if (!inside(span.tail_first, end) || span.tail_first == 0) {
+        return internal_error("a branch begins outside its sequence");
+      }
+      RETURN_IF_ERROR(check_slots({span.tail_slots, static_cast<std::size_t>(end - span.tail_first)}, slots));
+      whole.rows = span.tail_first - span.first_position;
+    }
+    RETURN_IF_ERROR(check_table(whole, cache, group));
+  }
+  return covered == std::ssize(input.tokens) ? Status()
+                                             : internal_error("the branches of the step do not cover its rows");
+}
+
 Status check_spans(const ForwardInput& input, const KvCache& cache) {
   const auto rows = static_cast<std::int64_t>(input.tokens.size());
   std::int64_t covered = 0;
@@ -65,11 +100,7 @@ Status check_spans(const ForwardInput& input, const KvCache& cache) {
       return internal_error("a sequence's rows are outside the step");
     }
     covered += span.rows;
-    for (std::int32_t i = 0; i < span.rows; ++i) {
-      if (input.positions[static_cast<std::size_t>(span.first_row + i)] != span.first_position + i) {
-        return internal_error("a sequence's positions are not consecutive");
-      }
-    }
+    if (input.branches.empty()) RETURN_IF_ERROR(check_positions(input, span));
     RETURN_IF_ERROR(check_table(span, cache, KvGroup::kMain));
   }
   return covered == rows ? Status() : internal_error("the sequences do not cover the rows of the step");
@@ -92,6 +123,12 @@ Status check_forward(const ModelConfig& config, std::int64_t max_rows, const For
   RETURN_IF_ERROR(check_slots(input.slot_mapping, cache.num_blocks() * cache.layout().block_size));
   RETURN_IF_ERROR(check_spans(input, cache));
   RETURN_IF_ERROR(check_window(input, cache));
+  if (!input.branches.empty()) {
+    RETURN_IF_ERROR(check_branches(input, input.branches, cache, KvGroup::kMain));
+    if (cache.layout().grouped) {
+      RETURN_IF_ERROR(check_branches(input, input.window_branches, cache, KvGroup::kWindow));
+    }
+  }
   for (const std::int32_t row : input.logit_rows) {
     if (!inside(row, static_cast<std::int64_t>(rows))) return internal_error("a logit row is outside the step");
   }

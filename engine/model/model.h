@@ -43,6 +43,10 @@ struct ForwardInput {
   // own; block_table has -1 for those that were given up. Else empty.
   std::span<const SeqSpan> window_seqs{};
   std::span<const std::int64_t> window_slots{};
+  // Of a step in which a draft is a tree: all rows again, by branch, for attention alone; the rows of such a sequence
+  // in `seqs` are not at consecutive positions. The second, of the window group, where the cache has one. Else empty.
+  std::span<const SeqSpan> branches{};
+  std::span<const SeqSpan> window_branches{};
 };
 
 class Model {
@@ -54,7 +58,11 @@ class Model {
   // it changes no result.
   virtual void foresee(std::span<const Token> tokens) { static_cast<void>(tokens); }
   // After a good forward() with drafts, before the next: how many drafted rows of each of its sequences stood.
-  virtual void drafts_stood(std::span<const std::int32_t> stood) { static_cast<void>(stood); }
+  // `places`, of a step with branches: of each drafted row, in order, its place among those of its sequence that stood,
+  // from 1 on, or 0; empty: the first ones stood.
+  virtual void drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) {
+    static_cast<void>(stood), static_cast<void>(places);
+  }
   virtual std::int32_t vocab_size() const = 0;
   virtual KvLayout kv_layout(DType type, std::int32_t block_size) const = 0;
   // Whether forward() takes ForwardInput::rules.

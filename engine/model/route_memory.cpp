@@ -35,7 +35,7 @@ void RouteMemory::note(const Step& step, LayerId id) {
     Last& last = requests_[step.input.requests[s]];
     if (last.step != step_) last.experts.clear();
     last.step = step_;
-    const std::int32_t* ids = step.scratch.route.host_ids + (seq.first_row + seq.rows - 1) * top_k;
+    const std::int32_t* ids = step.scratch.route.host_ids + (seq.first_row + seq.rows - 1 - step.drafted(s)) * top_k;
     for (std::int64_t i = 0; i < top_k; ++i) {
       last.experts.push_back(static_cast<std::int32_t>(numbers_.at({id, ExpertId{ids[i]}})));
     }

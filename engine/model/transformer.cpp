@@ -142,8 +142,9 @@ void Transformer::foresee(std::span<const Token> tokens) {
   if (weights_->store && lookahead_) lookahead_->foresee(tokens, *weights_->store, weights_->tier.get());
 }
 
-void Transformer::drafts_stood(std::span<const std::int32_t> stood) {
+void Transformer::drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) {
   if (drafts_.sequences() == 0 || BUG_IF(stood.size() != drafts_.sequences())) return;
+  if (!places.empty() && BUG_IF(!drafts_.take_places(places))) return;
   if (tap_) tap_->tell_stood(drafts_.rows_that_stood(stood));
   drafts_.each_stood(stood, [this](const DraftRoutes::Stood& one) { count_stood(one); });
   drafts_.forget();

@@ -70,7 +70,7 @@ class Transformer final : public Model {
 
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
   void foresee(std::span<const Token> tokens) override;
-  void drafts_stood(std::span<const std::int32_t> stood) override;
+  void drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) override;
   std::int32_t vocab_size() const override { return config_.vocab_size; }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override {
     return kv_layout_of(config_, type, block_size);

@@ -1,5 +1,6 @@
 #include "engine/runtime/accept.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/runtime/device_sampling.h"
@@ -63,6 +64,12 @@ void take(SampledToken sampled, Sequence& seq, TokenEvent& event) {
 
 }  // namespace
 
+std::span<const std::int32_t> tree_of(const PlanEntry& entry, const Sequence& seq) {
+  const std::span<const std::int32_t> parents = seq.draft_parents;
+  const std::span<const std::int32_t> planned = parents.first(std::min(parents.size(), std::size_t(entry.draft)));
+  return is_chain(planned) ? std::span<const std::int32_t>() : planned;
+}
+
 Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const LogitRange& range,
                                                const StepRunner& runner, std::span<const Token> tokens,
                                                std::span<const Token> eos_ids, Sampler& sampler, Sequence& seq) {
@@ -77,7 +84,7 @@ Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const Log
   event.index = seq.index;
   Status failed;
   const std::span<const Token> draft = std::span(seq.draft).first(static_cast<std::size_t>(entry.draft));
-  const std::size_t stand = verify_chain(draft, [&](std::size_t row) -> std::optional<Token> {
+  const auto choose = [&](std::size_t row) -> std::optional<Token> {
     const std::int32_t at = range.first + range.rows - 1 - entry.draft + static_cast<std::int32_t>(row);
     const Token chosen = tokens.empty() ? kNotSampled : tokens[static_cast<std::size_t>(at)];
     auto sampled = sample(seq, {at, chosen}, runner, eos_ids, sampler);
@@ -85,7 +92,11 @@ Result<std::optional<TokenEvent>> accept_entry(const PlanEntry& entry, const Log
     const Token token = sampled->token;
     take(std::move(*sampled), seq, event);
     return event.finish ? std::nullopt : std::optional(token);
-  });
+  };
+  const std::span<const std::int32_t> parents = tree_of(entry, seq);
+  seq.draft_path.clear();
+  const std::size_t stand =
+      parents.empty() ? verify_chain(draft, choose) : verify_tree(draft, parents, seq.draft_path, choose);
   // A row that failed after others were good counts as rejected: computed anew, it fails in its own name. So does the
   // first one beside a draft, if its logits are not finite: they may be so because of the draft.
   const bool may_be_the_draft = entry.draft > 0 && failed.code() == Code::kDataLoss;

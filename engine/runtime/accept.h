@@ -15,8 +15,12 @@
 
 namespace foregate {
 
+// Of the part of its draft that an entry has rows for, which token each follows (Draft::parents); empty: it is a chain.
+std::span<const std::int32_t> tree_of(const PlanEntry& entry, const Sequence& seq);
+
 // The event to emit, none while the prompt is not whole. The new token is appended to the sequence
-// unless it is a stop id; with a draft, all tokens that stand. Says in Sequence::computed which rows are kept.
+// unless it is a stop id; with a draft, all tokens that stand. Says in Sequence::computed which rows are kept, and in
+// Sequence::draft_path which those of a tree are.
 // `sampled`: tokens by logit row that the model chose (StepIo::sampled), or none.
 // kDataLoss when logits are not finite, also of a part of a prompt that has any: only this sequence must end (INV-11).
 // With a draft it does not end; that row and all after it count as rejected (INV-20).

@@ -146,6 +146,11 @@ Status choose_drafter(const BootOptions& options, const DraftHost& host, Specula
   said = "off";
   ASSIGN_OR_RETURN(const SpecConfig config, parse_spec_config(options.speculative_config));
   if (config.method == SpecMethod::kOff) return {};
+  if (!config.tree.empty() && !host.device.host_visible()) {
+    return invalid_argument("--speculative-config: speculative_token_tree must not branch with --device cuda",
+                            "speculative_config");
+  }
+  parts.tree = config.tree;
   parts.num_speculative_tokens = config.num_speculative_tokens;
   parts.adaptive = config.adaptive;
   if (config.method == SpecMethod::kNgram) {
@@ -162,8 +167,11 @@ Status choose_drafter(const BootOptions& options, const DraftHost& host, Specula
   } else {
     ASSIGN_OR_RETURN(parts.drafter, load_draft_model(options, host, config));
   }
-  said = std::string(spec_method_name(config.method)) + ", at most " + std::to_string(config.num_speculative_tokens) +
-         " tokens" + (config.adaptive ? ", fewer where that is faster" : "");
+  const std::string tokens = std::to_string(config.num_speculative_tokens);
+  const std::string shape = config.tree.empty() ? ", at most " + tokens + " tokens"
+                                                : ", trees of at most " + std::to_string(config.tree.nodes.size()) +
+                                                      " tokens, " + tokens + " after one another";
+  said = spec_method_name(config.method) + shape + (config.adaptive ? ", fewer where that is faster" : "");
   log_info("speculation: " + said);
   return {};
 }

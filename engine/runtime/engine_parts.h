@@ -15,6 +15,7 @@
 #include "engine/sched/elastic_plan.h"
 #include "engine/sched/policy.h"
 #include "engine/sched/scheduler.h"
+#include "engine/spec/draft_tree.h"
 #include "engine/spec/drafter.h"
 #include "kernels/api/device.h"
 
@@ -47,7 +48,8 @@ struct EngineOptions {
 
 struct SpeculationParts {
   std::unique_ptr<Drafter> drafter;         // none: plain decoding
-  std::int32_t num_speculative_tokens = 4;  // drafted for one sequence in one step, at most
+  std::int32_t num_speculative_tokens = 4;  // drafted after one another for one sequence in one step, at most
+  TreeShape tree;                           // of drafts, where they branch; on a device whose memory is the host's
   bool adaptive = false;                    // fewer or none where that is measured to be faster
 };
 

@@ -297,6 +297,10 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     prefixes_.note_admitted(entry, seq, stats_);
     stats_.chunked_prefills += entry.partial ? 1 : 0;
     auto event = accept_entry(entry, io_.logit_ranges[i], runner_, io_.sampled, info_.eos_token_ids, sampler_, seq);
+    if (!io_.branches.empty()) {
+      speculation_.settle_tree(entry, seq, pools_, runner_.cache());
+      Speculation::note_places(entry, seq, io_);
+    }
     if (spoilt_by_draft(entry, io_.logit_ranges[i], runner_, io_.sampled)) wipe_rejected(entry, seq);
     if (!io_.drafted.empty()) io_.drafted[i] = drafts_that_stood(entry, seq);
     speculation_.settle(entry, seq, pools_);
@@ -316,7 +320,7 @@ void EngineLoop::commit(const BatchPlan& plan, TimeNs now) {
     (*event)->drafts_stood = drafts_that_stood(entry, seq);
     emit(seq, std::move(**event), now);
   }
-  if (!io_.drafted.empty()) runner_.model().drafts_stood(io_.drafted);
+  if (!io_.drafted.empty()) runner_.model().drafts_stood(io_.drafted, io_.places);
 }
 
 // Numbers that are not finite stay in nobody's block.

@@ -39,6 +39,11 @@ class Speculation {
   void note_rows(const PlanEntry& entry, const Sequence& seq, const StepIo& io, std::size_t index);
   // After a turn with a good step that took so long, drafting, sampling and handing out included.
   void note_turn(const BatchPlan& plan, TimeNs took);
+  // After accept_entry, before anything else reads the sequence's blocks: what stands of a tree is moved where a chain
+  // would have it. One copy for each token that stands and is not there yet.
+  void settle_tree(const PlanEntry& entry, Sequence& seq, const KvPools& pools, KvCache& cache);
+  // Of all trees of the step: the places of drafted rows (StepIo::places), entry after entry.
+  static void note_places(const PlanEntry& entry, const Sequence& seq, StepIo& io);
   // After accept_entry: counts, and gives blocks back that only rejected rows were in.
   void settle(const PlanEntry& entry, Sequence& seq, KvPools& pools);
   // After a failed step: true when it held drafts. They may be its cause, so those who had one get no more, and the
@@ -58,16 +63,22 @@ class Speculation {
     CounterFollower gated;
     CounterFollower probes;
     CounterFollower spoilt;
+    CounterFollower trees;
+    CounterFollower branches;
+    CounterFollower moved;
   };
+  void name_series(Metrics& metrics, const std::string& model_name);
   void warm_up();
   void draft(SequenceTable& sequences, SeqViews& views);
   void choose_lengths(const SeqViews& views);
   void choose_parts(const SeqViews& views, bool instant);
+  bool sound(const DraftAsk& ask, const Draft& draft) const;
 
   std::unique_ptr<Drafter> drafter_;
   std::optional<DraftController> controller_;
   const Clock& clock_;
   std::int32_t most_;
+  TreeShape tree_;
   SpecFigures figures_;
   Series series_;
   TimeNs drafting_ = 0;         // of this turn

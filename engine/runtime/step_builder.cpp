@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "engine/runtime/accept.h"
+#include "engine/spec/draft_tree.h"
+
 namespace foregate {
 namespace {
 
@@ -23,12 +26,65 @@ std::int64_t slot_of(const std::int32_t* table, std::int32_t position, std::int3
 
 void add_rows(const PlanEntry& entry, const Sequence& seq, std::int32_t block_size, const std::int32_t* table,
               StepIo& io) {
+  const std::vector<std::int32_t> depths = depths_of(tree_of(entry, seq));
   for (std::int32_t i = 0; i < entry.rows; ++i) {
-    const std::int32_t position = entry.first_position + i;
-    const auto at = static_cast<std::size_t>(position);
+    const std::int32_t place = entry.first_position + i;
+    const auto at = static_cast<std::size_t>(place);
     io.tokens.push_back(at < seq.tokens.size() ? seq.tokens[at] : seq.draft[at - seq.tokens.size()]);
-    io.positions.push_back(position);
-    io.slot_mapping.push_back(slot_of(table, position, block_size));
+    const bool branched = i > 0 && !depths.empty();
+    io.positions.push_back(branched ? entry.first_position + depths[static_cast<std::size_t>(i - 1)] : place);
+    io.slot_mapping.push_back(slot_of(table, place, block_size));
+  }
+}
+
+// Row i of a draft has slot number i behind the newest token's, whatever its place in the tree. The first branch is
+// therefore where a chain would be; others have the slots of their rows and of their ancestors' as a tail.
+void add_branches(const SeqSpan& span, std::span<const std::int32_t> parents, std::int32_t block_size,
+                  std::vector<SeqSpan>& branches, std::vector<std::int64_t>& slots) {
+  if (parents.empty()) {
+    branches.push_back(span);
+    return;
+  }
+  const std::vector<std::int32_t> depths = depths_of(parents);
+  const auto rows = static_cast<std::int32_t>(parents.size()) + 1;
+  for (std::int32_t row = 0; row < rows;) {
+    std::int32_t end = row + 1;  // of the rows that follow one another
+    while (end < rows && parents[static_cast<std::size_t>(end - 1)] == end - 2) ++end;
+    SeqSpan branch = span;
+    branch.first_row = span.first_row + row;
+    branch.rows = end - row;
+    if (row > 0) {
+      branch.first_position = span.first_position + depths[static_cast<std::size_t>(row - 1)];
+      std::vector<std::int32_t> way;  // rows that are not where a chain would have them, the deepest first
+      for (std::int32_t at = end - 1; at > 0 && depths[static_cast<std::size_t>(at - 1)] != at;) {
+        way.push_back(at);
+        at = parents[static_cast<std::size_t>(at - 1)] + 1;
+      }
+      branch.tail_first = branch.first_position + branch.rows - static_cast<std::int32_t>(way.size());
+      branch.tail_slots = slots.data() + slots.size();
+      for (auto at = way.rbegin(); at != way.rend(); ++at) {
+        slots.push_back(span.slot(span.first_position + *at, block_size));
+      }
+    }
+    branches.push_back(branch);
+    row = end;
+  }
+}
+
+void add_trees(const BatchPlan& plan, SequenceTable& sequences, std::int32_t block_size, StepIo& io) {
+  const auto tree = [&](std::size_t i) { return tree_of(plan.entries[i], sequences.at(plan.entries[i].seq)); };
+  std::size_t most = 0;  // slots of all tails: spans point at them, so they stay where they are
+  for (std::size_t i = 0; i < plan.entries.size(); ++i) {
+    const std::size_t nodes = tree(i).size();
+    most += nodes * nodes;
+  }
+  if (most == 0) return;
+  io.branch_slots.reserve(most);
+  io.window_branch_slots.reserve(io.window_seqs.empty() ? 0 : most);
+  for (std::size_t i = 0; i < plan.entries.size(); ++i) {
+    add_branches(io.seqs[i], tree(i), block_size, io.branches, io.branch_slots);
+    if (io.window_seqs.empty()) continue;
+    add_branches(io.window_seqs[i], tree(i), block_size, io.window_branches, io.window_branch_slots);
   }
 }
 
@@ -71,6 +127,11 @@ void StepIo::clear() {
   window_seqs.clear();
   requests.clear();
   drafted.clear();
+  places.clear();
+  branches.clear();
+  window_branches.clear();
+  branch_slots.clear();
+  window_branch_slots.clear();
   logit_rows.clear();
   logit_ranges.clear();
   rules.clear();
@@ -99,10 +160,12 @@ void build_step(const BatchPlan& plan, SequenceTable& sequences, const KvStep& s
     io.logit_ranges.push_back({static_cast<std::int32_t>(io.logit_rows.size()), end - first, first});
     for (std::int32_t p = first; p < end; ++p) io.logit_rows.push_back(first_row + p - entry.first_position);
   }
-  if (!pools.grouped()) return;
-  add_window(plan,
-             append_tables(plan, sequences, step.window, &Sequence::window_blocks, block_size, io.window_block_ids),
-             block_size, io);
+  if (pools.grouped()) {
+    add_window(plan,
+               append_tables(plan, sequences, step.window, &Sequence::window_blocks, block_size, io.window_block_ids),
+               block_size, io);
+  }
+  if (drafts) add_trees(plan, sequences, block_size, io);
 }
 
 }  // namespace foregate

@@ -30,10 +30,14 @@ struct StepIo {
   std::vector<std::int64_t> window_slots;
   std::vector<std::int32_t> window_block_ids;
   std::vector<SeqSpan> window_seqs;
+  // Where a draft is a tree: all rows by branch, and what their tail_slots point into; of the window group likewise.
+  std::vector<SeqSpan> branches, window_branches;
+  std::vector<std::int64_t> branch_slots, window_branch_slots;
   std::vector<std::uint64_t> requests;  // by seq
   // By seq: rows at its end that hold drafted tokens, and when it is committed, those that stood; empty: nobody has
   // any.
   std::vector<std::int32_t> drafted;
+  std::vector<std::int32_t> places;  // of each drafted row when it is committed, where a draft is a tree
   std::vector<std::int32_t> logit_rows;
   std::vector<LogitRange> logit_ranges;  // one per entry of the plan
 
@@ -43,8 +47,8 @@ struct StepIo {
   std::vector<float> hidden;  // [rows, hidden_size] where the model puts its states; empty: nobody wants them
 
   ForwardInput input() {
-    return {tokens,  positions, slot_mapping, seqs, logit_rows,  requests,    rules,
-            sampled, drafted,   hidden,       {},   window_seqs, window_slots};
+    return {tokens,  positions, slot_mapping, seqs,        logit_rows,   requests, rules,          sampled,
+            drafted, hidden,    {},           window_seqs, window_slots, branches, window_branches};
   }
   void clear();
 };

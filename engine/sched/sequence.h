@@ -41,6 +41,8 @@ struct Sequence {
   std::int32_t computed = 0;                    // positions whose keys and values are in the cache
   std::vector<Token> draft;                     // guessed to follow the tokens; good for one turn
   std::vector<float> draft_sure;                // how probable the drafter held each; may be empty
+  std::vector<std::int32_t> draft_parents;      // of a tree, depth first (Draft::parents); empty: a chain
+  std::vector<std::int32_t> draft_path;         // of a tree: its tokens that stand, after the step
   BlockTable blocks;                            // empty while it waits
   BlockTable window_blocks;                     // likewise, of the window group; always empty where there is none
   bool running = false;                         // admitted: holds blocks

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/spec/draft_tree.h"
+
 namespace foregate {
 namespace {
 
@@ -46,8 +48,9 @@ void DraftController::Cost::note(double value) {
   seconds += std::max(kNewTime, 1.0 / count) * (std::min(value, kOutlier * seconds) - seconds);
 }
 
-DraftController::DraftController(std::int32_t most)
+DraftController::DraftController(std::int32_t most, std::vector<std::int32_t> widths)
     : most_(most),
+      widths_(std::move(widths)),
       steps_(static_cast<std::size_t>(kMostRows) + 1),
       places_(static_cast<std::size_t>(most)),
       patience_(kFirstPatience) {}
@@ -91,8 +94,47 @@ double DraftController::acceptance(const Candidate& candidate, std::int32_t plac
   const auto rate = [](const Rate& r, double prior) { return (r.hits + kPrior * prior) / (r.trials + kPrior); };
   const double everywhere = rate(all_, kFirstGuess);
   const double here = rate(places_[static_cast<std::size_t>(place)], everywhere);
-  const double mine = own == sequences_.end() ? everywhere : rate(own->second.rate, everywhere);
+  const double mine = own == sequences_.end() ? everywhere : rate(own->second.depth, everywhere);
   return std::clamp(mine * here / std::max(everywhere, 1e-6), 0.0, 0.999);
+}
+
+// Rows that one place more takes: of a draft that is not there yet, all that the tree has there.
+std::int32_t DraftController::width(const Candidate& candidate, std::int32_t place) const {
+  if (!candidate.sure.empty() || !candidate.parents.empty() || widths_.empty()) return 1;
+  return widths_[static_cast<std::size_t>(place)];
+}
+
+void DraftController::order_tree(Candidate& candidate) const {
+  candidate.order.clear();
+  candidate.reach.clear();
+  const std::vector<std::int32_t> depths =
+      candidate.sure.empty() ? depths_of(candidate.parents) : std::vector<std::int32_t>();
+  for (std::size_t i = 0; i < candidate.parents.size(); ++i) {
+    const std::int32_t parent = candidate.parents[i];
+    const double before = parent < 0 ? 1.0 : candidate.reach[static_cast<std::size_t>(parent)];
+    candidate.reach.push_back(before *
+                              acceptance(candidate, depths.empty() ? static_cast<std::int32_t>(i) : depths[i] - 1));
+    candidate.order.push_back(static_cast<std::int32_t>(i));
+  }
+  // A token is less probable than the one it follows, which so comes before it.
+  std::ranges::stable_sort(candidate.order, std::ranges::greater(),
+                           [&](std::int32_t i) { return candidate.reach[static_cast<std::size_t>(i)]; });
+}
+
+// How probable it is that the first token stands, by then `depth` more after one that stands as probably as `before`.
+double DraftController::first_of(Candidate& candidate) const {
+  if (!candidate.parents.empty()) order_tree(candidate);
+  if (candidate.most <= 0) return 0.0;
+  return candidate.parents.empty() ? acceptance(candidate, 0)
+                                   : candidate.reach[static_cast<std::size_t>(candidate.order.front())];
+}
+
+double DraftController::next_of(const Candidate& candidate, std::int32_t depth, double before) const {
+  if (!candidate.parents.empty()) {
+    if (depth >= candidate.most) return 0.0;
+    return candidate.reach[static_cast<std::size_t>(candidate.order[static_cast<std::size_t>(depth)])];
+  }
+  return depth < std::min(most_, candidate.most) ? before * acceptance(candidate, depth) : 0.0;
 }
 
 // Sets the depths that give the most tokens per second, and says how many times plain decoding that is.
@@ -102,17 +144,18 @@ double DraftController::gain(std::span<Candidate> candidates, std::int32_t decod
   std::vector<std::int32_t> depth(candidates.size(), 0);
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     candidates[i].depth = 0;
-    next[i] = candidates[i].most > 0 ? acceptance(candidates[i], 0) : 0.0;
+    next[i] = first_of(candidates[i]);
   }
   double tokens = decode_rows;
   double best = 1.0;
   std::int32_t longest = 0;
-  for (std::int32_t rows = decode_rows + 1; rows <= kMostRows; ++rows) {
+  for (std::int32_t rows = decode_rows; rows < kMostRows;) {
     const auto at = static_cast<std::size_t>(std::max_element(next.begin(), next.end()) - next.begin());
     if (next[at] <= 0.0) break;
     tokens += next[at];
+    rows += width(candidates[at], depth[at]);
     longest = std::max(longest, ++depth[at]);
-    next[at] *= depth[at] < std::min(most_, candidates[at].most) ? acceptance(candidates[at], depth[at]) : 0.0;
+    next[at] = next_of(candidates[at], depth[at], next[at]);
     const double ratio = tokens / (step_seconds(rows) + longest * draft_seconds) / plain;
     if (ratio <= best) continue;
     best = ratio;
@@ -135,7 +178,10 @@ bool DraftController::probe(std::span<Candidate> candidates) {
     ++probes_;
   }
   --probe_turns_;
-  for (Candidate& candidate : candidates) candidate.depth = std::min({2, most_, candidate.most});
+  for (Candidate& candidate : candidates) {
+    if (!candidate.parents.empty()) order_tree(candidate);
+    candidate.depth = std::min({2, most_, candidate.most});
+  }
   least_probability_ = 0.0;
   probing_ = true;
   return true;
@@ -170,7 +216,10 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
 
 void DraftController::trim(std::span<Candidate> candidates, std::int32_t decode_rows) {
   if (probing_ || !known(decode_rows)) {
-    for (Candidate& candidate : candidates) candidate.depth = candidate.most;
+    for (Candidate& candidate : candidates) {
+      if (!candidate.parents.empty()) order_tree(candidate);
+      candidate.depth = candidate.most;
+    }
     return;
   }
   gain(candidates, decode_rows, 0.0);
@@ -220,6 +269,11 @@ void DraftController::judge_turn(double seconds) {
   measured_.note(seconds, tokens / turn_rows_ * step_seconds(turn_rows_));
 }
 
+void DraftController::note_token(Luck& own, float sure, bool hit) {
+  own.expected = own.expected * kKeep + guess(sure);
+  guesses_[std::clamp<std::size_t>(static_cast<std::size_t>(sure * 16.0F), 0, guesses_.size() - 1)].note(hit);
+}
+
 void DraftController::note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted,
                                    std::span<const float> sure) {
   Luck& own = sequences_[seq];
@@ -227,14 +281,35 @@ void DraftController::note_verdict(SeqId seq, std::int32_t drafted, std::int32_t
   turn_accepted_ += accepted;
   for (std::int32_t place = 0; place < std::min(drafted, accepted + 1); ++place) {
     const bool hit = place < accepted;
-    if (static_cast<std::size_t>(place) < sure.size()) {
-      const float value = sure[static_cast<std::size_t>(place)];
-      own.expected = own.expected * kKeep + guess(value);
-      guesses_[std::clamp<std::size_t>(static_cast<std::size_t>(value * 16.0F), 0, guesses_.size() - 1)].note(hit);
-    }
+    if (static_cast<std::size_t>(place) < sure.size()) note_token(own, sure[static_cast<std::size_t>(place)], hit);
     own.rate.note(hit);
+    own.depth.note(hit);
     all_.note(hit);
     places_[static_cast<std::size_t>(place)].note(hit);
+  }
+}
+
+// Tokens count where the one that they follow stood.
+void DraftController::note_tree_verdict(SeqId seq, std::span<const std::int32_t> parents,
+                                        std::span<const std::int32_t> path, std::span<const float> sure) {
+  Luck& own = sequences_[seq];
+  turn_drafted_ += static_cast<std::int32_t>(parents.size());
+  turn_accepted_ += static_cast<std::int32_t>(path.size());
+  for (std::size_t place = 0; place <= path.size() && place < places_.size(); ++place) {
+    const std::int32_t at = place == 0 ? -1 : path[place - 1];
+    const std::int32_t stood = place < path.size() ? path[place] : -1;
+    bool tried = false;
+    for (auto i = static_cast<std::size_t>(at + 1); i < parents.size(); ++i) {
+      if (parents[i] != at) continue;
+      tried = true;
+      const bool hit = static_cast<std::int32_t>(i) == stood;
+      if (i < sure.size()) note_token(own, sure[i], hit);
+      own.rate.note(hit);
+    }
+    if (!tried) return;
+    own.depth.note(stood >= 0);
+    all_.note(stood >= 0);
+    places_[place].note(stood >= 0);
   }
 }
 

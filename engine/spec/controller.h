@@ -16,14 +16,19 @@ namespace foregate {
 
 class DraftController {
  public:
-  explicit DraftController(std::int32_t most);
+  // `widths`: tokens of a whole draft at each depth; empty: one at each of `most`, a chain.
+  explicit DraftController(std::int32_t most, std::vector<std::int32_t> widths = {});
 
   struct Candidate {
     SeqId seq;
     std::int32_t most = 0;   // tokens that may be drafted for it
-    std::int32_t depth = 0;  // answer: tokens to draft
+    std::int32_t depth = 0;  // answer: tokens to draft, after one another
     // Of a draft that is there already: how probable the drafter holds each token. Empty: it cannot tell.
-    std::span<const float> sure;
+    std::span<const float> sure{};
+    // Of one that is a tree (Draft::parents): `most` are its tokens, the answer is the first `depth` of `order`.
+    std::span<const std::int32_t> parents{};
+    std::vector<std::int32_t> order{};  // answer: its tokens, those first that stand most probably
+    std::vector<double> reach{};        // of these: how probable that is
   };
   // `decode_rows`: sequences that decode in the step, the candidates among them.
   void choose(std::span<Candidate> candidates, std::int32_t decode_rows);
@@ -35,6 +40,9 @@ class DraftController {
   // The drafter worked on drafts of so many tokens, and on so many rows of what it had missed of the sequences.
   void note_draft(std::int32_t depth, double seconds, std::int32_t missed = 0);
   void note_verdict(SeqId seq, std::int32_t drafted, std::int32_t accepted, std::span<const float> sure = {});
+  // The same of a tree: the tokens that stood, in order.
+  void note_tree_verdict(SeqId seq, std::span<const std::int32_t> parents, std::span<const std::int32_t> path,
+                         std::span<const float> sure);
   // A step of decode rows and drafts only, after its verdicts. The first after a change between plain turns and turns
   // with drafts says nothing: it finds the caches full of the other's weights.
   void note_step(std::int32_t rows, double seconds);
@@ -66,9 +74,15 @@ class DraftController {
   };
   // Of one sequence: what stood, and what was expected to.
   struct Luck {
-    Rate rate;
+    Rate rate;   // of tokens
+    Rate depth;  // of places where one of a draft's tokens stood
     double expected = 0.0;
   };
+  std::int32_t width(const Candidate& candidate, std::int32_t place) const;
+  void order_tree(Candidate& candidate) const;
+  double first_of(Candidate& candidate) const;
+  double next_of(const Candidate& candidate, std::int32_t depth, double before) const;
+  void note_token(Luck& own, float sure, bool hit);
   bool known(std::int32_t rows) const;
   bool gains_for_sure() const;
   double guess(float sure) const;
@@ -80,6 +94,7 @@ class DraftController {
 
   static constexpr std::int32_t kMostRows = 512;
   const std::int32_t most_;
+  const std::vector<std::int32_t> widths_;
   std::vector<Cost> steps_;     // by rows
   std::int32_t most_rows_ = 0;  // of a step that was noted
   Cost draft_;                  // of one more token in the longest draft

@@ -1,6 +1,7 @@
 #include "engine/spec/draft_rows.h"
 
 #include <exception>
+#include <utility>
 
 #include "engine/base/log.h"
 
@@ -12,6 +13,25 @@ void DraftRows::clear() {
   slots_.clear();
   seqs_.clear();
   logit_rows_.clear();
+  branches_.clear();
+  tails_.clear();
+}
+
+void DraftRows::add_branch(Token token, std::int32_t first, std::vector<std::int64_t> slots,
+                           const std::vector<std::int32_t>& pages) {
+  const auto row = static_cast<std::int32_t>(tokens_.size());
+  const auto length = static_cast<std::int32_t>(slots.size());
+  if (!seqs_.empty() && seqs_.back().block_table == pages.data()) {
+    ++seqs_.back().rows;
+  } else {
+    seqs_.push_back({row, 1, first, pages.data()});
+  }
+  tokens_.push_back(token);
+  positions_.push_back(first + length - 1);
+  slots_.push_back(slots.back());
+  logit_rows_.push_back(row);
+  tails_.push_back(std::move(slots));
+  branches_.push_back({row, 1, positions_.back(), pages.data(), tails_.back().data(), first});
 }
 
 void DraftRows::add(std::span<const Token> tokens, std::int32_t first, const std::vector<std::int32_t>& pages) {
@@ -28,17 +48,18 @@ void DraftRows::add(std::span<const Token> tokens, std::int32_t first, const std
 
 Status DraftRows::run(Model& model, KvCache& cache, std::span<const float> hidden_in, std::span<float> hidden_out) {
   const std::int64_t vocab = model.vocab_size();
-  const std::size_t bytes = seqs_.size() * static_cast<std::size_t>(vocab) * sizeof(float);
+  const std::size_t bytes = logit_rows_.size() * static_cast<std::size_t>(vocab) * sizeof(float);
   if (logits_.bytes() < bytes) logits_ = device_.allocate_pinned(bytes);
   if (!logits_) return resource_exhausted("no memory for the logits of a draft");
   vocab_ = static_cast<std::size_t>(vocab);
   ForwardInput input{tokens_, positions_, slots_, seqs_, logit_rows_};
+  input.branches = branches_;
   input.hidden_in = hidden_in;
   input.hidden_out = hidden_out;
   try {
     return model.forward(
         input, cache,
-        {reinterpret_cast<float*>(logits_.data()), static_cast<std::int64_t>(seqs_.size()), vocab, vocab});
+        {reinterpret_cast<float*>(logits_.data()), static_cast<std::int64_t>(logit_rows_.size()), vocab, vocab});
   } catch (const std::exception& error) {
     return internal_error(what_ + " threw: " + error.what());
   }

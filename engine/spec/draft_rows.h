@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,9 +27,13 @@ class DraftRows {
   void clear();
   // Rows of one sequence from position `first` on; `pages` must stay where it is until the run.
   void add(std::span<const Token> tokens, std::int32_t first, const std::vector<std::int32_t>& pages);
+  // A row of a tree: `slots` of the tokens from position `first` on that lead to it, its own the last. Rows of one
+  // sequence come one after the other; of a run all rows are of trees, or none.
+  void add_branch(Token token, std::int32_t first, std::vector<std::int64_t> slots,
+                  const std::vector<std::int32_t>& pages);
   // hidden_in, hidden_out: [rows, hidden], or empty (ForwardInput). An exception of the model is an internal error.
   Status run(Model& model, KvCache& cache, std::span<const float> hidden_in = {}, std::span<float> hidden_out = {});
-  // [vocab] of the last row of the `part`-th sequence of the run.
+  // [vocab] of the last row of the `part`-th sequence of the run; of trees, of the `part`-th row.
   std::span<const float> logits(std::size_t part) const;
   std::int32_t last_row(std::size_t part) const { return logit_rows_[part]; }
 
@@ -42,6 +47,8 @@ class DraftRows {
   std::vector<std::int32_t> positions_;
   std::vector<std::int64_t> slots_;
   std::vector<SeqSpan> seqs_;
+  std::vector<SeqSpan> branches_;
+  std::deque<std::vector<std::int64_t>> tails_;  // of branches_
   std::vector<std::int32_t> logit_rows_;
 };
 

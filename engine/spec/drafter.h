@@ -8,6 +8,7 @@
 
 #include "engine/api/types.h"
 #include "engine/base/ids.h"
+#include "engine/spec/draft_tree.h"
 
 namespace foregate {
 
@@ -18,9 +19,11 @@ struct DraftAsk {
   std::int32_t index = 0;         // of the request's samples
   std::span<const Token> tokens;  // prompt and output so far; valid during the call
   std::int32_t prompt_tokens = 0;
-  std::int32_t most = 0;  // tokens wanted, at least 1
+  std::int32_t most = 0;  // tokens wanted after one another, at least 1
   // A draft less probable than this, whole as it is, is not worth making longer.
   double least_probability = 0.0;
+  // Which guesses are wanted of each place, down to depth `most`; null: a chain.
+  const TreeShape* tree = nullptr;
 };
 
 struct Draft {
@@ -28,13 +31,17 @@ struct Draft {
   // How probable the drafter holds each token, if those before it are right; empty where it cannot tell. Only its order
   // counts: what such a guess is worth is learned.
   std::vector<float> sure;
+  // Of a tree: which token each one follows, -1: the newest; parents come before their children, and no token twice
+  // among children of one. Empty: a chain.
+  std::vector<std::int32_t> parents;
 };
 
 class Drafter {
  public:
   virtual ~Drafter() = default;
-  // Fills drafts[i], empty before, with at most asks[i].most tokens that may follow; it stays empty where the drafter
-  // has nothing to say. A drafter that fails declines. Who is not asked about this turn may be asked about later.
+  // Fills drafts[i], empty before, with at most asks[i].most tokens that may follow (asks[i].tree: and as many
+  // branches); it stays empty where the drafter has nothing to say. A drafter that fails declines. Who is not asked
+  // about this turn may be asked about later.
   virtual void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) = 0;
   // Whether a draft costs so little that all are made first and those worth their rows are chosen then.
   virtual bool instant() const { return false; }

@@ -8,6 +8,16 @@ namespace {
 
 constexpr std::size_t kSteadyRows = 2;  // of a sequence: its newest token, and the last of a draft that stood whole
 
+// Of a tree the target may take another branch than the one that is in the cache.
+std::size_t steady_rows(const DraftAsk& ask) {
+  return ask.tree == nullptr ? kSteadyRows : static_cast<std::size_t>(ask.tree->depth()) + 1;
+}
+
+// That the tokens of its draft may take in the cache: of a tree the first branch where a chain would be, then others.
+std::size_t places_of(const DraftAsk& ask) {
+  return static_cast<std::size_t>(ask.most) + (ask.tree == nullptr ? 0 : ask.tree->nodes.size());
+}
+
 }  // namespace
 
 ModelDrafter::ModelDrafter(std::unique_ptr<Model> model, Device& device, KvCache cache, ModelDrafterOptions options)
@@ -55,7 +65,7 @@ std::vector<ModelDrafter::Part> ModelDrafter::catch_up(std::span<const DraftAsk>
   auto budget = static_cast<std::size_t>(options_.max_rows);
   for (std::size_t i = 0; i < asks.size() && budget > 0; ++i) {
     const std::span<const Token> tokens = asks[i].tokens;
-    const std::size_t end = tokens.size() + static_cast<std::size_t>(asks[i].most);
+    const std::size_t end = tokens.size() + places_of(asks[i]);
     if (end > static_cast<std::size_t>(options_.max_positions)) continue;
     Follower& follower = followers_.at(asks[i].seq);
     std::size_t same = std::min(follower.sure, follower.cached.size());
@@ -65,7 +75,7 @@ std::vector<ModelDrafter::Part> ModelDrafter::catch_up(std::span<const DraftAsk>
     const std::size_t rows = std::min(tokens.size() - same, budget);
     if (!make_room(follower, end)) continue;
     budget -= rows;
-    if (rows > kSteadyRows) rows_missed_ += static_cast<std::int32_t>(rows);
+    if (rows > steady_rows(asks[i])) rows_missed_ += static_cast<std::int32_t>(rows);
     parts.push_back({i, &follower, tokens.subspan(same, rows), same + rows == tokens.size()});
     follower.sure = same + rows;
   }
@@ -101,6 +111,14 @@ void ModelDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> draf
   if (failed_) return;
   ++turn_;
   std::vector<Part> parts = catch_up(asks);
+  if (!asks.empty() && asks.front().tree != nullptr) {
+    const Status grown = grow_trees(asks, drafts, parts);
+    if (!grown.ok()) {
+      failed_ = true;
+      give_up(drafts, "the draft model", grown);
+    }
+    return;
+  }
   while (!parts.empty()) {
     const Status ran = run(parts);
     if (!ran.ok()) {
@@ -118,6 +136,74 @@ void ModelDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> draf
     }
     parts = std::move(next);
   }
+}
+
+// Depth after depth, all sequences in one run: the rows of all tokens that something is to follow.
+Status ModelDrafter::grow_trees(std::span<const DraftAsk> asks, std::span<Draft> drafts, std::span<const Part> parts) {
+  if (parts.empty()) return {};
+  aside_.clear();
+  RETURN_IF_ERROR(run(parts));
+  std::vector<Twig> next;
+  for (std::size_t row = 0; row < parts.size(); ++row) {
+    if (!parts[row].whole) continue;
+    Twig root;
+    root.ask = parts[row].ask;
+    root.follower = parts[row].follower;
+    add_children(asks[root.ask], root, rows_.logits(row), drafts[root.ask], next);
+  }
+  while (!next.empty()) {
+    std::vector<Twig> twigs = std::exchange(next, {});
+    RETURN_IF_ERROR(run_twigs(asks, drafts, twigs));
+    for (std::size_t row = 0; row < twigs.size(); ++row) {
+      const std::size_t ask = twigs[row].ask;
+      add_children(asks[ask], twigs[row], rows_.logits(row), drafts[ask], next);
+    }
+  }
+  return {};
+}
+
+// Adds the guesses of a row to the draft; those that others are to follow, to `next`, as far as one run has rows.
+void ModelDrafter::add_children(const DraftAsk& ask, const Twig& twig, std::span<const float> logits, Draft& draft,
+                                std::vector<Twig>& next) {
+  const TreeShape::Range children = ask.tree->children(twig.node);
+  const auto wanted = static_cast<std::size_t>(children.end - children.first);
+  const std::span<const GuessedToken> guesses = guess_.best(logits, options_.vocab_size, wanted);
+  for (std::size_t rank = 0; rank < guesses.size(); ++rank) {
+    Twig child = twig;
+    child.node = children.first + static_cast<std::int32_t>(rank);
+    child.at = static_cast<std::int32_t>(draft.tokens.size());
+    child.first_branch = twig.first_branch && rank == 0;
+    child.probability *= guesses[rank].probability;
+    draft.tokens.push_back(guesses[rank].token);
+    draft.sure.push_back(guesses[rank].probability);
+    draft.parents.push_back(twig.at);
+    const TreeShape::Range after = ask.tree->children(child.node);
+    const bool goes_on =
+        after.first < after.end && ask.tree->nodes[static_cast<std::size_t>(child.node)].depth < ask.most;
+    if (!goes_on || child.probability < ask.least_probability) continue;
+    if (next.size() < static_cast<std::size_t>(options_.max_rows)) next.push_back(std::move(child));
+  }
+}
+
+Status ModelDrafter::run_twigs(std::span<const DraftAsk> asks, std::span<const Draft> drafts, std::span<Twig> twigs) {
+  rows_.clear();
+  for (Twig& twig : twigs) {
+    const auto first = static_cast<std::int32_t>(asks[twig.ask].tokens.size());
+    const auto depth = static_cast<std::int32_t>(twig.slots.size());
+    const std::int32_t aside = first + asks[twig.ask].most;
+    const std::int32_t place = twig.first_branch ? first + depth : aside + aside_[asks[twig.ask].seq]++;
+    const std::int32_t page = twig.follower->pages[static_cast<std::size_t>(place / page_size_)];
+    twig.slots.push_back(static_cast<std::int64_t>(page) * page_size_ + place % page_size_);
+    rows_.add_branch(drafts[twig.ask].tokens[static_cast<std::size_t>(twig.at)], first, twig.slots,
+                     twig.follower->pages);
+  }
+  RETURN_IF_ERROR(rows_.run(*model_, cache_));
+  for (const Twig& twig : twigs) {
+    if (twig.first_branch) {
+      twig.follower->cached.push_back(drafts[twig.ask].tokens[static_cast<std::size_t>(twig.at)]);
+    }
+  }
+  return {};
 }
 
 }  // namespace foregate

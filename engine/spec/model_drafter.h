@@ -1,7 +1,8 @@
-// A smaller model of the same tokens drafts, greedily: it follows each sequence in a cache of its own and runs once for
-// the whole batch per drafted token. What it has not seen of a sequence it catches up on when it is asked about it, a
-// bounded number of rows at a time; until then it declines. Memory is what the cache was made with: when that runs out,
-// sequences asked about least lately are forgotten first. Engine thread.
+// A smaller model of the same tokens drafts, greedily, or the trees of its most probable tokens: it follows each
+// sequence in a cache of its own and runs once for the whole batch per drafted token, or per depth of the trees. What
+// it has not seen of a sequence it catches up on when it is asked about it, a bounded number of rows at a time; until
+// then it declines. Memory is what the cache was made with: when that runs out, sequences asked about least lately are
+// forgotten first. Engine thread.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +52,20 @@ class ModelDrafter final : public Drafter {
     bool whole = true;         // its last row is the newest token
     double probability = 1.0;  // of the draft so far
   };
+  // A token of a tree that is in its draft, and what it takes to compute its row.
+  struct Twig {
+    std::size_t ask = 0;
+    Follower* follower = nullptr;
+    std::int32_t node = -1;  // of the shape; -1: the newest token
+    std::int32_t at = -1;    // in the draft
+    double probability = 1.0;
+    std::vector<std::int64_t> slots;  // of the draft's tokens on the way, itself included
+    bool first_branch = true;         // the most probable token everywhere
+  };
+  Status grow_trees(std::span<const DraftAsk> asks, std::span<Draft> drafts, std::span<const Part> parts);
+  void add_children(const DraftAsk& ask, const Twig& twig, std::span<const float> logits, Draft& draft,
+                    std::vector<Twig>& next);
+  Status run_twigs(std::span<const DraftAsk> asks, std::span<const Draft> drafts, std::span<Twig> twigs);
   std::vector<Part> catch_up(std::span<const DraftAsk> asks);
   bool make_room(Follower& follower, std::size_t positions);
   bool evict_one();
@@ -67,6 +82,7 @@ class ModelDrafter final : public Drafter {
   std::int32_t rows_missed_ = 0;
   DraftRows rows_;
   GreedyGuess guess_;
+  std::unordered_map<SeqId, std::int32_t> aside_;  // slots of a turn's trees that are not on first branches
 };
 
 }  // namespace foregate

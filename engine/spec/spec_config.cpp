@@ -2,7 +2,10 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
+#include "engine/api/limits.h"
+#include "engine/spec/token_tree.h"
 #include "engine/weights/checked_json.h"
 
 namespace foregate {
@@ -10,7 +13,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::int32_t kMostTokens = 32;
+constexpr auto kMostTokens = static_cast<std::int32_t>(kMaxDraftDepth);
+constexpr auto kMostNodes = static_cast<std::int32_t>(kMaxDraftNodes);
 constexpr std::int32_t kLongestLookup = 64;
 constexpr std::int32_t kMostExperts = 1024;  // to a row
 constexpr std::int32_t kMostAnswers = 1'000'000;
@@ -49,7 +53,7 @@ Status read_number(const Json& value, const std::string& key, double least, doub
 struct Given {
   std::string method;
   std::string model;
-  bool tokens = false;
+  std::int32_t tokens = 0;  // num_speculative_tokens; 0: not given
   bool lookup_min = false;
   bool lookup_max = false;
 };
@@ -75,8 +79,14 @@ Status read_key(const Json& value, const std::string& key, SpecConfig& config, G
     return {};
   }
   if (key == "num_speculative_tokens") {
-    given.tokens = true;
-    return read_count(value, key, 1, kMostTokens, config.num_speculative_tokens);
+    return read_count(value, key, 1, kMostNodes, given.tokens);
+  }
+  if (key == "speculative_token_tree") {
+    if (value.is_null()) return {};
+    Result<TreeShape> tree = parse_token_tree(value);
+    if (!tree.ok()) return wrong(tree.status().message());
+    config.tree = std::move(*tree);
+    return {};
   }
   if (key == "prompt_lookup_min") {
     given.lookup_min = true;
@@ -127,6 +137,33 @@ Status set_method(const std::string& method, const std::string& model, SpecConfi
   return wrong("method " + printable(method) + " is not known; ngram, suffix, draft_model, self and mtp are");
 }
 
+// A tree says how deep drafts are; num_speculative_tokens beside it, as vLLM wants it, says that or how many its nodes
+// are. One that does not branch is a chain.
+Status set_tokens(const Given& given, SpecConfig& config) {
+  const auto nodes = static_cast<std::int32_t>(config.tree.nodes.size());
+  if (nodes == 0) {
+    if (given.tokens > kMostTokens) {
+      return wrong("num_speculative_tokens must be a number from 1 to " + std::to_string(kMostTokens));
+    }
+    if (given.tokens > 0) config.num_speculative_tokens = given.tokens;
+    if (given.tokens == 0 && config.method == SpecMethod::kSuffix) {
+      config.num_speculative_tokens = config.suffix.max_tree_depth;
+    }
+    return {};
+  }
+  const std::int32_t depth = config.tree.depth();
+  if (given.tokens > 0 && given.tokens != depth && given.tokens != nodes) {
+    return wrong("num_speculative_tokens must be the depth of speculative_token_tree, " + std::to_string(depth) +
+                 ", or its nodes, " + std::to_string(nodes));
+  }
+  config.num_speculative_tokens = depth;
+  if (nodes == depth) config.tree = {};
+  if (!config.tree.empty() && config.method == SpecMethod::kMtp) {
+    return wrong("speculative_token_tree must not branch with method mtp");
+  }
+  return {};
+}
+
 }  // namespace
 
 const char* spec_method_name(SpecMethod method) {
@@ -159,9 +196,7 @@ Result<SpecConfig> parse_spec_config(std::string_view json) {
   if (given.lookup_min && !given.lookup_max) config.prompt_lookup_max = config.prompt_lookup_min;
   if (given.lookup_max && !given.lookup_min) config.prompt_lookup_min = config.prompt_lookup_max;
   if (config.prompt_lookup_min > config.prompt_lookup_max) return wrong("prompt_lookup_min is above prompt_lookup_max");
-  if (config.method == SpecMethod::kSuffix && !given.tokens) {
-    config.num_speculative_tokens = config.suffix.max_tree_depth;
-  }
+  RETURN_IF_ERROR(set_tokens(given, config));
   return config;
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "engine/base/status.h"
+#include "engine/spec/draft_tree.h"
 #include "engine/spec/suffix_drafter.h"
 
 namespace foregate {
@@ -23,6 +24,7 @@ struct SpecConfig {
   std::int32_t prompt_lookup_min = 3;       // tokens that must repeat before a lookup drafts
   std::int32_t prompt_lookup_max = 5;       // tokens that are looked for
   SuffixOptions suffix;
+  TreeShape tree;  // speculative_token_tree, where it branches; num_speculative_tokens is its depth then
 };
 
 const char* spec_method_name(SpecMethod method);

@@ -1,6 +1,8 @@
 #include "engine/spec/suffix_drafter.h"
 
 #include <algorithm>
+#include <deque>
+#include <iterator>
 #include <utility>
 
 namespace foregate {
@@ -59,11 +61,81 @@ Draft follow(const SuffixIndex& index, bool own, std::vector<Place> places, std:
   return draft;
 }
 
+// What `places` go on with at `step`, the most frequent first, the latest of equals before others, `most` of them.
+std::vector<std::pair<Token, std::size_t>> frequent(const Continuation& after, std::span<const Place> places,
+                                                    std::size_t step, std::size_t most) {
+  std::vector<std::pair<Token, std::size_t>> found;
+  for (const Place& place : places) {
+    const Token token = after.at(place, step);
+    if (token == SuffixIndex::kBetween) continue;
+    const auto same = std::ranges::find(found, token, &std::pair<Token, std::size_t>::first);
+    if (same == found.end()) {
+      found.emplace_back(token, 1);
+    } else {
+      ++same->second;
+    }
+  }
+  std::ranges::stable_sort(found, std::ranges::greater(), &std::pair<Token, std::size_t>::second);
+  found.resize(std::min(found.size(), most));
+  return found;
+}
+
+// The same as follow() of a tree, at every node of the shape for as many tokens as it has children there.
+Draft grow(const SuffixIndex& index, bool own, std::vector<Place> places, std::size_t length, std::size_t most,
+           double least_probability, const TreeShape& shape) {
+  struct Twig {
+    std::int32_t node = -1;  // of the shape
+    std::int32_t at = -1;    // in the draft
+    double probability = 1.0;
+    std::vector<Place> places;
+    std::vector<Token> way;
+  };
+  Draft draft;
+  std::deque<Twig> twigs;
+  twigs.push_back({.places = std::move(places), .way = {}});
+  for (; !twigs.empty(); twigs.pop_front()) {
+    const Twig& twig = twigs.front();
+    const std::size_t step = twig.way.size();
+    const TreeShape::Range children = shape.children(twig.node);
+    if (step == most) continue;
+    const Continuation after{index, own, twig.way};
+    const auto next = frequent(after, twig.places, step, static_cast<std::size_t>(children.end - children.first));
+    const auto all = static_cast<double>(twig.places.size());
+    const auto same = static_cast<double>(length + step);
+    for (std::size_t rank = 0; rank < next.size(); ++rank) {
+      const auto [token, count] = next[rank];
+      Twig child{.node = children.first + static_cast<std::int32_t>(rank),
+                 .at = static_cast<std::int32_t>(draft.tokens.size()),
+                 .probability = twig.probability * static_cast<double>(count) / all,
+                 .places = {},
+                 .way = twig.way};
+      if (child.probability < least_probability) break;
+      std::ranges::copy_if(twig.places, std::back_inserter(child.places),
+                           [&](const Place& place) { return after.at(place, step) == token; });
+      child.way.push_back(token);
+      draft.tokens.push_back(token);
+      draft.sure.push_back(static_cast<float>(static_cast<double>(count) / (all + 0.5) * same / (same + 1.0)));
+      draft.parents.push_back(twig.at);
+      twigs.push_back(std::move(child));
+    }
+  }
+  return draft;
+}
+
 // Tokens of a draft that are expected to stand.
 double expected(const Draft& draft) {
   double sum = 0.0;
   double stands = 1.0;
-  for (const float sure : draft.sure) sum += stands *= sure;
+  if (draft.parents.empty()) {
+    for (const float sure : draft.sure) sum += stands *= sure;
+    return sum;
+  }
+  std::vector<double> reach;
+  for (std::size_t i = 0; i < draft.sure.size(); ++i) {
+    const std::int32_t parent = draft.parents[i];
+    reach.push_back((parent < 0 ? 1.0 : reach[static_cast<std::size_t>(parent)]) * draft.sure[i]);
+    sum += reach.back();
+  }
   return sum;
 }
 
@@ -80,8 +152,8 @@ std::size_t SuffixDrafter::bytes() const {
 
 // The draft with the most tokens expected, over the lengths that places share with the text: few long matches or many
 // short ones.
-Draft SuffixDrafter::draft(const SuffixIndex& index, std::span<const Token> text, std::int32_t most,
-                           double& score) const {
+Draft SuffixDrafter::draft(const SuffixIndex& index, const DraftAsk& ask, double& score) const {
+  const std::span<const Token> text = ask.tokens;
   const bool own = &index != &earlier_;
   const std::uint64_t oldest = own || answers_.empty() ? 0 : answers_.front();
   std::vector<Place> places = index.find(text, static_cast<std::size_t>(options_.max_tree_depth));
@@ -93,9 +165,11 @@ Draft SuffixDrafter::draft(const SuffixIndex& index, std::span<const Token> text
     while (end < places.size() && places[end].length == length) ++end;
     const auto factor = static_cast<std::size_t>(options_.max_spec_factor * static_cast<double>(length));
     const std::size_t tokens =
-        std::min({static_cast<std::size_t>(most), factor, static_cast<std::size_t>(options_.max_tree_depth)});
-    Draft draft = follow(index, own, {places.begin(), places.begin() + static_cast<std::ptrdiff_t>(end)}, length,
-                         tokens, options_.min_token_prob);
+        std::min({static_cast<std::size_t>(ask.most), factor, static_cast<std::size_t>(options_.max_tree_depth)});
+    std::vector<Place> longest(places.begin(), places.begin() + static_cast<std::ptrdiff_t>(end));
+    Draft draft = ask.tree == nullptr
+                      ? follow(index, own, std::move(longest), length, tokens, options_.min_token_prob)
+                      : grow(index, own, std::move(longest), length, tokens, options_.min_token_prob, *ask.tree);
     const double value = expected(draft);
     if (value <= score) continue;
     score = value;
@@ -111,9 +185,9 @@ void SuffixDrafter::propose(std::span<const DraftAsk> asks, std::span<Draft> dra
     follower.prompt = static_cast<std::uint64_t>(asks[i].prompt_tokens);
     for (auto k = static_cast<std::size_t>(follower.index.size()); k < text.size(); ++k) follower.index.append(text[k]);
     double score = 0.0;
-    drafts[i] = draft(follower.index, text, asks[i].most, score);
+    drafts[i] = draft(follower.index, asks[i], score);
     if (options_.max_cached_requests == 0) continue;
-    Draft other = draft(earlier_, text, asks[i].most, score);
+    Draft other = draft(earlier_, asks[i], score);
     if (!other.tokens.empty()) drafts[i] = std::move(other);
   }
 }

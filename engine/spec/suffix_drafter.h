@@ -1,6 +1,7 @@
 // Suffix decoding (Oliaro et al., SuffixDecoding, 2024): what followed the last tokens of a sequence before, in the
-// sequence itself or in earlier answers, by majority. The longer the part that repeats, the longer the draft. Earlier
-// answers change what is drafted and so how fast an answer comes, never the answer. Engine thread.
+// sequence itself or in earlier answers, by majority, or the tree of what followed most often. The longer the part that
+// repeats, the longer the draft. Earlier answers change what is drafted and so how fast an answer comes, never the
+// answer. Engine thread.
 #pragma once
 
 #include <deque>
@@ -34,7 +35,7 @@ class SuffixDrafter final : public Drafter {
     SuffixIndex index{0};
     std::uint64_t prompt = 0;
   };
-  Draft draft(const SuffixIndex& index, std::span<const Token> text, std::int32_t most, double& score) const;
+  Draft draft(const SuffixIndex& index, const DraftAsk& ask, double& score) const;
 
   const SuffixOptions options_;
   std::unordered_map<SeqId, Follower> followers_;

@@ -53,11 +53,21 @@ constexpr std::int64_t key_step(const KvPages& p, std::int64_t position) {
 
 // Rows of one sequence in this step. Row first_row + i is at position first_position + i and
 // attends to positions 0 .. first_position + i through block_table.
+// A branch of a tree of tokens has its last positions anywhere: those from tail_first on are at tail_slots, block *
+// block_size + offset each. Only where the device's memory is the host's.
 struct SeqSpan {
   std::int32_t first_row = 0;
   std::int32_t rows = 0;
   std::int32_t first_position = 0;
   const std::int32_t* block_table = nullptr;  // block of position p is block_table[p / block_size]
+  const std::int64_t* tail_slots = nullptr;   // null: all positions are where block_table says
+  std::int32_t tail_first = 0;                // without tail_slots of no meaning
+
+  bool tail_reaches(std::int64_t position) const { return tail_slots != nullptr && position >= tail_first; }
+  std::int64_t slot(std::int64_t position, std::int32_t block_size) const {
+    if (tail_reaches(position)) return tail_slots[position - tail_first];
+    return static_cast<std::int64_t>(block_table[position / block_size]) * block_size + position % block_size;
+  }
 };
 
 // Rotary embedding (arXiv 2104.09864), rotate-half form, in place on x [T, heads * head_dim].

@@ -136,7 +136,7 @@ struct AttentionWorker {
     const KeyRange loaded = overlap(keys, {start, start + kTileKeys});
     KeyTile<T> tile;
     tile.groups = {(loaded.first - start) / kLanes, ceil_div(loaded.end - start, kLanes)};
-    if (p.block_size % kKeyGroup != 0) return copied(start, loaded, tile);
+    if (p.block_size % kKeyGroup != 0 || item.seq->tail_reaches(loaded.end - 1)) return copied(start, loaded, tile);
     for (std::int64_t g = 0; g < kTileGroups; ++g) {
       const std::int64_t group = smaller(larger(g, tile.groups.first), tile.groups.end - 1);
       const std::int64_t position = start + group * kLanes;
@@ -152,7 +152,7 @@ struct AttentionWorker {
     return tile;
   }
 
-  // The same where a group of 16 positions may be spread over blocks.
+  // The same where a group of 16 positions may be spread over blocks, or over the slots of a tree.
   KeyTile<T> copied(std::int64_t start, KeyRange loaded, KeyTile<T> tile) const {
     const KvPages& p = args.pages;
     T* keys = reinterpret_cast<T*>(m.copy) + start / kTileKeys % 2 * 2 * kTileKeys * shape.dim;
@@ -162,8 +162,9 @@ struct AttentionWorker {
       tile.values[g] = values + g * kLanes * shape.dim;
     }
     for (std::int64_t position = loaded.first; position < loaded.end; ++position) {
-      const std::int64_t block = item.seq->block_table[position / p.block_size];
-      const std::int64_t place = position % p.block_size;
+      const std::int64_t slot = item.seq->slot(position, p.block_size);
+      const std::int64_t block = slot / p.block_size;
+      const std::int64_t place = slot % p.block_size;
       const T* key = static_cast<const T*>(p.k) + key_index(p, block, item.kv_head, place);
       const T* value = static_cast<const T*>(p.v) + value_index(p, block, item.kv_head, place);
       const std::int64_t i = position - start;
@@ -185,8 +186,8 @@ struct AttentionWorker {
       tile.scales.values[g] = values + g * kLanes;
     }
     for (std::int64_t position = loaded.first; position < loaded.end; ++position) {
-      const std::int64_t block = item.seq->block_table[position / p.block_size];
-      const std::int64_t at = scale_index(p, block, item.kv_head, position % p.block_size);
+      const std::int64_t slot = item.seq->slot(position, p.block_size);
+      const std::int64_t at = scale_index(p, slot / p.block_size, item.kv_head, slot % p.block_size);
       keys[position - start] = p.k_scales[at];
       values[position - start] = p.v_scales[at];
     }

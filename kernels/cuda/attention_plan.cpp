@@ -64,6 +64,7 @@ AttentionPlan plan_attention(const AttentionArgs& args, std::int64_t enough_bloc
   const bool split = blocks_unsplit(args, group, plan.tiles * 8) < enough_blocks;
   for (std::int32_t s = 0; s < args.num_seqs; ++s) {
     const SeqSpan& seq = args.seqs[s];
+    CHECK(seq.tail_slots == nullptr);  // trees of tokens are refused at boot
     const auto table = static_cast<std::int32_t>(plan.tables.size());
     const std::int32_t blocks = (seq.first_position + seq.rows - 1) / args.pages.block_size + 1;
     plan.tables.insert(plan.tables.end(), seq.block_table, seq.block_table + blocks);

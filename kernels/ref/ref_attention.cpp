@@ -36,16 +36,17 @@ void attend_one(const AttentionArgs& args, const SeqSpan& seq, std::int64_t row,
   const std::int64_t first = args.window > 0 ? std::max<std::int64_t>(0, position - args.window + 1) : 0;
   const float* q = args.q.data + (seq.first_row + row) * args.q.stride + head * pages.head_dim;
   float* out = args.out.data + (seq.first_row + row) * args.out.stride + head * pages.head_dim;
-  const auto block_of = [&](std::int64_t p) { return seq.block_table[p / pages.block_size]; };
+  const auto block_of = [&](std::int64_t p) { return seq.slot(p, pages.block_size) / pages.block_size; };
+  const auto place_of = [&](std::int64_t p) { return seq.slot(p, pages.block_size) % pages.block_size; };
   std::vector<double> scores;
   for (std::int64_t p = first; p <= position; ++p) {
-    const std::int64_t key = key_index(pages, block_of(p), kv_head, p % pages.block_size);
-    const std::int64_t step = key_step(pages, p % pages.block_size);
+    const std::int64_t key = key_index(pages, block_of(p), kv_head, place_of(p));
+    const std::int64_t step = key_step(pages, place_of(p));
     double dot = 0;
     for (std::int32_t d = 0; d < pages.head_dim; ++d) {
       dot += static_cast<double>(q[d]) * read_element(pages.k, pages.type, key + d * step);
     }
-    scores.push_back(dot * scale_of(pages, pages.k_scales, block_of(p), kv_head, p % pages.block_size) * args.scale);
+    scores.push_back(dot * scale_of(pages, pages.k_scales, block_of(p), kv_head, place_of(p)) * args.scale);
   }
   const double top = *std::max_element(scores.begin(), scores.end());
   double total = 0;
@@ -53,8 +54,8 @@ void attend_one(const AttentionArgs& args, const SeqSpan& seq, std::int64_t row,
   for (std::int32_t d = 0; d < pages.head_dim; ++d) {
     double sum = 0;
     for (std::int64_t p = first; p <= position; ++p) {
-      const std::int64_t value = value_index(pages, block_of(p), kv_head, p % pages.block_size);
-      const double scale = scale_of(pages, pages.v_scales, block_of(p), kv_head, p % pages.block_size);
+      const std::int64_t value = value_index(pages, block_of(p), kv_head, place_of(p));
+      const double scale = scale_of(pages, pages.v_scales, block_of(p), kv_head, place_of(p));
       sum += scores[p - first] * scale * read_element(pages.v, pages.type, value + d);
     }
     out[d] = static_cast<float>(sum / total);

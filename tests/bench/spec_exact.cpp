@@ -138,6 +138,14 @@ std::vector<Drafting> draftings(const Options& options) {
       {"suffix", R"({"method": "suffix", "adaptive": false, "suffix_decoding_max_spec_factor": 4})"},
       {"draft model", R"({"method": "draft_model", "adaptive": false, "model": ")" + options.draft + "\"}"},
       {"self", R"({"method": "self", "adaptive": false, "num_experts": 1})", true}};
+  const std::string tree = R"(, "speculative_token_tree": "[(0,), (1,), (2,), (0,0), (0,1), (1,0), (0,0,0)]"})";
+  const auto branching = [&](const char* name, std::string config) {
+    config.pop_back();
+    ways.push_back({name, config + tree});
+  };
+  branching("ngram tree", ways[0].config);
+  branching("suffix tree", ways[1].config);
+  branching("draft model tree", ways[2].config);
   if (kEvictAtRelease) std::erase_if(ways, [](const Drafting& way) { return way.in_memory; });
   if (!options.nextn.empty()) {
     ways.push_back({"mtp", R"({"method": "mtp", "adaptive": false, "num_speculative_tokens": 3, "model": ")" +

@@ -56,7 +56,9 @@ class RecordingModel final : public Model {
                  const std::vector<Request>& requests);
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
   void foresee(std::span<const Token> tokens) override { inner_->foresee(tokens); }
-  void drafts_stood(std::span<const std::int32_t> stood) override { inner_->drafts_stood(stood); }
+  void drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) override {
+    inner_->drafts_stood(stood, places);
+  }
   std::int32_t vocab_size() const override { return inner_->vocab_size(); }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override { return inner_->kv_layout(type, block_size); }
   void keep_routes() override { inner_->keep_routes(); }
@@ -82,7 +84,9 @@ class HookedModel final : public Model {
     return hook_(*inner_, input, cache, logits);
   }
   void foresee(std::span<const Token> tokens) override { inner_->foresee(tokens); }
-  void drafts_stood(std::span<const std::int32_t> stood) override { inner_->drafts_stood(stood); }
+  void drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) override {
+    inner_->drafts_stood(stood, places);
+  }
   std::int32_t vocab_size() const override { return inner_->vocab_size(); }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override { return inner_->kv_layout(type, block_size); }
 
