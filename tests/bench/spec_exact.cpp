@@ -157,7 +157,7 @@ std::vector<Drafting> draftings(const Options& options) {
 struct Sums {
   std::int64_t tokens = 0, differing = 0;
   std::uint64_t drafted = 0, accepted = 0, batched = 0, chunked = 0, prefix_hits = 0, preempted = 0, swapped = 0,
-                evictions = 0;
+                evictions = 0, trees = 0, branches = 0, moved = 0;
 
   void add(const Ran& ran, const Answers& expected) {
     for (std::size_t i = 0; i < ran.answers.size(); ++i) {
@@ -172,11 +172,14 @@ struct Sums {
     prefix_hits += ran.stats.prefix_hits;
     preempted += ran.stats.preemptions;
     swapped += ran.stats.swaps_out;
+    trees += ran.stats.speculation->trees;
+    branches += ran.stats.speculation->branches_accepted;
+    moved += ran.stats.speculation->positions_moved;
     evictions += ran.stats.experts ? ran.stats.experts->evictions : 0;
   }
   bool all_happened() const {
     return accepted > 0 && accepted < drafted && batched > 0 && chunked > 0 && prefix_hits > 0 && preempted > 0 &&
-           swapped > 0 && evictions > 0;
+           swapped > 0 && evictions > 0 && branches > 0 && branches < trees;
   }
   void print(const char* name) const {
     std::printf("%-20s %9lld %9lld %9llu %9llu\n", name, static_cast<long long>(tokens),
@@ -225,10 +228,12 @@ int compare(const Options& options) {
   all.print("all");
   std::printf(
       "batched steps %llu, cut prompts %llu, prefix blocks found %llu, preempted %llu, of them swapped %llu, "
-      "experts evicted %llu\n",
+      "experts evicted %llu, trees %llu, other branches taken %llu, positions moved %llu\n",
       static_cast<unsigned long long>(all.batched), static_cast<unsigned long long>(all.chunked),
       static_cast<unsigned long long>(all.prefix_hits), static_cast<unsigned long long>(all.preempted),
-      static_cast<unsigned long long>(all.swapped), static_cast<unsigned long long>(all.evictions));
+      static_cast<unsigned long long>(all.swapped), static_cast<unsigned long long>(all.evictions),
+      static_cast<unsigned long long>(all.trees), static_cast<unsigned long long>(all.branches),
+      static_cast<unsigned long long>(all.moved));
   if (!all.all_happened()) std::printf("something of this never happened\n");
   return all.differing == 0 && all.all_happened() ? 0 : 1;
 }
