@@ -184,6 +184,25 @@ TEST_P(BitwiseTest, AttentionBlockSizeDoesNotMatter) {
   }
 }
 
+// A branch of a tree of tokens: its last positions are in slots of their own, in no order.
+TEST_P(BitwiseTest, AttentionOfABranchEqualsThatOfASequence) {
+  for (PagedSetup setup : attention_setups()) {
+    for (const std::int32_t block_size : {5, 16}) {
+      setup.block_size = block_size;
+      for (const std::int32_t first : {3, 60, 126, 510}) {
+        for (const std::int32_t rows : {1, 4}) {
+          const SpanSpec plain{0, first, rows}, other{1, 77, 2};
+          const Floats want = attend(ops(), stream(), setup, {plain, other});
+          for (const std::int32_t tail : {1, 3, 4}) {
+            const SpanSpec branch{0, first, rows, std::min(tail, first + rows)};
+            expect_same_bits(attend(ops(), stream(), setup, {branch, other}), want, "tail of " + std::to_string(tail));
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_P(BitwiseTest, AttentionSequenceAloneEqualsSequenceInBatch) {
   for (const PagedSetup& setup : attention_setups()) {
     const std::vector<SpanSpec> spans = {{0, 90, 1}, {1, 0, 33}, {2, 200, 5}, {3, 0, 1}, {4, 64, 64}};

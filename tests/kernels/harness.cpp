@@ -127,6 +127,15 @@ std::uint64_t mix(std::uint64_t seed, std::int64_t sequence, std::int64_t positi
   return Random(seed * 1000003 + static_cast<std::uint64_t>(sequence * 131071 + position * 8 + kind)).next();
 }
 
+// The last positions of a span with a tail change places, the first of them with the last.
+std::int64_t slot_of(const PagedSetup& setup, const SpanSpec& span, const std::vector<std::int32_t>& table,
+                     std::int32_t p) {
+  const std::int32_t end = span.first_position + span.rows;
+  const std::int32_t at = p < end - span.tail ? p : 2 * end - span.tail - 1 - p;
+  return static_cast<std::int64_t>(table[static_cast<std::size_t>(at / setup.block_size)]) * setup.block_size +
+         at % setup.block_size;
+}
+
 void write_keys_and_values(const OpTable& ops, Stream& stream, const PagedSetup& setup, const SpanSpec& span,
                            const std::vector<std::int32_t>& table, const KvPages& pages) {
   const std::int32_t width = setup.kv_heads * setup.head_dim;
@@ -138,9 +147,7 @@ void write_keys_and_values(const OpTable& ops, Stream& stream, const PagedSetup&
     const Floats v_row = Random(mix(setup.seed, span.sequence, p, 1)).floats(width);
     k.insert(k.end(), k_row.begin(), k_row.end());
     v.insert(v.end(), v_row.begin(), v_row.end());
-    slots.push_back(static_cast<std::int64_t>(table[static_cast<std::size_t>(p / setup.block_size)]) *
-                        setup.block_size +
-                    p % setup.block_size);
+    slots.push_back(slot_of(setup, span, table, p));
   }
   ops.kv_write(stream, {view(std::as_const(k), width), view(std::as_const(v), width), slots.data(), pages});
 }
@@ -151,6 +158,7 @@ Floats attend(const OpTable& ops, Stream& stream, const PagedSetup& setup, const
   Pages pages(setup, spans);
   const std::int32_t width = setup.heads * setup.head_dim;
   std::vector<SeqSpan> seqs;
+  std::vector<std::vector<std::int64_t>> tails(spans.size());
   Floats q;
   std::int32_t rows = 0;
   for (std::size_t i = 0; i < spans.size(); ++i) {
@@ -165,6 +173,13 @@ Floats attend(const OpTable& ops, Stream& stream, const PagedSetup& setup, const
       q.insert(q.end(), row.begin(), row.end());
     }
     seqs.push_back({rows, span.rows, span.first_position, pages.tables[i].data()});
+    for (std::int32_t p = span.first_position + span.rows - span.tail; p < span.first_position + span.rows; ++p) {
+      tails[i].push_back(slot_of(setup, span, pages.tables[i], p));
+    }
+    if (span.tail > 0) {
+      seqs.back().tail_slots = tails[i].data();
+      seqs.back().tail_first = span.first_position + span.rows - span.tail;
+    }
     rows += span.rows;
   }
   Floats out(q.size(), 99.0f);

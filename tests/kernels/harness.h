@@ -72,6 +72,7 @@ struct SpanSpec {
   std::int32_t sequence;  // names the data
   std::int32_t first_position;
   std::int32_t rows;
+  std::int32_t tail = 0;  // so many of its last positions are where others of them would be
 };
 // Attention output rows of the spans, one after the other. Each span's keys up to its last row exist.
 Floats attend(const OpTable& ops, Stream& stream, const PagedSetup& setup, const std::vector<SpanSpec>& spans);

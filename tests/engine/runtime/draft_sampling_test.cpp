@@ -34,14 +34,18 @@ std::array<float, kTokens + 1> logits_after(std::span<const Token> output) {
   return row;
 }
 
-// Row k of a step follows the output so far and k tokens of the draft.
+// Row k of a step follows the output so far and k tokens of the draft; of a tree, those on the way to it.
 class TableModel final : public Model {
  public:
-  explicit TableModel(const std::vector<Token>& output) : output_(output) {}
+  TableModel(const std::vector<Token>& output, const std::vector<std::int32_t>& parents)
+      : output_(output), parents_(parents) {}
   Status forward(const ForwardInput& input, KvCache&, View2<float> logits) override {
-    std::vector<Token> history = output_;
     for (std::size_t row = 0; row < input.tokens.size(); ++row) {
-      if (row > 0) history.push_back(input.tokens[row]);
+      std::vector<Token> history = output_;
+      for (std::size_t at = row; at > 0;) {
+        history.insert(history.begin() + std::ssize(output_), input.tokens[at]);
+        at = parents_.empty() ? at - 1 : static_cast<std::size_t>(parents_[at - 1] + 1);
+      }
       const auto values = logits_after(history);
       std::copy(values.begin(), values.end(), logits.data + static_cast<std::int64_t>(row) * logits.stride);
     }
@@ -54,6 +58,7 @@ class TableModel final : public Model {
 
  private:
   const std::vector<Token>& output_;
+  const std::vector<std::int32_t>& parents_;
 };
 
 struct Case {
@@ -117,8 +122,11 @@ struct Drawn {
 // Samples drawn step by step through accept_entry(), each step with a random draft.
 class Draws {
  public:
-  explicit Draws(const Case& one)
-      : runner_(std::make_unique<TableModel>(output_), host_device(), cache()), sampler_(kTokens + 1) {
+  // `trees`: drafts have two tokens at every place.
+  explicit Draws(const Case& one, bool trees = false)
+      : trees_(trees),
+        runner_(std::make_unique<TableModel>(output_, parents_), host_device(), cache()),
+        sampler_(kTokens + 1) {
     Request request = make_request(1, kPrompt, kLength);
     request.sampling = one.sampling;
     request.sampling.max_tokens = kLength;
@@ -143,33 +151,51 @@ class Draws {
     return std::move(made).value();
   }
 
+  template <class Pick>
+  void grow(std::int32_t parent, std::int32_t depth, const Pick& pick, std::vector<Token>& draft) {
+    if (depth == 0) return;
+    const Token first = pick();
+    for (const Token token : {first, (first + 1) % kTokens}) {
+      draft.push_back(token);
+      parents_.push_back(parent);
+      grow(static_cast<std::int32_t>(draft.size()) - 1, depth - 1, pick, draft);
+    }
+  }
+
   bool step(Sequence& seq, Drawn& drawn) {
     output_.assign(seq.output().begin(), seq.output().end());
     const auto left = kLength - static_cast<std::int32_t>(output_.size()) - 1;
     const auto draw = [&](std::uint64_t what) { return uniform01(seq.seed ^ 0xabcdef, what, output_.size()); };
     const auto length = std::min(left, static_cast<std::int32_t>(draw(0) * (kLength + 1)));
     seq.draft.clear();
-    for (std::int32_t k = 0; k < length; ++k) {
-      const double u = draw(static_cast<std::uint64_t>(k) + 1);
-      seq.draft.push_back(static_cast<Token>(u * u * kTokens));  // low ids more often
-    }
+    parents_.clear();
+    const auto token = [&] {
+      const double u = draw(seq.draft.size() + 1);
+      return static_cast<Token>(u * u * kTokens);  // low ids more often
+    };
+    for (std::int32_t k = 0; k < length && !trees_; ++k) seq.draft.push_back(token());
+    if (trees_) grow(-1, length, token, seq.draft);
+    seq.draft_parents = parents_;
+    const auto nodes = static_cast<std::int32_t>(seq.draft.size());
     io_.tokens = {seq.tokens.back()};
     io_.tokens.insert(io_.tokens.end(), seq.draft.begin(), seq.draft.end());
     io_.logit_rows.resize(io_.tokens.size());
     CHECK(runner_.run(io_).ok());
     const auto position = static_cast<std::int32_t>(seq.tokens.size()) - 1;
-    const PlanEntry entry{.seq = {}, .first_position = position, .rows = 1 + length, .draft = length, .samples = true};
-    const LogitRange range{.first = 0, .rows = 1 + length, .first_position = position};
+    const PlanEntry entry{.seq = {}, .first_position = position, .rows = 1 + nodes, .draft = nodes, .samples = true};
+    const LogitRange range{.first = 0, .rows = 1 + nodes, .first_position = position};
     const std::array<Token, 1> ends = {kEnd};
     auto event = accept_entry(entry, range, runner_, {}, ends, sampler_, seq);
     CHECK(event.ok() && event->has_value());
     drawn.tokens += static_cast<std::int64_t>((*event)->tokens.size());
-    drawn.drafted += length;
+    drawn.drafted += nodes;
     drawn.stood += seq.computed - position - 1;
     return (*event)->finish.has_value();
   }
 
+  const bool trees_;
   std::vector<Token> output_;
+  std::vector<std::int32_t> parents_;
   StepRunner runner_;
   Sampler sampler_;
   StepIo io_;
@@ -239,6 +265,22 @@ std::vector<Case> cases() {
            .sampling = sampling(1.1f, 0.04f, 1.2f, -0.3f, 0.5f, {{0, 0.5f}, {3, -0.4f}}),
            .forms = {0b011111, 0b111010, 0b001111},
            .formed = true}};
+}
+
+TEST(DraftSampling, OfTreesIsOfTheTargetsDistribution) {
+  const Case one = cases().back();
+  Drawn drawn;
+  Draws draws(one, true);
+  for (std::int64_t i = 0; i < kSamples; ++i) ++drawn.counts[draws.sample(static_cast<std::uint64_t>(i), drawn)];
+  EXPECT_GE(drawn.tokens, 1'000'000);
+  EXPECT_GT(drawn.stood, drawn.drafted / 20);
+  const Fit sound = fit(one, drawn.counts);
+  EXPECT_EQ(sound.impossible, 0);
+  EXPECT_GT(sound.cells, 50);
+  EXPECT_LT(sound.statistic, sound.limit) << sound.cells << " cells";
+  std::printf("trees: %lld draws, %lld of %lld drafted stood, chi-square %.1f of %d cells, limit %.1f\n",
+              static_cast<long long>(drawn.tokens), static_cast<long long>(drawn.stood),
+              static_cast<long long>(drawn.drafted), sound.statistic, sound.cells, sound.limit);
 }
 
 TEST(DraftSampling, IsOfTheTargetsDistribution) {

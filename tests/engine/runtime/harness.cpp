@@ -94,6 +94,7 @@ EngineParts parts_of(const EngineSetup& setup, std::unique_ptr<Model> model) {
   parts.metrics = setup.metrics;
   if (setup.drafter) parts.speculation.drafter = setup.drafter();
   parts.speculation.num_speculative_tokens = setup.num_speculative_tokens;
+  parts.speculation.tree = setup.tree;
   return parts;
 }
 

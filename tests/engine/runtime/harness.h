@@ -71,6 +71,7 @@ struct EngineSetup {
   Metrics* metrics = nullptr;
   std::function<std::unique_ptr<Drafter>()> drafter;  // none: plain decoding
   std::int32_t num_speculative_tokens = 4;
+  TreeShape tree;  // of drafts; empty: chains
   EngineSetup();
 };
 

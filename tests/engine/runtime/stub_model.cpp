@@ -26,7 +26,7 @@ void store(const KvPages& pages, std::int64_t slot, const Slot& value) {
 }
 
 std::int64_t slot_of(const SeqSpan& seq, std::int32_t position, std::int32_t block_size) {
-  return static_cast<std::int64_t>(seq.block_table[position / block_size]) * block_size + position % block_size;
+  return seq.slot(position, block_size);
 }
 
 }  // namespace
@@ -72,7 +72,7 @@ KvLayout StubModel::kv_layout(DType type, std::int32_t block_size) const {
 Status StubModel::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
   const KvPages pages = cache.pages(LayerId{0});
   std::vector<std::uint64_t> hashes(input.tokens.size());
-  for (const SeqSpan& seq : input.seqs) {
+  for (const SeqSpan& seq : input.branches.empty() ? input.seqs : input.branches) {
     for (std::int32_t i = 0; i < seq.rows; ++i) {
       const auto row = static_cast<std::size_t>(seq.first_row + i);
       const std::int32_t position = seq.first_position + i;
@@ -95,6 +95,28 @@ Status StubModel::forward(const ForwardInput& input, KvCache& cache, View2<float
   return {};
 }
 
+namespace {
+
+// The history before row i of a sequence whose draft is a tree, depth first: the latest row one position before it.
+std::uint64_t parent_hash(const ForwardInput& input, const std::vector<std::uint64_t>& hashes, const SeqSpan& seq,
+                          std::int32_t i, std::uint64_t before) {
+  const auto first = static_cast<std::size_t>(seq.first_row);
+  for (auto j = first + static_cast<std::size_t>(i); j-- > first;) {
+    if (input.positions[j] == input.positions[first + static_cast<std::size_t>(i)] - 1) return hashes[j];
+  }
+  return before;
+}
+
+}  // namespace
+
+void RecordingModel::drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    if (places[i] == 0) continue;
+    tokens_.at(drafted_[i].request)[static_cast<std::size_t>(drafted_[i].newest + places[i])] = drafted_[i].token;
+  }
+  inner_->drafts_stood(stood, places);
+}
+
 RecordingModel::RecordingModel(std::unique_ptr<Model> inner, std::shared_ptr<LogitRecord> record,
                                const std::vector<Request>& requests)
     : inner_(std::move(inner)), record_(std::move(record)) {
@@ -104,13 +126,20 @@ RecordingModel::RecordingModel(std::unique_ptr<Model> inner, std::shared_ptr<Log
 Status RecordingModel::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
   RETURN_IF_ERROR(inner_->forward(input, cache, logits));
   std::vector<std::uint64_t> hashes(input.tokens.size());
+  drafted_.clear();
   for (std::size_t s = 0; s < input.seqs.size(); ++s) {
     const SeqSpan& seq = input.seqs[s];
     std::vector<Token>& tokens = tokens_.at(input.requests[s]);
     std::uint64_t hash = history_hash(std::span(tokens).first(static_cast<std::size_t>(seq.first_position)));
     for (std::int32_t i = 0; i < seq.rows; ++i) {
       const auto row = static_cast<std::size_t>(seq.first_row + i);
-      const auto position = static_cast<std::size_t>(seq.first_position + i);
+      const auto position = static_cast<std::size_t>(input.positions[row]);
+      if (!input.branches.empty()) {
+        hash = parent_hash(input, hashes, seq, i, hash);
+        if (i >= seq.rows - input.drafted[s])
+          drafted_.push_back(
+              {input.requests[s], seq.first_position + seq.rows - 1 - input.drafted[s], input.tokens[row]});
+      }
       if (position >= tokens.size()) tokens.resize(position + 1);
       tokens[position] = input.tokens[row];
       hashes[row] = hash = mix_hash(hash, static_cast<std::uint64_t>(input.tokens[row]));

@@ -56,9 +56,7 @@ class RecordingModel final : public Model {
                  const std::vector<Request>& requests);
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
   void foresee(std::span<const Token> tokens) override { inner_->foresee(tokens); }
-  void drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) override {
-    inner_->drafts_stood(stood, places);
-  }
+  void drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) override;
   std::int32_t vocab_size() const override { return inner_->vocab_size(); }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override { return inner_->kv_layout(type, block_size); }
   void keep_routes() override { inner_->keep_routes(); }
@@ -73,6 +71,12 @@ class RecordingModel final : public Model {
   std::unique_ptr<Model> inner_;
   std::shared_ptr<LogitRecord> record_;
   std::map<std::uint64_t, std::vector<Token>> tokens_;  // by request
+  struct Drafted {
+    std::uint64_t request = 0;
+    std::int32_t newest = 0;  // position that the draft follows
+    Token token = 0;
+  };
+  std::vector<Drafted> drafted_;  // of the last step, where drafts are trees
 };
 
 // Runs `hook` around the inner model: to fail, to stall, or to change logits.
