@@ -25,8 +25,8 @@ class HalfSteps {
   // All must outlive this. Experts and dense weights are in memory.
   HalfSteps(const ModelConfig& config, const ModelWeights& weights, StepScratch& scratch, std::int32_t max_rows,
             MoeExchange& exchange);
-  // Whether the step has two halves at all.
-  static bool can_take(const Step& step) { return step.rows > 1; }
+  // Whether the step has two halves at all. Trees of drafted tokens stay whole: a branch may reach into both.
+  static bool can_take(const Step& step) { return step.rows > 1 && step.input.branches.empty(); }
   // All layers of rows in scratch.hidden: what Transformer::run_layers() does. Bytes of the experts used. kUnavailable
   // names the rank that does not serve; nothing is outstanding then (INV-22).
   Result<std::int64_t> run(const Step& step, KvCache& cache);
