@@ -271,6 +271,9 @@ class Pack(unittest.TestCase):
             process = self.start(out / "p")
             self.wait_for_units(process, out / "p", 8)
             os.kill(process.pid, signal.SIGSTOP)
+            stat = Path(f"/proc/{process.pid}/stat")
+            while stat.read_text().rpartition(")")[2].split()[0] not in "TZ":  # it may write until it has stopped
+                time.sleep(0.01)
             stat = os.statvfs(out)
             if os.waitpid(process.pid, os.WNOHANG) == (0, 0) and not (out / "p" / INDEX).exists():
                 with open(out / "other", "wb") as other:  # takes all but a page
