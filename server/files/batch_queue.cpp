@@ -124,10 +124,11 @@ void BatchQueue::check(const std::string& id) {
 
 void BatchQueue::checked(const std::string& id, const CheckedInput& input) {
   BatchRecord& record = records_[id];
-  if (record.status() == "cancelling") return end(id, "cancelled");
+  if (record.status() == "cancelling") return end(record, "cancelled");
   if (!input.faults.empty()) {
-    record.set_faults(input.faults);
-    return end(id, "failed");
+    BatchRecord failed = record;
+    failed.set_faults(input.faults);
+    return end(std::move(failed), "failed");
   }
   record.set_counts(input.lines, 0, 0);
   record.set_status("in_progress", loop_.clock().wall_seconds());
@@ -199,7 +200,7 @@ void BatchQueue::finish(const std::string& id, const char* status) {
 
 void BatchQueue::finished(const std::string& id, const char* status, const Result<PartedOutput>& parted) {
   if (!parted.ok()) return fail(id, parted.status());
-  BatchRecord& record = records_[id];
+  BatchRecord record = records_[id];
   const auto keep = [&](const std::string& file_id, const char* name, std::uint64_t bytes) {
     std::error_code ignored;
     if (bytes == 0) return fs::remove(store_.path(file_id), ignored), Status();
@@ -213,23 +214,32 @@ void BatchQueue::finished(const std::string& id, const char* status, const Resul
   if (!kept.ok()) return fail(id, kept);
   record.set_counts(std::max(record.total(), parted->succeeded + parted->failed), parted->succeeded, parted->failed);
   record.set_files(parted->output_bytes > 0, parted->error_bytes > 0);
-  std::error_code ignored;
-  end(id, status);
-  fs::remove(answers_path(id), ignored);
+  end(std::move(record), status);
 }
 
-void BatchQueue::end(const std::string& id, const char* status) {
-  records_[id].set_status(status, loop_.clock().wall_seconds());
+// The end is shown once it is on the disk: what a client has seen ended is not asked again after a stop.
+void BatchQueue::end(BatchRecord record, const char* status) {
+  record.set_status(status, loop_.clock().wall_seconds());
+  ending_ = std::move(record);
+  save(ending_->id());
+}
+
+void BatchQueue::ended() {
+  const std::string id = ending_->id(), status = ending_->status();
+  records_[id] = std::move(*ending_);
+  ending_.reset();
   metrics_.counter("foregate_batches_ended", "Batches of /v1/batches that ended", {{"status", status}}).add();
-  save(id);
+  std::error_code ignored;
+  if (status != "failed") fs::remove(answers_path(id), ignored);
   busy_.clear();
   look();
 }
 
 void BatchQueue::fail(const std::string& id, const Status& status) {
   log_warn("batch " + id + " failed: " + status.message());
-  records_[id].set_faults({{"server_error", status.message(), "", 0}});
-  end(id, "failed");
+  BatchRecord record = records_[id];
+  record.set_faults({{"server_error", status.message(), "", 0}});
+  end(std::move(record), "failed");
 }
 
 void BatchQueue::save(const std::string& id) {
@@ -243,9 +253,13 @@ void BatchQueue::save_next() {
   const std::string id = *unsaved_.begin();
   unsaved_.erase(unsaved_.begin());
   saving_ = true;
-  work([path = record_path(id), text = records_[id].dump(true)] { return FileStore::write_whole(path, text); },
-       [this, id](const Status& status) {
+  const bool last = ending_ && ending_->id() == id;
+  work([path = record_path(id), text = (last ? *ending_ : records_[id]).dump(true)] {
+         return FileStore::write_whole(path, text);
+       },
+       [this, id, last](const Status& status) {
          saving_ = false;
+         if (status.ok() && last) ended();
          if (status.ok()) return save_next();
          log_warn("batch " + id + ": " + status.message());
          unsaved_.insert(id);  // the next look tries again
@@ -284,17 +298,17 @@ Result<std::string> BatchQueue::cancel(const std::string& owner, const std::stri
   BatchRecord* record = owned(owner, id);
   if (record == nullptr) return not_found("there is no such batch");
   const std::string now = record->status();
-  if (record->ended() || now == "finalizing") {
+  if (record->ended() || now == "finalizing" || (ending_ && ending_->id() == id)) {
     return invalid_argument("the batch is " + now + " and cannot be cancelled", "status");
   }
   if (now != "cancelling") record->set_status("cancelling", loop_.clock().wall_seconds());
-  save(id);
   if (busy_ != id && now == "validating") {  // what has answers gets its turn, and ends with them
     record->set_status("cancelled", loop_.clock().wall_seconds());
     metrics_.counter("foregate_batches_ended", "Batches of /v1/batches that ended", {{"status", "cancelled"}}).add();
   } else if (busy_ == id && run_) {
     run_->runner->stop();
   }
+  save(id);
   return shown(*record);
 }
 

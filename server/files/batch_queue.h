@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -64,7 +65,8 @@ class BatchQueue {
   void run_ended(const Status& status);
   void finish(const std::string& id, const char* status);
   void finished(const std::string& id, const char* status, const Result<PartedOutput>& parted);
-  void end(const std::string& id, const char* status);
+  void end(BatchRecord record, const char* status);
+  void ended();
   void fail(const std::string& id, const Status& status);
   void save(const std::string& id);
   void save_next();
@@ -83,6 +85,7 @@ class BatchQueue {
   std::vector<std::string> order_;  // oldest first
   std::string busy_;                // id of the batch that is worked at; empty: none
   std::unique_ptr<Run> run_;        // while lines are asked
+  std::optional<BatchRecord> ending_;  // that of busy_, while its end is being written
   std::set<std::string> unsaved_;
   bool saving_ = false;
   bool draining_ = false;
