@@ -2,67 +2,17 @@
 // says and fails when a slot holds anything else, a sibling's token first of all.
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "engine/base/metrics.h"
-#include "engine/base/rng.h"
 #include "engine/spec/ngram_drafter.h"
 #include "engine/spec/suffix_drafter.h"
 #include "engine/spec/token_tree.h"
 #include "tests/engine/runtime/same_answer.h"
+#include "tests/engine/runtime/tree_oracle.h"
 
 namespace foregate {
 namespace {
 
 using namespace testing_support;
-
-TreeShape shape_of(const char* text) {
-  Result<TreeShape> shape = parse_token_tree(nlohmann::json(text));
-  CHECK(shape.ok());
-  return std::move(shape).value();
-}
-
-TreeShape wide() {
-  return shape_of("[(0,), (1,), (2,), (0,0), (0,1), (1,0), (1,1), (0,0,0), (1,0,0), (1,0,1), (1,0,0,0)]");
-}
-
-// At every node that the answer reaches, the right token has a random rank or is missing; elsewhere nothing is right.
-class TreeOracle final : public Drafter {
- public:
-  explicit TreeOracle(const std::vector<Request>& requests) {
-    for (const Request& request : requests) {
-      answers_[request.id.value] = expected_answer(request, 0);
-      if (answers_[request.id.value].stop_token >= 0) {
-        answers_[request.id.value].tokens.push_back(answers_[request.id.value].stop_token);
-      }
-      prompts_[request.id.value] = request.prompt.size();
-    }
-  }
-
-  void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) override {
-    for (std::size_t i = 0; i < asks.size(); ++i) grow(asks[i], -1, -1, 0, true, drafts[i]);
-  }
-
- private:
-  void grow(const DraftAsk& ask, std::int32_t node, std::int32_t at, std::size_t depth, bool right, Draft& draft) {
-    const std::vector<Token>& answer = answers_.at(ask.request.value).tokens;
-    const std::size_t place = ask.tokens.size() - prompts_.at(ask.request.value) + depth;
-    if (place >= answer.size() || depth == static_cast<std::size_t>(ask.most)) return;
-    const TreeShape::Range children = ask.tree->children(node);
-    const std::int32_t wide = children.end - children.first;
-    const auto hit = static_cast<std::int32_t>(uniform01(ask.request.value, 5, place) * (wide + 0.5));
-    for (std::int32_t rank = 0; rank < wide; ++rank) {
-      const bool stands = right && rank == hit;
-      draft.tokens.push_back(stands ? answer[place] : (answer[place] + 1 + rank) % kVocab);
-      draft.sure.push_back(1.0F / static_cast<float>(rank + 1));
-      draft.parents.push_back(at);
-      grow(ask, children.first + rank, static_cast<std::int32_t>(draft.tokens.size()) - 1, depth + 1, stands, draft);
-    }
-  }
-
-  std::map<std::uint64_t, SampleLog> answers_;
-  std::map<std::uint64_t, std::size_t> prompts_;
-};
 
 std::unique_ptr<Model> stub() {
   return std::make_unique<StubModel>(kVocab);
@@ -74,8 +24,13 @@ std::vector<Request> requests_for_axes() {
 
 EngineSetup with_trees() {
   EngineSetup setup;
-  setup.tree = wide();
-  setup.drafter = [] { return std::make_unique<TreeOracle>(requests_for_axes()); };
+  setup.tree = wide_tree();
+  setup.drafter = [] {
+    const std::vector<Request> requests = requests_for_axes();
+    std::vector<SampleLog> answers;
+    for (const Request& request : requests) answers.push_back(expected_answer(request, 0));
+    return std::make_unique<TreeOracle>(requests, answers, kVocab);
+  };
   return setup;
 }
 
@@ -143,7 +98,7 @@ TEST(DraftTrees, EqualPlainWithTooFewBlocks) {
 
 TEST(DraftTrees, OfSuffixesAndLookupsEqualPlain) {
   EngineSetup setup;
-  setup.tree = wide();
+  setup.tree = wide_tree();
   setup.drafter = [] { return std::make_unique<SuffixDrafter>(SuffixOptions{.min_token_prob = 0.0}); };
   expect_same(run_requests(setup, stub, requests_for_axes(), Arrival::kTogether));
   setup.drafter = [] { return std::make_unique<NgramDrafter>(1, 3); };

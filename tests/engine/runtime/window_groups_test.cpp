@@ -10,6 +10,7 @@
 #include "engine/spec/ngram_drafter.h"
 #include "tests/engine/runtime/borrowed_model.h"
 #include "tests/engine/runtime/same_answer.h"
+#include "tests/engine/runtime/tree_oracle.h"
 
 namespace foregate {
 namespace {
@@ -203,6 +204,25 @@ TEST_P(WindowGroups, DraftsChangeNothing) {
   for (std::size_t i = 0; i < requests_.size(); ++i) EXPECT_EQ(alone.logs[i].tokens, result.logs[i].tokens) << i;
   ASSERT_TRUE(result.stats.speculation.has_value());
   EXPECT_GT(result.stats.speculation->draft_tokens, 0u);
+}
+
+TEST_P(WindowGroups, DraftsThatAreTreesChangeNothing) {
+  const RunResult alone = plainly();
+  setup_.tree = wide_tree();
+  setup_.drafter = [&] { return std::make_unique<TreeOracle>(requests_, alone.logs, setup_.limits.vocab_size); };
+  for (const std::int64_t window_blocks : {0, 200}) {  // in one group, and in two
+    for (const int block : {3, 4}) {
+      setup_.block_size = block;
+      setup_.num_blocks = 200;
+      setup_.window_blocks = window_blocks;
+      const RunResult result = run(setup_);
+      expect_same(alone, result);
+      const SpecFigures& figures = *result.stats.speculation;
+      EXPECT_GT(figures.branches_accepted, 0u);
+      EXPECT_GT(figures.positions_moved, 0u);
+      if (window_blocks > 0) EXPECT_GT(result.stats.window_blocks_freed, 0u);
+    }
+  }
 }
 
 TEST_P(WindowGroups, WhatCanNeverFitIsRefused) {
