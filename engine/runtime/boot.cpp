@@ -435,7 +435,7 @@ Status BootedEngineImpl::start(const BootOptions& options, bool fit_sequences) {
                                                               .max_num_seqs = options.max_num_seqs,
                                                               .prefix_caching = options.prefix_caching}));
     ASSIGN_OR_RETURN(cache, KvCache::create(*loaded_.backend.device, layout, blocks.main, blocks.window));
-    if (fit_sequences && device.host_visible()) take_memory(cache);
+    if (device.host_visible()) take_memory(cache, fit_sequences);
     report_cache(options, layout, blocks, report);
   }
   tell(options, "kv cache", 1.0);

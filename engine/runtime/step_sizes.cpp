@@ -49,9 +49,10 @@ void report_step_sizes(const BootOptions& options, std::int32_t max_model_len, b
            std::to_string(report.max_num_batched_tokens) + " tokens in one step");
 }
 
-void take_memory(KvCache& cache) {
+void take_memory(KvCache& cache, bool all) {
   for (const KvGroup group : {KvGroup::kMain, KvGroup::kWindow}) {
-    for (std::int64_t i = 0; i < cache.num_blocks(group); ++i) {
+    const std::int64_t blocks = cache.num_blocks(group);
+    for (std::int64_t i = 0; i < (all ? blocks : std::min<std::int64_t>(blocks, 1)); ++i) {
       cache.zero_block(BlockId{static_cast<std::int32_t>(i)}, group);
     }
   }

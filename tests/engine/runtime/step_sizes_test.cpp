@@ -2,8 +2,11 @@
 #include "engine/runtime/step_sizes.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "engine/model/step_scratch.h"
+#include "kernels/cpu/cpu_device.h"
 
 namespace foregate {
 namespace {
@@ -50,6 +53,32 @@ TEST(StepSizes, TheCacheHasRoomForAllAndForOneOfFullLength) {
   EXPECT_EQ(full_length_sequences(256, 256), 256);
   EXPECT_EQ(full_length_sequences(1, 1 << 20), 1);
   EXPECT_EQ(full_length_sequences(3, 1000), 2);
+}
+
+TEST(StepSizes, MemoryOfTheCacheIsTakenAtOnceWhereItIsAskedFor) {
+  const KvLayout layout{.layers = {{KvKind::kFull, 2, 64, 0}, {KvKind::kFull, 2, 64, 0}}};
+  CpuDevice device("generic", 1);
+  for (const bool all : {false, true}) {
+    constexpr std::int64_t kBlocks = 1024;  // 16 MiB of keys in a layer
+    Result<KvCache> cache = KvCache::create(device, layout, kBlocks);
+    ASSERT_TRUE(cache.ok());
+    const auto here = [&](const std::byte* at) {
+      const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+      unsigned char resident = 0;
+      EXPECT_EQ(::mincore(reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(at) / page * page), 1, &resident),
+                0);
+      return (resident & 1) != 0;
+    };
+    take_memory(*cache, all);
+    for (std::int32_t layer = 0; layer < 2; ++layer) {
+      const KvPages pages = cache->pages(LayerId{layer});
+      const std::size_t bytes = std::size_t{16} * 2 * 64 * sizeof(float) * kBlocks;
+      for (const void* part : {pages.k, pages.v}) {
+        EXPECT_TRUE(here(static_cast<const std::byte*>(part)));
+        EXPECT_EQ(here(static_cast<const std::byte*>(part) + bytes / 2), all);
+      }
+    }
+  }
 }
 
 TEST(StepSizes, SequencesFindRoomInTheCache) {
