@@ -149,7 +149,7 @@ Status check_forward(const ModelConfig& config, std::int64_t max_rows, const For
     return internal_error("the hidden states of the rows before are those of a NextN layer, all or none");
   }
   if (input.logit_rows.size() > rows) return internal_error("more logit rows than rows");
-  if (logits.rows != static_cast<std::int64_t>(input.logit_rows.size()) || logits.cols != config.vocab_size) {
+  if (logits.rows != static_cast<std::int64_t>(input.logit_rows.size()) || logits.cols != config.logits()) {
     return internal_error("the logits have the wrong shape");
   }
   return {};

@@ -63,7 +63,7 @@ class Model {
   virtual void drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) {
     static_cast<void>(stood), static_cast<void>(places);
   }
-  virtual std::int32_t vocab_size() const = 0;
+  virtual std::int32_t vocab_size() const = 0;  // logits of a row
   virtual KvLayout kv_layout(DType type, std::int32_t block_size) const = 0;
   // Whether forward() takes ForwardInput::rules.
   virtual bool samples() const { return false; }

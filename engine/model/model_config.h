@@ -38,6 +38,8 @@ struct SamplingDefaults {
 struct ModelConfig {
   const ArchTable* arch = nullptr;
   std::int32_t vocab_size = 0;
+  std::int32_t head_rows = 0;  // tokens that logits are computed of, where cut_head() left some out; 0: all
+  std::int32_t logits() const { return head_rows > 0 ? head_rows : vocab_size; }
   std::int32_t hidden_size = 0;
   std::int32_t heads = 0;
   std::int32_t kv_heads = 0;  // divides heads

@@ -71,7 +71,7 @@ class Transformer final : public Model {
   Status forward(const ForwardInput& input, KvCache& cache, View2<float> logits) override;
   void foresee(std::span<const Token> tokens) override;
   void drafts_stood(std::span<const std::int32_t> stood, std::span<const std::int32_t> places) override;
-  std::int32_t vocab_size() const override { return config_.vocab_size; }
+  std::int32_t vocab_size() const override { return config_.logits(); }
   KvLayout kv_layout(DType type, std::int32_t block_size) const override {
     return kv_layout_of(config_, type, block_size);
   }
@@ -126,6 +126,7 @@ class Transformer final : public Model {
   friend Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel&, Device&, const OpTable&, Stream&,
                                                                const LoadOptions&);
   friend Result<std::unique_ptr<Transformer>> load_nextn(const OpenModel&, const Transformer&, const LoadOptions&);
+  friend Status cut_head(Transformer&, std::span<const Token>, bool);
   friend Result<std::unique_ptr<Transformer>> with_fewer_experts(const Transformer&, std::int32_t, std::int32_t);
 
   ModelConfig config_;

@@ -8,6 +8,7 @@
 #include "engine/base/log.h"
 #include "engine/io/file.h"
 #include "engine/kv/block_pool.h"
+#include "engine/model/cut_head.h"
 #include "engine/model/fewer_experts.h"
 #include "engine/model/model_source.h"
 #include "engine/model/nextn.h"
@@ -17,6 +18,7 @@
 #include "engine/spec/ngram_drafter.h"
 #include "engine/spec/spec_config.h"
 #include "engine/spec/suffix_drafter.h"
+#include "engine/spec/token_map.h"
 
 namespace foregate {
 namespace {
@@ -43,10 +45,31 @@ Result<WeightPlanOptions> draft_weights(const std::string& quantization, bool pa
   return invalid_argument("--speculative-config: quantization must be none, q8_0, q4_0 or q4_k", "speculative_config");
 }
 
+// Leaves the head of `model`, opened at `path`, those tokens that are to be drafted. Gives them; none: it is whole.
+Result<std::vector<Token>> choose_tokens(const SpecConfig& config, const std::string& path, Transformer& model) {
+  const std::string beside = path + "/" + kTokenMapFile;
+  if (config.token_map == "none") return std::vector<Token>();
+  if (config.token_map.empty() && !local_files().exists(beside)) return std::vector<Token>();
+  const std::string file = config.token_map.empty() ? beside : config.token_map;
+  ASSIGN_OR_RETURN(std::vector<Token> tokens, read_token_map(local_files(), file, model.vocab_size()));
+  const Status cut = cut_head(model, tokens, config.quantization != "none");
+  if (!cut.ok() && config.token_map.empty()) {
+    log_warn("draft model: " + file + " is not used: " + cut.message());
+    return std::vector<Token>();
+  }
+  if (!cut.ok())
+    return Status(cut.code(), "--speculative-config: speculative_token_map: " + cut.message(), "speculative_config");
+  log_info("draft model: logits of " + std::to_string(tokens.size()) + " of " +
+           std::to_string(model.config().vocab_size) + " tokens, by " + file);
+  return tokens;
+}
+
 // A cache for what the model drafts, and the drafter.
 Result<std::unique_ptr<Drafter>> make_drafter(const BootOptions& options, const DraftHost& host,
-                                              std::unique_ptr<Transformer> model, std::int64_t weight_bytes) {
+                                              std::unique_ptr<Transformer> model, std::int64_t weight_bytes,
+                                              std::vector<Token> tokens = {}) {
   ModelDrafterOptions drafting;
+  drafting.tokens = std::move(tokens);
   drafting.max_rows = std::max(kDraftRows, options.max_num_seqs);
   drafting.vocab_size = host.vocab_size;
   drafting.max_positions = std::min(model->config().max_positions, host.max_model_len);
@@ -78,8 +101,9 @@ Result<std::unique_ptr<Drafter>> load_draft_model(const BootOptions& options, co
                                 " token ids, the model " + std::to_string(host.vocab_size),
                             "speculative_config");
   }
+  ASSIGN_OR_RETURN(std::vector<Token> tokens, choose_tokens(config, config.model, *model));
   const std::int64_t weight_bytes = model->weight_bytes();
-  return make_drafter(options, host, std::move(model), weight_bytes);
+  return make_drafter(options, host, std::move(model), weight_bytes, std::move(tokens));
 }
 
 // The weights are the target's, so they take nothing.
@@ -112,20 +136,21 @@ MtpShape mtp_shape(const BootOptions& options, const DraftHost& host, const Tran
 
 Result<std::unique_ptr<Drafter>> mtp_drafter(const BootOptions& options, const DraftHost& host,
                                              const SpecConfig& config) {
-  ASSIGN_OR_RETURN(const OpenModel opened,
-                   open_model(local_files(), config.model.empty() ? options.model : config.model));
+  const std::string& path = config.model.empty() ? options.model : config.model;
+  ASSIGN_OR_RETURN(const OpenModel opened, open_model(local_files(), path));
   LoadOptions load;
   ASSIGN_OR_RETURN(load.weights, draft_weights(config.quantization, false));
   load.max_batched_tokens = std::max(kDraftRows, options.max_num_seqs);
   load.verify_weights = options.verify_weights;
   ASSIGN_OR_RETURN(std::unique_ptr<Transformer> layer, load_nextn(opened, *host.target, load));
   const KvLayout layout = layer->kv_layout(options.kv_type.value_or(DType::kF16), kDraftPage);
-  const MtpShape shape = mtp_shape(options, host, *layer, layout.block_bytes() / kDraftPage);
+  MtpShape shape = mtp_shape(options, host, *layer, layout.block_bytes() / kDraftPage);
   if (shape.kept + config.num_speculative_tokens > shape.positions) {
     return invalid_argument("--speculative-config: num_speculative_tokens is too many for a context of " +
                                 std::to_string(shape.positions) + " positions",
                             "speculative_config");
   }
+  ASSIGN_OR_RETURN(shape.tokens, choose_tokens(config, path, *layer));
   const std::int64_t pages = std::int64_t{shape.places} * shape.positions / kDraftPage;
   ASSIGN_OR_RETURN(KvCache cache, KvCache::create(host.device, layout, pages));
   char text[240];

@@ -16,8 +16,9 @@ GuessedToken GreedyGuess::operator()(std::span<const float> logits, std::int32_t
   if (!all_finite(logits)) return {};
   block_maxima(logits, maxima_);
   const std::size_t best = first_greatest(logits, maxima_);
-  if (best >= static_cast<std::size_t>(vocab_size)) return {};
-  return {static_cast<Token>(best), 1.0F / near_best(logits, best)};
+  const Token said = token(static_cast<std::int32_t>(best));
+  if (said >= vocab_size) return {};
+  return {said, 1.0F / near_best(logits, best)};
 }
 
 // The tokens that are near, and the sum of their probabilities over that of the best.
@@ -35,14 +36,14 @@ std::span<const GuessedToken> GreedyGuess::best(std::span<const float> logits, s
   block_maxima(logits, maxima_);
   const std::size_t first = first_greatest(logits, maxima_);
   const float sum = near_best(logits, first);
-  std::erase_if(near_, [&](std::int32_t id) { return id >= vocab_size; });
+  std::erase_if(near_, [&](std::int32_t place) { return token(place) >= vocab_size; });
   const auto logit = [&](std::int32_t id) { return logits[static_cast<std::size_t>(id)]; };
   const auto count = static_cast<std::ptrdiff_t>(std::min(most, near_.size()));
   std::partial_sort(near_.begin(), near_.begin() + count, near_.end(),
                     [&](std::int32_t a, std::int32_t b) { return logit(a) != logit(b) ? logit(a) > logit(b) : a < b; });
   for (std::ptrdiff_t i = 0; i < count; ++i) {
     const std::int32_t id = near_[static_cast<std::size_t>(i)];
-    found_.push_back({static_cast<Token>(id), std::exp(logit(id) - logits[first]) / sum});
+    found_.push_back({token(id), std::exp(logit(id) - logits[first]) / sum});
   }
   return found_;
 }

@@ -25,7 +25,8 @@ ModelDrafter::ModelDrafter(std::unique_ptr<Model> model, Device& device, KvCache
       cache_(std::move(cache)),
       options_(options),
       page_size_(cache_.layout().block_size),
-      rows_(device, page_size_, "the draft model") {
+      rows_(device, page_size_, "the draft model"),
+      guess_(options_.tokens) {
   for (auto page = static_cast<std::int32_t>(cache_.num_blocks()); page-- > 0;) free_.push_back(page);
 }
 

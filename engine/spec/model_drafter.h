@@ -25,6 +25,7 @@ struct ModelDrafterOptions {
   std::int32_t max_rows = 256;     // of one run of the model; at least the sequences of one turn
   std::int32_t vocab_size = 0;     // of the target: greater ids are never drafted
   std::int32_t max_positions = 0;  // that the draft model was made for
+  std::vector<Token> tokens = {};  // that it has logits of, ascending; empty: all
 };
 
 class ModelDrafter final : public Drafter {

@@ -22,7 +22,8 @@ MtpDrafter::MtpDrafter(std::unique_ptr<Model> layer, Device& device, KvCache cac
       page_size_(cache_.layout().block_size),
       rows_(device, page_size_, "the NextN layer"),
       kept_(static_cast<std::size_t>(shape.places) * static_cast<std::size_t>(shape.kept) *
-            static_cast<std::size_t>(shape.hidden_size)) {
+            static_cast<std::size_t>(shape.hidden_size)),
+      guess_(shape_.tokens) {
   CHECK(shape_.positions % page_size_ == 0);
   CHECK(cache_.num_blocks() * page_size_ >= std::int64_t{shape_.places} * shape_.positions);
   for (std::int32_t place = shape_.places; place-- > 0;) free_.push_back(place);

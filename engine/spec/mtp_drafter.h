@@ -29,6 +29,7 @@ struct MtpShape {
   std::int32_t max_rows = 256;    // of one run; at least the sequences of one turn
   std::int32_t hidden_size = 0;
   std::int32_t vocab_size = 0;
+  std::vector<Token> tokens = {};  // that there are logits of, ascending; empty: all
 
   std::int64_t hidden_bytes() const {  // of one place
     return std::int64_t{kept} * hidden_size * static_cast<std::int64_t>(sizeof(float));

@@ -72,6 +72,7 @@ Status read_key(const Json& value, const std::string& key, SpecConfig& config, G
   if (key == "method") return read_text(value, key, given.method);
   if (key == "model") return read_text(value, key, given.model);
   if (key == "quantization") return read_text(value, key, config.quantization);
+  if (key == "speculative_token_map") return read_text(value, key, config.token_map);
   if (key == "num_experts") return read_count(value, key, 1, kMostExperts, config.num_experts);
   if (key == "adaptive") {
     if (!value.is_boolean()) return wrong("adaptive must be true or false");
@@ -188,9 +189,9 @@ Result<SpecConfig> parse_spec_config(std::string_view json) {
   Given given;
   for (const auto& [key, value] : fields.items()) RETURN_IF_ERROR(read_key(value, key, config, given));
   RETURN_IF_ERROR(set_method(given.method, given.model, config));
-  if (!config.quantization.empty() && config.method != SpecMethod::kDraftModel && config.method != SpecMethod::kMtp) {
-    return wrong("quantization is of a draft model");
-  }
+  const bool drafts_by_model = config.method == SpecMethod::kDraftModel || config.method == SpecMethod::kMtp;
+  if (!config.quantization.empty() && !drafts_by_model) return wrong("quantization is of a draft model");
+  if (!config.token_map.empty() && !drafts_by_model) return wrong("speculative_token_map is of a draft model");
   if (config.num_experts > 0 && config.method != SpecMethod::kSelf) return wrong("num_experts is of method self");
   // Of the two lengths, one alone says both.
   if (given.lookup_min && !given.lookup_max) config.prompt_lookup_max = config.prompt_lookup_min;

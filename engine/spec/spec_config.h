@@ -16,10 +16,11 @@ enum class SpecMethod : std::uint8_t { kOff, kNgram, kSuffix, kDraftModel, kSelf
 
 struct SpecConfig {
   SpecMethod method = SpecMethod::kOff;
-  std::string model;                        // path of the draft model; mtp: of the NextN layer, empty: the model's own
-  std::string quantization;                 // of its weights at load; empty: q8_0, unless it is packed
-  std::int32_t num_experts = 0;             // self: of the model's, to a row; our own key
-  bool adaptive = true;                     // fewer or none where that is measured to be faster; our own key
+  std::string model;             // path of the draft model; mtp: of the NextN layer, empty: the model's own
+  std::string quantization;      // of its weights at load; empty: q8_0, unless it is packed
+  std::string token_map;         // speculative_token_map: a file (token_map.h); "none"; empty: the model's own
+  std::int32_t num_experts = 0;  // self: of the model's, to a row; our own key
+  bool adaptive = true;          // fewer or none where that is measured to be faster; our own key
   std::int32_t num_speculative_tokens = 4;  // drafted for one sequence in one step, at most; suffix: its depth
   std::int32_t prompt_lookup_min = 3;       // tokens that must repeat before a lookup drafts
   std::int32_t prompt_lookup_max = 5;       // tokens that are looked for

@@ -166,10 +166,15 @@ struct LimitsTest : testing::Test {
 
 // Limits of connections and files: what holds them is not a request's text.
 const std::map<std::string, std::string> kElsewhere = {
-    {"kMaxPipelinedBytes", "nobody is refused"},           {"kMaxDraftDepth", "tests/engine/spec/tree_test.cpp"},
-    {"kMaxDraftNodes", "tests/engine/spec/tree_test.cpp"}, {"kMaxDraftTreeBytes", "tests/engine/spec/tree_test.cpp"},
-    {"kMaxChunkHeaderBytes", "tests/e2e/test_wire.py"},    {"kMaxGrpcStreams", "the gRPC library"},
-    {"kMaxGrpcMetadataBytes", "the gRPC library"},         {"kMaxRequestIdBytes", "tests/server/test_grpc.cpp"},
+    {"kMaxPipelinedBytes", "nobody is refused"},
+    {"kMaxDraftDepth", "tests/engine/spec/tree_test.cpp"},
+    {"kMaxDraftNodes", "tests/engine/spec/tree_test.cpp"},
+    {"kMaxDraftTreeBytes", "tests/engine/spec/tree_test.cpp"},
+    {"kMaxTokenMapBytes", "tests/engine/spec/token_map_test.cpp"},
+    {"kMaxChunkHeaderBytes", "tests/e2e/test_wire.py"},
+    {"kMaxGrpcStreams", "the gRPC library"},
+    {"kMaxGrpcMetadataBytes", "the gRPC library"},
+    {"kMaxRequestIdBytes", "tests/server/test_grpc.cpp"},
     {"kMaxBatchLineBytes", "tests/server/test_batch.cpp"},
 };
 

@@ -220,7 +220,7 @@ TEST_P(WindowGroups, DraftsThatAreTreesChangeNothing) {
       const SpecFigures& figures = *result.stats.speculation;
       EXPECT_GT(figures.branches_accepted, 0u);
       EXPECT_GT(figures.positions_moved, 0u);
-      if (window_blocks > 0) EXPECT_GT(result.stats.window_blocks_freed, 0u);
+      EXPECT_GE(result.stats.window_blocks_freed, window_blocks > 0 ? 1u : 0u);
     }
   }
 }

@@ -94,6 +94,9 @@ TEST(SpecConfig, TakesWhatVllmTakes) {
   ASSERT_TRUE(config.ok()) << config.status().to_string();
   EXPECT_EQ(config->model, "d");
   EXPECT_EQ(config->quantization, "none");
+  EXPECT_EQ(config->token_map, "");
+  config = parse_spec_config(R"({"method": "draft_model", "model": "d", "speculative_token_map": "f"})");
+  EXPECT_EQ(config->token_map, "f");
 }
 
 void expect_refused(const char* json, const char* named) {
@@ -126,6 +129,8 @@ TEST(SpecConfig, RefusesByName) {
   expect_refused(R"({"method": "self", "num_experts": 0})", "num_experts");
   expect_refused(R"({"method": "self", "num_experts": 1, "model": "x"})", "model");
   expect_refused(R"({"method": "ngram", "num_experts": 1})", "num_experts");
+  expect_refused(R"({"method": "ngram", "speculative_token_map": "f"})", "speculative_token_map");
+  expect_refused(R"({"method": "draft_model", "model": "d", "speculative_token_map": [1]})", "speculative_token_map");
   expect_refused("[1]", "object");
   expect_refused("{", "JSON");
 }
