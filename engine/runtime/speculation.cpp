@@ -79,6 +79,10 @@ void Speculation::name_series(Metrics& metrics, const std::string& model_name) {
       "foregate_spec_probes", "Turns with drafts that were not expected to gain, to measure them anew.", own);
   series_.spoilt.counter = &metrics.counter(
       "foregate_spec_spoilt_drafts", "Drafts beside which a row was not finite; their samples get no more.", own);
+  if (drafter_->vocabulary() > 0) {
+    metrics.gauge("foregate_spec_draft_vocabulary", "Tokens that drafts are made of, where they are not all.", own)
+        .set(drafter_->vocabulary());
+  }
   if (!tree_.empty()) {
     series_.trees.counter = &metrics.counter("foregate_spec_trees", "Drafts that branch.", own);
     series_.branches.counter = &metrics.counter(

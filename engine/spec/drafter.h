@@ -45,6 +45,8 @@ class Drafter {
   virtual void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) = 0;
   // Whether a draft costs so little that all are made first and those worth their rows are chosen then.
   virtual bool instant() const { return false; }
+  // Tokens that it chooses among, where they are not all of the model's; 0: all.
+  virtual std::int32_t vocabulary() const { return 0; }
   // Of the last propose(): rows that it computed of what it had missed of sequences, beyond what every one does.
   virtual std::int32_t rows_missed() const { return 0; }
   // Does once what propose() does, for rows that it had missed: so many. Touches the memory that it will need, and

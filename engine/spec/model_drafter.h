@@ -33,6 +33,7 @@ class ModelDrafter final : public Drafter {
   // `device` must outlive this; `cache` is empty and has the layout of `model`.
   ModelDrafter(std::unique_ptr<Model> model, Device& device, KvCache cache, ModelDrafterOptions options);
   void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) override;
+  std::int32_t vocabulary() const override { return static_cast<std::int32_t>(options_.tokens.size()); }
   std::int32_t rows_missed() const override { return rows_missed_; }
   std::int32_t warm_up() override;
   void forget(SeqId seq) override;

@@ -41,6 +41,7 @@ class MtpDrafter final : public Drafter {
   // `device` must outlive this; `cache` is empty, has the layout of `layer` and places * positions positions.
   MtpDrafter(std::unique_ptr<Model> layer, Device& device, KvCache cache, const MtpShape& shape);
   void propose(std::span<const DraftAsk> asks, std::span<Draft> drafts) override;
+  std::int32_t vocabulary() const override { return static_cast<std::int32_t>(shape_.tokens.size()); }
   std::int32_t rows_missed() const override { return rows_missed_; }
   std::int32_t warm_up() override;
   std::int32_t hidden_size() const override { return shape_.hidden_size; }

@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 
+#include "engine/base/metrics.h"
 #include "engine/experts/expert_store.h"
 #include "engine/model/nextn.h"
 #include "engine/runtime/boot.h"
@@ -90,8 +91,10 @@ std::vector<Token> drafted_often(const std::vector<std::vector<Token>>& answers)
 
 // Through boot: the draft model's own cache, catching up, several sequences at once.
 TEST(SpeculationDemo, TheDraftModelEqualsPlain) {
-  const auto answers = [](const std::string& config, SpecFigures* figures) {
+  Metrics metrics;
+  const auto answers = [&](const std::string& config, SpecFigures* figures) {
     BootOptions options;
+    options.metrics = &metrics;
     options.model = std::string(FOREGATE_SOURCE_DIR) + "/models/demo";
     options.threads = 1;
     options.max_num_seqs = 4;
@@ -139,6 +142,8 @@ TEST(SpeculationDemo, TheDraftModelEqualsPlain) {
     EXPECT_GT(figures.accepted_tokens, 0u);
     EXPECT_LT(figures.accepted_tokens, figures.draft_tokens);
   }
+  EXPECT_EQ(metrics.gauge("foregate_spec_draft_vocabulary", "", {{"model_name", "demo"}}).value(),
+            static_cast<double>(drafted_often(plain).size()));
   std::filesystem::remove(file);
   if (kEvictAtRelease) return;  // no expert stays in memory in this flavour
   EXPECT_EQ(plain, answers(R"({"method": "self", "num_experts": 1, "adaptive": false})", &figures));
