@@ -1,5 +1,8 @@
 """Token files: NAME.bin holds uint16 ids, NAME.starts.npy the offset of each document (int64). Every document ends in
-<|endoftext|>. Batches take rows that begin at a random document start and run on into the documents after it."""
+<|endoftext|>. Batches take rows that begin at a random document start and run on into the documents after it. Where there is
+a NAME.labels.bin, it holds what is to be learned after each token; otherwise that is the token that follows."""
+import os
+
 import numpy
 import torch
 
@@ -21,12 +24,14 @@ class Source:
     def __init__(self, path):
         self.ids = numpy.memmap(f"{path}.bin", dtype=numpy.uint16, mode="r")
         self.starts = numpy.load(f"{path}.starts.npy")
+        given = f"{path}.labels.bin"
+        self.labels = numpy.memmap(given, dtype=numpy.uint16, mode="r") if os.path.exists(given) else self.ids[1:]
 
     def rows(self, count, length, rng):
-        """`count` rows of length + 1 ids, each from a document start."""
+        """(inputs, targets): `count` rows of `length` ids, each from a document start, and what comes after each of them."""
         usable = numpy.searchsorted(self.starts, len(self.ids) - length - 1)
         picked = self.starts[rng.integers(0, usable, count)]
-        return numpy.stack([self.ids[at:at + length + 1] for at in picked]).astype(numpy.int64)
+        return [numpy.stack([ids[at:at + length] for at in picked]).astype(numpy.int64) for ids in (self.ids, self.labels)]
 
 
 class Mix:
@@ -40,6 +45,5 @@ class Mix:
         """(inputs, targets), both int64 [rows, length]; the same seed gives the same batch."""
         rng = numpy.random.default_rng(seed)
         counts = rng.multinomial(rows, self.shares / self.shares.sum())
-        ids = numpy.concatenate([source.rows(count, length, rng) for source, count in zip(self.sources.values(), counts) if count])
-        ids = torch.from_numpy(ids)
-        return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+        rows = [source.rows(count, length, rng) for source, count in zip(self.sources.values(), counts) if count]
+        return tuple(torch.from_numpy(numpy.concatenate(part)) for part in zip(*rows))

@@ -5,7 +5,8 @@
 The layer has a dense FFN. From the normed hidden state at position i and token i + 1 it predicts token i + 2; trained also
 on its own states one token further, as it is used for the second token of a draft. It begins as the best linear guess of
 the model's next state (least squares), which attention and FFN then add to; 0 steps leave it at that. Text is made by the story and chat
-generators as it is needed. The directory gets the layer alone: `--speculative-config` names it as `model`.
+generators as it is needed, or is what the model itself said (answers.py) with --data. The directory gets the layer alone:
+`--speculative-config` names it as `model`.
 """
 import argparse
 import json
@@ -13,6 +14,7 @@ import pathlib
 import random
 import time
 
+import numpy
 import safetensors.torch
 import tokenizers
 import torch
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import chats
+import corpus
 import export
 import model as network
 import optim
@@ -51,19 +54,30 @@ class Nextn(nn.Module):
         return self.block(x, cos, sin, None)[0]
 
 
+class Answers:
+    """Rows of what answers.py has written: ids, and after each of them what the model itself would say."""
+
+    def __init__(self, data, seed):
+        self.source = corpus.Source(data / "answers.train")
+        self.rng = numpy.random.default_rng(seed)
+
+    def __call__(self, rows, length):
+        return [torch.from_numpy(part) for part in self.source.rows(rows, length, self.rng)]
+
+
 def rows_of(rng, tokenizer, rows, length):
-    """[rows, length] ids: each row begins at a document and runs on into the next ones."""
+    """Ids and what follows each, [rows, length] both: each row begins at a document and runs on into the next ones."""
     end = tokenizer.token_to_id("<|endoftext|>")
     out = []
     for _ in range(rows):
         ids = []
-        while len(ids) < length:
+        while len(ids) <= length:
             kind = rng.random()
             text = (stories.make_story(rng)[0] if kind < 0.4 else
                     prepare.chat_text(chats.make_chat(rng) if kind < 0.8 else chats.make_quiz(rng)))
             ids += tokenizer.encode(text, add_special_tokens=False).ids + [end]
-        out.append(ids[:length])
-    return torch.tensor(out)
+        out.append(ids[:length + 1])
+    return torch.tensor(out)[:, :-1], torch.tensor(out)[:, 1:]
 
 
 @torch.no_grad()
@@ -72,7 +86,7 @@ def begin_linear(layer, trunk, batches, ridge=3e-3):
     layer.head_norm.weight.copy_(trunk.norm.weight)
     size = layer.eh_proj.weight.shape[1]
     gram, cross = torch.zeros(size, size), torch.zeros(size, size // 2)
-    for ids in batches:
+    for ids, _ in batches:
         hidden = trunk.hidden_states(ids)[0]
         joined = torch.cat([layer.enorm(trunk.embed_tokens(ids)[:, 1:]), layer.hnorm(hidden[:, :-1])], dim=-1).flatten(0, 1)
         gram += joined.T @ joined
@@ -81,14 +95,14 @@ def begin_linear(layer, trunk, batches, ridge=3e-3):
     layer.eh_proj.weight.copy_(torch.linalg.solve(gram, cross).T)
 
 
-def losses(layer, trunk, ids):
+def losses(layer, trunk, ids, labels):
     """Cross entropy of the first and of the second drafted token, and how often their best guesses are right."""
     with torch.no_grad():
         hidden = trunk.hidden_states(ids)[0]
         embedded = trunk.embed_tokens(ids)
     out, states = [], hidden[:, :-1]
     for depth in (1, 2):
-        tokens, targets = embedded[:, depth:-1], ids[:, depth + 1:]
+        tokens, targets = embedded[:, depth:-1], labels[:, depth:-1]
         states = layer(tokens, states[:, :tokens.shape[1]])
         logits = F.linear(layer.head_norm(states), trunk.embed_tokens.weight).flatten(0, 1)
         out += [F.cross_entropy(logits, targets.flatten()), (logits.argmax(-1) == targets.flatten()).float().mean()]
@@ -115,6 +129,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--data", type=pathlib.Path, help="folder of answers.py; none: text of the generators")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--minutes", type=float, help="fall to 0 by the clock instead: for a machine shared with others")
     parser.add_argument("--linear-batches", type=int, default=12, help="that the linear beginning is fitted to")
@@ -133,11 +148,13 @@ def main():
     optimizers = optim.make_optimizers(layer, args.lr)
     tokenizer = tokenizers.Tokenizer.from_file(str(args.model / "tokenizer.json"))
     rng, began, step = random.Random("nextn"), time.monotonic(), 0
-    begin_linear(layer, trunk, (rows_of(rng, tokenizer, args.rows, args.length) for _ in range(args.linear_batches)))
+    answers = Answers(args.data, 1) if args.data else None
+    make = answers or (lambda rows, length: rows_of(rng, tokenizer, rows, length))
+    begin_linear(layer, trunk, (make(args.rows, args.length) for _ in range(args.linear_batches)))
     print(f"linear after {time.monotonic() - began:.0f} s", flush=True)
     left = 1.0 if args.steps or args.minutes else 0.0
     while left > 0.0:
-        first, right, second, second_right = losses(layer, trunk, rows_of(rng, tokenizer, args.rows, args.length))
+        first, right, second, second_right = losses(layer, trunk, *make(args.rows, args.length))
         (first + SECOND * second).backward()
         torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
         left = 1.0 - ((time.monotonic() - began) / (60 * args.minutes) if args.minutes else (step + 1) / args.steps)
@@ -152,7 +169,7 @@ def main():
                   f"after {time.monotonic() - began:.0f} s", flush=True)
     write(layer, args.model, args.out)
     with torch.no_grad():
-        held = [losses(layer, trunk, rows_of(random.Random(f"held:{i}"), tokenizer, 4, 256)) for i in range(4)]
+        held = [losses(layer, trunk, *rows_of(random.Random(f"held:{i}"), tokenizer, 4, 256)) for i in range(4)]
     print("held out: loss %.3f %.3f, right %.3f %.3f" % tuple(sum(float(each[i]) for each in held) / len(held) for i in (0, 2, 1, 3)))
 
 
