@@ -33,9 +33,9 @@ std::int32_t sequences_within(std::int32_t most, std::int64_t blocks, std::int32
 // log then says.
 void report_step_sizes(const BootOptions& options, std::int32_t max_model_len, bool fit, BootReport& report);
 
-// Writes to a cache that the host sees, so that its memory is taken at once. `all`: a run of hours should not find out in
-// its middle that it is not there. Otherwise to the first block: with huge pages that is the memory of the first requests,
-// which then do not wait for the kernel to clear it.
+// Writes to a cache that the host sees, so that its memory is taken at once. `all`: a run of hours should not find out
+// in its middle that it is not there. Otherwise to the first block: with huge pages that is the memory of the first
+// requests, which then do not wait for the kernel to clear it.
 void take_memory(KvCache& cache, bool all);
 
 }  // namespace foregate
