@@ -3,7 +3,8 @@
     python answers.py --model models/demo --generated GEN --data DATA --out DATA --prompts 40000 --foregate build/foregate
 
 Writes answers.train as corpus.py describes it, with answers.train.labels.bin beside: for every token the one that the model
-itself would put next, in the prompts too. A draft is asked for just that, after whatever the model has said so far.
+itself would put next, in the prompts too. A draft is asked for just that, after whatever the model has said so far. And
+token_map.json: the fewest tokens that are a share --cover of these, for `speculative_token_map`.
 """
 import argparse
 import json
@@ -58,6 +59,14 @@ def first_choice(candidates):
     return next(int(token) for token, found in candidates.items() if found["rank"] == 1)
 
 
+def often_said(labels, share):
+    """Ids, ascending, of the fewest tokens that make up `share` of the labels."""
+    counts = numpy.bincount(labels)
+    order = numpy.argsort(-counts, kind="stable")
+    enough = int(numpy.searchsorted(numpy.cumsum(counts[order]), share * len(labels))) + 1
+    return sorted(int(token) for token in order[:enough])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
@@ -68,6 +77,7 @@ def main():
     parser.add_argument("--prompts", type=int, default=40000)
     parser.add_argument("--tokens", type=int, default=160, help="of an answer, at most")
     parser.add_argument("--longest", type=int, default=80, help="tokens of a prompt, but for its odd words")
+    parser.add_argument("--cover", type=float, default=0.97, help="share of the labels that the drafted tokens are")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     tokenizer = tokenizers.Tokenizer.from_file(f"{args.model}/tokenizer.json")
@@ -79,7 +89,9 @@ def main():
             documents.append(answer["prompt_token_ids"] + given)
             labels += [first_choice(candidates) for candidates in answer["prompt_logprobs"][1:]] + given + [end]
     print(f"answers.train: {len(documents)} documents, {corpus.write_documents(args.out / 'answers.train', documents)} tokens")
-    numpy.asarray(labels, dtype=numpy.uint16).tofile(args.out / "answers.train.labels.bin")
+    labels = numpy.asarray(labels, dtype=numpy.uint16)
+    labels.tofile(args.out / "answers.train.labels.bin")
+    (args.out / "token_map.json").write_text(json.dumps(often_said(labels, args.cover)) + "\n")
 
 
 if __name__ == "__main__":
