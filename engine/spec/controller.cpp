@@ -12,18 +12,21 @@ constexpr double kLeastGain = 1.03;
 constexpr double kKeep = 0.97;         // of old verdicts, at each new one
 constexpr double kNewTime = 0.2;       // weight of a new time
 constexpr double kOutlier = 3.0;       // a time counts at most so many times what was expected
+constexpr double kOneStep = 0.25;      // so far a known time moves by one new one, of which kNewTime counts
 constexpr double kFirstGuess = 0.7;    // acceptance before anything was seen
 constexpr double kPrior = 4.0;         // verdicts that a sequence must have to count as much as all others
 constexpr std::int32_t kRefresh = 96;  // drafting steps before plain ones renew their time
 constexpr std::int32_t kProbeTurns = 4;
+constexpr std::int32_t kLongTurns = 2;  // of every kRefresh, with longer drafts than chosen
 constexpr std::int32_t kTimesToKnow = 6;
 constexpr std::int32_t kPlainTurns = 4;
+constexpr std::int32_t kReviewTurns = 12;  // plain ones that show whether what made drafts slow was on their side alone
 constexpr std::int32_t kTurnsToJudge = 16;  // with drafts, before their measured speed counts
 constexpr double kKeepTurn = 0.97;          // of old turns with drafts, at each new one
 constexpr double kPayBack = 0.01;           // of a plain turn's time
 constexpr double kMostDebt = 16.0;          // plain turns
 constexpr double kMostSureDebt = 128.0;     // the same, where turns with drafts are measured to gain
-constexpr double kMostCredit = 8.0;         // the same
+constexpr double kMostCredit = 128.0;       // the same: what was saved may be lost again
 constexpr std::int32_t kFirstPatience = 64;
 constexpr std::int32_t kLastPatience = 1024;
 
@@ -40,12 +43,14 @@ void DraftController::Balance::note(double took, double plain) {
   ++count;
 }
 
+// The least of the first ones, which find cold caches and pages that were never touched. Then near the median: what
+// holds one turn up says nothing of the next.
 void DraftController::Cost::note(double value) {
-  if (count++ == 0) {
-    seconds = value;
+  if (++count <= kTimesToKnow) {
+    seconds = count == 1 ? value : std::min(seconds, value);
     return;
   }
-  seconds += std::max(kNewTime, 1.0 / count) * (std::min(value, kOutlier * seconds) - seconds);
+  seconds += kNewTime * (std::clamp(value, (1.0 - kOneStep) * seconds, (1.0 + kOneStep) * seconds) - seconds);
 }
 
 DraftController::DraftController(std::int32_t most, std::vector<std::int32_t> widths)
@@ -63,17 +68,27 @@ bool DraftController::gains_for_sure() const {
   return measured_.count >= kTurnsToJudge && measured_.ratio() * kLeastGain <= 1.0;
 }
 
-// Between neighbours that were measured; beyond them as the nearest, so that what is unknown gets tried once.
+// Between neighbours that were measured; beyond them as the nearest, so that what is unknown gets tried once. A time
+// that was measured too seldom to be known counts where it is less.
 double DraftController::step_seconds(std::int32_t rows) const {
   const std::int32_t at = std::min(rows, kMostRows);
-  std::int32_t low = at;
+  const Cost& own = steps_[static_cast<std::size_t>(at)];
+  if (known(at)) return own.seconds;
+  const double around = between_neighbours(at);
+  if (own.count == 0) return around;
+  return around > 0.0 ? std::min(own.seconds, around) : own.seconds;
+}
+
+double DraftController::between_neighbours(std::int32_t at) const {
+  std::int32_t low = at - 1;
   while (low > 0 && steps_[static_cast<std::size_t>(low)].count == 0) --low;
-  std::int32_t high = at;
+  std::int32_t high = at + 1;
   while (high <= most_rows_ && steps_[static_cast<std::size_t>(high)].count == 0) ++high;
+  low = std::max(low, 0);
   if (low == 0 && high > most_rows_) return 0.0;
   if (high > most_rows_) return steps_[static_cast<std::size_t>(low)].seconds;
   const double above = steps_[static_cast<std::size_t>(high)].seconds;
-  if (low == 0 || low == high) return above;
+  if (low == 0) return above;
   const double below = steps_[static_cast<std::size_t>(low)].seconds;
   return below + (above - below) * (at - low) / (high - low);
 }
@@ -187,6 +202,21 @@ bool DraftController::probe(std::span<Candidate> candidates) {
   return true;
 }
 
+// Now and then longer drafts than chosen: what was found too long once, the times of more rows among it, may not be.
+bool DraftController::lengthen(std::span<Candidate> candidates) {
+  if (on_for_ % kRefresh == kRefresh / 2 && debt_ <= 0.0) long_turns_ = kLongTurns;
+  if (long_turns_ == 0) return false;
+  --long_turns_;
+  bool longer = false;
+  for (Candidate& candidate : candidates) {
+    const std::int32_t chosen = candidate.depth;
+    candidate.depth = std::max(chosen, std::min({2 * chosen + 1, most_, candidate.most}));
+    longer |= candidate.depth > chosen;
+  }
+  if (longer) least_probability_ = 0.0;
+  return longer;
+}
+
 void DraftController::choose(std::span<Candidate> candidates, std::int32_t decode_rows) {
   turn_rows_ = decode_rows;
   turn_drafted_ = turn_accepted_ = 0;
@@ -199,12 +229,17 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   if (on_for_ >= kRefresh) plain_turns_ = kPlainTurns;
   const bool renew = !known(decode_rows) || plain_turns_ > 0;
   double ratio = renew ? 1.0 : gain(candidates, decode_rows, draft_.seconds);
+  const bool expected = ratio >= kLeastGain;
   if (in_debt_) ratio = 1.0;
   if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain / measured_.ratio());
+  const bool refused = expected && ratio < kLeastGain;
+  if (refused && !refused_) review_turns_ = kReviewTurns;
+  if (!renew) refused_ = refused;
   if (ratio >= kLeastGain) {
     ++on_for_;
     off_for_ = 0;
     if (measured_.count >= kTurnsToJudge) patience_ = kFirstPatience;  // it gains, and not by estimate only
+    probing_ = lengthen(candidates);
     return;
   }
   for (Candidate& candidate : candidates) candidate.depth = 0;
@@ -243,8 +278,11 @@ void DraftController::note_step(std::int32_t rows, double seconds) {
   if (rows > 0 && seconds > 0.0) pay(seconds);
   const bool like_last = std::exchange(last_drafted_, turn_drafted_ > 0) == (turn_drafted_ > 0);
   if (!like_last || rows <= 0 || rows > kMostRows || seconds <= 0.0) return;
-  steps_[static_cast<std::size_t>(rows)].note(seconds);
+  Cost& cost = steps_[static_cast<std::size_t>(rows)];
+  const double before = cost.seconds;
+  cost.note(seconds);
   most_rows_ = std::max(most_rows_, rows);
+  if (turn_drafted_ == 0 && rows == turn_rows_ && before > 0.0) review(cost.seconds / before);
   if (turn_drafted_ > 0 && turn_steady_ && !probing_ && known(turn_rows_)) judge_turn(seconds + turn_draft_seconds_);
 }
 
@@ -260,6 +298,16 @@ void DraftController::pay(double seconds) {
   }
   const double most = gains_for_sure() ? kMostSureDebt : kMostDebt;
   in_debt_ = debt_ > (in_debt_ ? 0.0 : most * plain);
+}
+
+// When drafts turned out slower than expected, plain turns at once show whether all turns have become slower: then what
+// the last drafts gave was worth more than it seemed.
+void DraftController::review(double change) {
+  if (review_turns_ == 0) return;
+  --review_turns_;
+  const double more = measured_.worth * (change - 1.0);
+  measured_.worth += more;
+  debt_ -= more;
 }
 
 // What estimates say is held against what was measured: time over that of plain turns for as many tokens, so that a

@@ -90,7 +90,10 @@ class DraftController {
   double gain(std::span<Candidate> candidates, std::int32_t decode_rows, double draft_seconds);
   void judge_turn(double seconds);
   void pay(double seconds);
+  void review(double change);
   bool probe(std::span<Candidate> candidates);
+  bool lengthen(std::span<Candidate> candidates);
+  double between_neighbours(std::int32_t at) const;
 
   static constexpr std::int32_t kMostRows = 512;
   const std::int32_t most_;
@@ -114,10 +117,13 @@ class DraftController {
   // Plain turns pay it back, a hundredth of their own time each; nothing is tried before it is paid.
   double debt_ = 0.0;
   bool in_debt_ = false;
+  bool refused_ = false;  // drafts were expected to gain, and did not
+  std::int32_t review_turns_ = 0;
   bool turn_steady_ = true;
   bool probing_ = false;
   bool last_drafted_ = false;
   std::int32_t probe_turns_ = 0;  // still to come
+  std::int32_t long_turns_ = 0;   // the same
   std::int32_t plain_turns_ = 0;  // the same, to renew their times
   std::int32_t on_for_ = 0;       // steps since the last plain one
   std::int32_t off_for_ = 0;      // steps since the last draft

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <map>
 
 #include "engine/base/rng.h"
 
@@ -15,6 +16,8 @@ struct World {
   double draft = 0.0;                        // seconds for one more token
   double acceptance = 0.0;
   std::int32_t sequences = 1;
+  std::int32_t stands_until = 1 << 30;  // steps after which nothing is accepted
+  std::int32_t counted_from = 0;        // steps that over_plain leaves out
 };
 
 struct Outcome {
@@ -29,6 +32,8 @@ Outcome live(const World& world, std::int32_t steps) {
   std::int64_t tokens = 0;
   Outcome outcome;
   for (std::int32_t step = 0; step < steps; ++step) {
+    if (step == world.counted_from) tokens = 0, seconds = 0.0;
+    const double acceptance = step < world.stands_until ? world.acceptance : 0.0;
     std::vector<DraftController::Candidate> candidates;
     for (std::int32_t s = 0; s < world.sequences; ++s)
       candidates.push_back({SeqId{static_cast<std::uint64_t>(s)}, 4, 0, {}});
@@ -46,7 +51,7 @@ Outcome live(const World& world, std::int32_t steps) {
     for (const auto& candidate : candidates) {
       std::int32_t accepted = 0;
       while (accepted < candidate.depth && uniform01(7, candidate.seq.value * 8 + static_cast<std::uint64_t>(accepted),
-                                                     static_cast<std::uint64_t>(step)) < world.acceptance) {
+                                                     static_cast<std::uint64_t>(step)) < acceptance) {
         ++accepted;
       }
       if (candidate.depth > 0) controller.note_verdict(candidate.seq, candidate.depth, accepted);
@@ -69,6 +74,45 @@ TEST(DraftController, DraftsWhereRowsAreCheap) {
 TEST(DraftController, SharesRowsOverABatch) {
   const Outcome outcome = live({[](std::int32_t rows) { return 1.0 + 0.01 * rows; }, 0.01, 0.7, 8}, 2000);
   EXPECT_GT(outcome.over_plain, 1.7);
+}
+
+// The first steps of each number of rows are slow: caches are cold, pages were never touched. That is not what they
+// cost.
+TEST(DraftController, DoesNotBelieveFirstTimes) {
+  const auto warm = [](std::int32_t rows) { return 1.0 + 0.1 * rows; };
+  const double best = live({warm, 0.02, 0.85, 1}, 6000).over_plain;
+  EXPECT_GT(best, 1.9);
+  for (const double slow : {2.0, 5.0}) {
+    std::map<std::int32_t, int> seen;
+    const auto cold = [&](std::int32_t rows) { return ++seen[rows] <= 3 && rows > 1 ? slow * warm(rows) : warm(rows); };
+    const Outcome outcome = live({cold, 0.02, 0.85, 1}, 6000);
+    EXPECT_GT(outcome.over_plain, 0.97 * best) << slow;
+    EXPECT_GT(seen[5], 3000) << slow;
+  }
+}
+
+// Something else makes all steps slow for a while, and then goes on: that is no reason to stop drafting.
+TEST(DraftController, ASlowWhileIsNotHeldAgainstDrafts) {
+  for (const double slow : {2.0, 3.0, 5.0}) {
+    for (const int turns : {5, 20, 60, 200}) {
+      std::int64_t turn = 0;
+      const auto step = [&](std::int32_t rows) {
+        ++turn;
+        return (turn > 1000 && turn <= 1000 + turns ? slow : 1.0) * (1.0 + 0.6 * rows);
+      };
+      EXPECT_LT(live({step, 0.1, 0.85, 1}, 4000).gated, 300u) << slow << " times slower for " << turns;
+    }
+  }
+}
+
+// What was gained before may be spent on finding out, but soon that is over.
+TEST(DraftController, StopsWhenDraftsNoLongerStand) {
+  World world{[](std::int32_t rows) { return 1.0 + 0.3 * rows; }, 0.05, 0.85, 1};
+  world.stands_until = 4000;
+  const double gaining = live(world, 4000).over_plain;
+  EXPECT_GT(gaining, 1.5);
+  world.counted_from = 4000;
+  EXPECT_GT(live(world, 8000).over_plain, 0.97);
 }
 
 TEST(DraftController, NeverLosesWhereNothingIsAccepted) {
