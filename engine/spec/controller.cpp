@@ -26,6 +26,7 @@ constexpr double kKeepTurn = 0.97;          // of old turns with drafts, at each
 constexpr double kPayBack = 0.01;           // of a plain turn's time
 constexpr double kMostDebt = 16.0;          // plain turns
 constexpr double kMostSureDebt = 128.0;     // the same, where turns with drafts are measured to gain
+constexpr double kFirstCredit = 24.0;       // the same, before anything was saved: the first turns are slow ones
 constexpr double kMostCredit = 128.0;       // the same: what was saved may be lost again
 constexpr std::int32_t kFirstPatience = 64;
 constexpr std::int32_t kLastPatience = 1024;
@@ -174,8 +175,9 @@ double DraftController::gain(std::span<Candidate> candidates, std::int32_t decod
     const double ratio = tokens / (step_seconds(rows) + longest * draft_seconds) / plain;
     if (ratio <= best) continue;
     best = ratio;
-    const double more =
-        step_seconds(rows + 1) - step_seconds(rows) + draft_seconds / static_cast<double>(candidates.size());
+    // What a row more takes, as those of the drafts do on average: two neighbours say more of noise than of rows.
+    const double more = (step_seconds(rows) - step_seconds(decode_rows)) / (rows - decode_rows) +
+                        draft_seconds / static_cast<double>(candidates.size());
     least_probability_ = std::clamp(more * ratio * plain, 0.0, 1.0);
     for (std::size_t i = 0; i < candidates.size(); ++i) candidates[i].depth = depth[i];
   }
@@ -289,6 +291,7 @@ void DraftController::note_step(std::int32_t rows, double seconds) {
 void DraftController::pay(double seconds) {
   const double plain = step_seconds(turn_rows_);
   if (turn_rows_ <= 0 || plain <= 0.0) return;
+  if (!std::exchange(began_, true)) debt_ = -kFirstCredit * plain;
   if (turn_drafted_ == 0 && turn_steady_) {
     debt_ -= debt_ > 0.0 ? kPayBack * seconds : 0.0;
   } else {

@@ -116,6 +116,7 @@ class DraftController {
   // Time that turns with drafts took beyond that of plain ones, catching up and trials included, less what they saved.
   // Plain turns pay it back, a hundredth of their own time each; nothing is tried before it is paid.
   double debt_ = 0.0;
+  bool began_ = false;
   bool in_debt_ = false;
   bool refused_ = false;  // drafts were expected to gain, and did not
   std::int32_t review_turns_ = 0;
