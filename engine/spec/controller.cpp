@@ -9,17 +9,18 @@ namespace foregate {
 namespace {
 
 constexpr double kLeastGain = 1.03;
-constexpr double kKeep = 0.97;         // of old verdicts, at each new one
-constexpr double kNewTime = 0.2;       // weight of a new time
-constexpr double kOutlier = 3.0;       // a time counts at most so many times what was expected
-constexpr double kOneStep = 0.25;      // so far a known time moves by one new one, of which kNewTime counts
-constexpr double kFirstGuess = 0.7;    // acceptance before anything was seen
-constexpr double kPrior = 4.0;         // verdicts that a sequence must have to count as much as all others
-constexpr std::int32_t kRefresh = 96;  // drafting steps before plain ones renew their time
+constexpr double kKeep = 0.97;          // of old verdicts, at each new one
+constexpr double kNewTime = 0.2;        // weight of a new time
+constexpr double kOutlier = 3.0;        // a time counts at most so many times what was expected
+constexpr double kOneStep = 0.25;       // so far a known time moves by one new one, of which kNewTime counts
+constexpr double kFirstGuess = 0.7;     // acceptance before anything was seen
+constexpr double kPrior = 4.0;          // verdicts that a sequence must have to count as much as all others
+constexpr std::int32_t kRefresh = 192;  // drafting steps before plain ones renew their time
 constexpr std::int32_t kProbeTurns = 4;
 constexpr std::int32_t kLongTurns = 2;  // of every kRefresh, with longer drafts than chosen
 constexpr std::int32_t kTimesToKnow = 6;
-constexpr std::int32_t kPlainTurns = 4;
+constexpr std::int32_t kPlainTurns = 8;
+constexpr std::int32_t kSettleTurns = 3;   // first plain ones after drafts, whose times say nothing
 constexpr std::int32_t kReviewTurns = 12;  // plain ones that show whether what made drafts slow was on their side alone
 constexpr std::int32_t kTurnsToJudge = 16;  // with drafts, before their measured speed counts
 constexpr double kKeepTurn = 0.97;          // of old turns with drafts, at each new one
@@ -278,8 +279,9 @@ void DraftController::note_draft(std::int32_t depth, double seconds, std::int32_
 
 void DraftController::note_step(std::int32_t rows, double seconds) {
   if (rows > 0 && seconds > 0.0) pay(seconds);
-  const bool like_last = std::exchange(last_drafted_, turn_drafted_ > 0) == (turn_drafted_ > 0);
-  if (!like_last || rows <= 0 || rows > kMostRows || seconds <= 0.0) return;
+  const bool drafted = turn_drafted_ > 0;
+  like_this_ = std::exchange(last_drafted_, drafted) == drafted ? like_this_ + 1 : 0;
+  if (like_this_ < (drafted ? 1 : kSettleTurns) || rows <= 0 || rows > kMostRows || seconds <= 0.0) return;
   Cost& cost = steps_[static_cast<std::size_t>(rows)];
   const double before = cost.seconds;
   cost.note(seconds);

@@ -43,8 +43,8 @@ class DraftController {
   // The same of a tree: the tokens that stood, in order.
   void note_tree_verdict(SeqId seq, std::span<const std::int32_t> parents, std::span<const std::int32_t> path,
                          std::span<const float> sure);
-  // A step of decode rows and drafts only, after its verdicts. The first after a change between plain turns and turns
-  // with drafts says nothing: it finds the caches full of the other's weights.
+  // A step of decode rows and drafts only, after its verdicts. The first ones after a change between plain turns and
+  // turns with drafts say nothing: they find the caches full of the other's weights.
   void note_step(std::int32_t rows, double seconds);
   void forget(SeqId seq) { sequences_.erase(seq); }
 
@@ -123,6 +123,7 @@ class DraftController {
   bool turn_steady_ = true;
   bool probing_ = false;
   bool last_drafted_ = false;
+  std::int32_t like_this_ = 0;    // turns before, with drafts or without as the last one
   std::int32_t probe_turns_ = 0;  // still to come
   std::int32_t long_turns_ = 0;   // the same
   std::int32_t plain_turns_ = 0;  // the same, to renew their times
