@@ -9,15 +9,17 @@ namespace foregate {
 namespace {
 
 constexpr double kLeastGain = 1.03;
-constexpr double kKeep = 0.97;          // of old verdicts, at each new one
-constexpr double kNewTime = 0.2;        // weight of a new time
-constexpr double kOutlier = 3.0;        // a time counts at most so many times what was expected
-constexpr double kOneStep = 0.25;       // so far a known time moves by one new one, of which kNewTime counts
-constexpr double kFirstGuess = 0.7;     // acceptance before anything was seen
-constexpr double kPrior = 4.0;          // verdicts that a sequence must have to count as much as all others
+constexpr double kKeep = 0.97;       // of old verdicts, at each new one
+constexpr double kNewTime = 0.2;     // weight of a new time
+constexpr double kOutlier = 3.0;     // a time counts at most so many times what was expected
+constexpr double kOneStep = 0.25;    // so far a known time moves by one new one, of which kNewTime counts
+constexpr double kFirstGuess = 0.7;  // acceptance before anything was seen
+constexpr double kPrior = 4.0;       // verdicts that a sequence must have to count as much as all others
+constexpr std::int32_t kFirstRefresh = 24;
 constexpr std::int32_t kRefresh = 192;  // drafting steps before plain ones renew their time
 constexpr std::int32_t kProbeTurns = 4;
-constexpr std::int32_t kLongTurns = 2;  // of every kRefresh, with longer drafts than chosen
+constexpr std::int32_t kLengthen = 96;
+constexpr std::int32_t kLongTurns = 2;  // of every kLengthen, with longer drafts than chosen
 constexpr std::int32_t kTimesToKnow = 6;
 constexpr std::int32_t kPlainTurns = 8;
 constexpr std::int32_t kSettleTurns = 3;   // first plain ones after drafts, whose times say nothing
@@ -44,6 +46,8 @@ void DraftController::Balance::note(double took, double plain) {
   worth = worth * kKeepTurn + plain;
   ++count;
 }
+
+DraftController::Cost::Cost() : patience(kFirstRefresh) {}
 
 // The least of the first ones, which find cold caches and pages that were never touched. Then near the median: what
 // holds one turn up says nothing of the next.
@@ -207,7 +211,7 @@ bool DraftController::probe(std::span<Candidate> candidates) {
 
 // Now and then longer drafts than chosen: what was found too long once, the times of more rows among it, may not be.
 bool DraftController::lengthen(std::span<Candidate> candidates) {
-  if (on_for_ % kRefresh == kRefresh / 2 && debt_ <= 0.0) long_turns_ = kLongTurns;
+  if (on_for_ % kLengthen == kLengthen / 2 && debt_ <= 0.0) long_turns_ = kLongTurns;
   if (long_turns_ == 0) return false;
   --long_turns_;
   bool longer = false;
@@ -229,7 +233,12 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   const bool any = std::ranges::any_of(candidates, [](const Candidate& candidate) { return candidate.most > 0; });
   if (!any) return;
   if (probe_turns_ > 0 && probe(candidates)) return;
-  if (on_for_ >= kRefresh) plain_turns_ = kPlainTurns;
+  Cost& plain = steps_[static_cast<std::size_t>(std::min(decode_rows, kMostRows))];
+  if (plain.unseen >= plain.patience) {
+    plain_turns_ = kPlainTurns;
+    plain.unseen = 0;
+    plain.patience = std::min(2 * plain.patience, kRefresh);
+  }
   const bool renew = !known(decode_rows) || plain_turns_ > 0;
   double ratio = renew ? 1.0 : gain(candidates, decode_rows, draft_.seconds);
   const bool expected = ratio >= kLeastGain;
@@ -240,13 +249,13 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   if (!renew) refused_ = refused;
   if (ratio >= kLeastGain) {
     ++on_for_;
+    ++plain.unseen;
     off_for_ = 0;
     if (measured_.count >= kTurnsToJudge) patience_ = kFirstPatience;  // it gains, and not by estimate only
     probing_ = lengthen(candidates);
     return;
   }
   for (Candidate& candidate : candidates) candidate.depth = 0;
-  on_for_ = 0;
   plain_turns_ = std::max(0, plain_turns_ - 1);
   if (!renew && probe(candidates)) return;
   ++gated_;

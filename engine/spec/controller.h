@@ -61,6 +61,9 @@ class DraftController {
   struct Cost {
     double seconds = 0.0;
     std::int32_t count = 0;
+    std::int32_t unseen = 0;  // of plain turns of so many rows: those with drafts since their time was renewed
+    std::int32_t patience;    // of these, before it is renewed
+    Cost();
     void note(double value);
   };
   // Of turns: their time, and that of plain ones for the same tokens. The times are summed, not their ratios, whose
@@ -127,7 +130,7 @@ class DraftController {
   std::int32_t probe_turns_ = 0;  // still to come
   std::int32_t long_turns_ = 0;   // the same
   std::int32_t plain_turns_ = 0;  // the same, to renew their times
-  std::int32_t on_for_ = 0;       // steps since the last plain one
+  std::int32_t on_for_ = 0;       // turns with drafts
   std::int32_t off_for_ = 0;      // steps since the last draft
   std::int32_t patience_;         // plain steps before the next trial
   std::uint64_t gated_ = 0;
