@@ -10,18 +10,18 @@ namespace {
 
 constexpr double kLeastGain = 1.03;
 constexpr double kKeep = 0.97;       // of old verdicts, at each new one
-constexpr double kNewTime = 0.2;     // weight of a new time
+constexpr double kNewTime = 0.3;     // weight of a new time
 constexpr double kOutlier = 3.0;     // a time counts at most so many times what was expected
 constexpr double kOneStep = 0.25;    // so far a known time moves by one new one, of which kNewTime counts
 constexpr double kFirstGuess = 0.7;  // acceptance before anything was seen
 constexpr double kPrior = 4.0;       // verdicts that a sequence must have to count as much as all others
 constexpr std::int32_t kFirstRefresh = 24;
-constexpr std::int32_t kRefresh = 192;  // drafting steps before plain ones renew their time
+constexpr std::int32_t kRefresh = 64;  // drafting steps before plain ones renew their time
 constexpr std::int32_t kProbeTurns = 4;
 constexpr std::int32_t kLengthen = 96;
 constexpr std::int32_t kLongTurns = 2;  // of every kLengthen, with longer drafts than chosen
 constexpr std::int32_t kTimesToKnow = 6;
-constexpr std::int32_t kPlainTurns = 8;
+constexpr std::int32_t kPlainTurns = 6;
 constexpr std::int32_t kSettleTurns = 3;   // first plain ones after drafts, whose times say nothing
 constexpr std::int32_t kReviewTurns = 12;  // plain ones that show whether what made drafts slow was on their side alone
 constexpr std::int32_t kTurnsToJudge = 16;  // with drafts, before their measured speed counts
@@ -235,7 +235,7 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   if (probe_turns_ > 0 && probe(candidates)) return;
   Cost& plain = steps_[static_cast<std::size_t>(std::min(decode_rows, kMostRows))];
   if (plain.unseen >= plain.patience) {
-    plain_turns_ = kPlainTurns;
+    plain_turns_ = review_turns_ = kPlainTurns;
     plain.unseen = 0;
     plain.patience = std::min(2 * plain.patience, kRefresh);
   }
@@ -314,8 +314,8 @@ void DraftController::pay(double seconds) {
   in_debt_ = debt_ > (in_debt_ ? 0.0 : most * plain);
 }
 
-// When drafts turned out slower than expected, plain turns at once show whether all turns have become slower: then what
-// the last drafts gave was worth more than it seemed.
+// Plain turns right after drafts show what those were worth: all turns may have become slower, by something else or as
+// sequences grow, or faster.
 void DraftController::review(double change) {
   if (review_turns_ == 0) return;
   --review_turns_;
