@@ -23,8 +23,10 @@ class MoeExchange {
  public:
   // `ranks` must outlive this; its plan must fit the config, and `weights` hold what it gives rank 0.
   // `device`: rows are in its memory, which the host does not see, and exchanges do not overlap; null: in the host's.
+  // `least_part_bytes`: of a message where exchanges go in several.
   MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks,
-              OverlapMode overlap = OverlapMode::kOff, std::unique_ptr<DeviceExchange> device = nullptr);
+              OverlapMode overlap = OverlapMode::kOff, std::unique_ptr<DeviceExchange> device = nullptr,
+              std::int64_t least_part_bytes = kLeastPartBytes);
 
   // Before each step: takes over a plan that the ranks have for it; what the store read ahead for a step that another
   // rank failed is given up.
@@ -91,7 +93,6 @@ class MoeExchange {
   void count_routes(const Step& step, LayerId id, const ModelWeights& weights);
   void begin_own(const Step& step, LayerId id, ExpertStore& store, Own& own);
   Status run_own(const Step& step, LayerId id, const ModelWeights& weights, Own& own);
-  std::int32_t parts_of(const Share& share) const;
   std::size_t cut_shares(Flight& flight);
   Flight& flight_of(std::int32_t half) { return flights_[half == 2 ? 1 : 0]; }
   Status send(Flight& flight);
@@ -115,7 +116,9 @@ class MoeExchange {
   std::vector<std::int32_t> group_owners_;  // of the layer that runs
   std::vector<std::int64_t> load_;          // by rank: rows of its experts there
   OverlapMode overlap_;
-  std::array<Flight, 2> flights_;  // a step that runs whole uses the first
+  const std::int64_t least_part_rows_;
+  std::vector<std::int32_t> sizes_;  // of the groups of a share, for one cut
+  std::array<Flight, 2> flights_;    // a step that runs whole uses the first
   std::vector<std::byte> body_;
   std::vector<std::vector<std::vector<StoodRows>>> stood_;  // [rank][layer]: not told yet
   std::vector<std::int32_t> routed_;                        // ids of rows that are no draft's

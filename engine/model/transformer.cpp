@@ -449,7 +449,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                                                     options.ranks->plan().ranks(), device));
     }
     transformer->exchange_ = std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks,
-                                                           options.overlap, std::move(rows));
+                                                           options.overlap, std::move(rows), options.least_part_bytes);
   }
   if (options.ranks != nullptr && options.exchange != ExchangeMode::kTwoAllToAlls) {
     transformer->travel_ =

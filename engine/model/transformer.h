@@ -57,6 +57,7 @@ struct LoadOptions {
   ExchangeMode exchange = ExchangeMode::kTwoAllToAlls;
   // Of two all-to-alls: what overlaps.
   OverlapMode overlap = OverlapMode::kOff;
+  std::int64_t least_part_bytes = kLeastPartBytes;  // of an exchange in parts (exchange_parts.h)
 };
 
 struct Step;

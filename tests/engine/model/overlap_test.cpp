@@ -56,7 +56,9 @@ std::uint64_t ran(const Crossed& crossed, OverlapMode mode) {
 }
 
 TEST(Overlap, GroupsAreCutWholeAndEvenly) {
-  const auto cut = [](std::vector<std::int32_t> rows, std::int32_t parts) { return cut_groups(rows, parts); };
+  const auto cut = [](std::vector<std::int32_t> rows, std::int32_t parts, std::int64_t least = 1) {
+    return cut_groups(rows, least, parts);
+  };
   using Ends = std::vector<std::size_t>;
   EXPECT_EQ(cut({}, 3), Ends());
   EXPECT_EQ(cut({5}, 3), Ends({1}));
@@ -65,10 +67,39 @@ TEST(Overlap, GroupsAreCutWholeAndEvenly) {
   EXPECT_EQ(cut({1, 1, 1, 1}, 9), Ends({1, 2, 3, 4}));
   EXPECT_EQ(cut({9, 1, 1, 1}, 2), Ends({1, 4}));
   EXPECT_EQ(cut({1, 1, 1, 9}, 2), Ends({3, 4}));
-  EXPECT_EQ(cut({1, 1, 20}, 3), Ends({1, 2, 3}));
-  EXPECT_EQ(cut({3, 3, 3, 3, 3, 3}, 4).size(), 4u);
+  EXPECT_EQ(cut({1, 1, 20}, 3), Ends({2, 3}));
+  EXPECT_EQ(cut({3, 3, 3, 3, 3, 3}, 4), Ends({2, 4, 6}));
+  EXPECT_EQ(cut({1, 1, 1, 1}, 9, 2), Ends({2, 4}));
+  EXPECT_EQ(cut({1, 1, 1, 1}, 9, 3), Ends({4})) << "what is left is too little";
+  EXPECT_EQ(cut({1, 1, 1, 1}, 9, 5), Ends({4})) << "all is less than a part";
+  EXPECT_EQ(cut({6, 1, 6}, 9, 6), Ends({1, 3}));
   EXPECT_EQ(overlap_mode_named("halves").value(), OverlapMode::kHalves);
   EXPECT_EQ(overlap_mode_named("always").status().field(), "exchange_overlap");
+}
+
+TEST(Overlap, PartsFollowTheBytesAndHaveALeastAndAMost) {
+  EXPECT_EQ(least_part_rows(192, 32 * 1024), 43);
+  EXPECT_EQ(least_part_rows(2048, 32 * 1024), 4);
+  EXPECT_EQ(least_part_rows(1 << 20, 32 * 1024), 1);
+  EXPECT_EQ(least_part_rows(0, 0), 1);
+  std::uint32_t dice = 7;
+  for (int round = 0; round < 2000; ++round) {
+    const auto next = [&dice] { return static_cast<std::int32_t>((dice = dice * 1664525 + 1013904223) >> 8); };
+    std::vector<std::int32_t> rows(static_cast<std::size_t>(next() % 40));
+    for (auto& group : rows) group = 1 + next() % 9;
+    const std::int64_t least = 1 + next() % 60;
+    const std::vector<std::size_t> ends = cut_groups(rows, least, kMostParts);
+    ASSERT_LE(ends.size(), static_cast<std::size_t>(kMostParts));
+    ASSERT_EQ(ends.empty(), rows.empty());
+    std::size_t at = 0;
+    for (const std::size_t end : ends) {
+      ASSERT_LT(at, end);
+      std::int64_t part = 0;
+      for (; at < end; ++at) part += rows[at];
+      if (ends.size() > 1) ASSERT_GE(part, least);
+    }
+    ASSERT_EQ(at, rows.size());
+  }
 }
 
 // 200 steps of so many rows, each taking what `time` says of its way.
@@ -118,6 +149,36 @@ TEST_P(Overlaps, AnyNumberOfRanksGivesTheBytesOfOne) {
       EXPECT_TRUE(same_bytes(all_steps(driver), want)) << name << ", " << count << " ranks";
       EXPECT_TRUE(ranks.dropped().empty());
       if (count > 1) EXPECT_GT(ran(ranks.crossed(), GetParam()), 0u) << name;
+    }
+  }
+}
+
+// From no row at all to more than a step of the demo has, over the least size of a part.
+TEST(Overlap, AnyNumberOfRowsInPartsOfAnySizeGivesTheBytesOfOne) {
+  const std::string dir = golden_dir("qwen3-moe-top4-norm");
+  Driver alone(dir, {.isa = "auto"});
+  const int vocab = alone.model().vocab_size();
+  for (std::int32_t count = 1; count <= 4; ++count) {
+    for (const std::int64_t least : {std::int64_t{1}, std::int64_t{4000}, kLeastPartBytes}) {
+      ThreadRanks ranks(dir, plan_for(dir, count, count % 2 == 0), "auto");
+      Driver driver(dir, {.isa = "auto", .ranks = &ranks, .overlap = OverlapMode::kChunks, .least_part_bytes = least});
+      for (const int rows : {0, 1, 2, 3, 7, 33, 150}) {
+        const std::uint64_t before = ranks.crossed().chunks;
+        const auto tokens = some_tokens(rows, vocab, rows);
+        const Rows want = alone.run(tokens, 256);
+        EXPECT_EQ(want.size(), tokens.size());
+        EXPECT_TRUE(same_bytes(driver.run(tokens, 256), want)) << rows << " rows, " << count << " ranks, " << least;
+        const std::uint64_t chunks = ranks.crossed().chunks - before;
+        const std::int64_t most_bytes = rows * 5 * 160;  // 4 experts each, rows of 40 floats
+        if (count == 1 || most_bytes < 2 * least) {
+          EXPECT_EQ(chunks, 0u) << rows << " rows, " << count << " ranks, " << least;
+        } else if (least == 1 || most_bytes > 12 * least) {
+          EXPECT_GT(chunks, 0u) << rows << " rows, " << count << " ranks, " << least;
+        }
+        alone.reset();
+        driver.reset();
+      }
+      EXPECT_TRUE(ranks.dropped().empty());
     }
   }
 }
