@@ -228,6 +228,7 @@ std::size_t MoeExchange::cut_shares(Flight& flight) {
     }
     most = std::max(most, share.parts.size());
   }
+  if (most > 1) ran_ = OverlapMode::kChunks;
   return most;
 }
 

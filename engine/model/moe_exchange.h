@@ -45,7 +45,11 @@ class MoeExchange {
   Status end_half(LayerId id, const ModelWeights& weights, std::int32_t half);
   void give_up();
   // Of the exchanges from here on: kOff or kChunks.
-  void take(OverlapMode way) { overlap_ = way; }
+  void take(OverlapMode way) {
+    overlap_ = way;
+    ran_ = OverlapMode::kOff;
+  }
+  OverlapMode ran() const { return ran_; }  // since then: kChunks when any went in several messages
   // Rows of drafts that stood, layer after layer: the ranks whose experts they used are told with the next rows of the
   // layer, and the placement at once. A rank that gets none for long hears of the newest alone.
   void stood(const DraftRoutes::Stood& stood);
@@ -116,6 +120,7 @@ class MoeExchange {
   std::vector<std::int32_t> group_owners_;  // of the layer that runs
   std::vector<std::int64_t> load_;          // by rank: rows of its experts there
   OverlapMode overlap_;
+  OverlapMode ran_ = OverlapMode::kOff;
   const std::int64_t least_part_rows_;
   std::vector<std::int32_t> sizes_;  // of the groups of a share, for one cut
   std::array<Flight, 2> flights_;    // a step that runs whole uses the first

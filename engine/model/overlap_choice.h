@@ -13,11 +13,13 @@ namespace foregate {
 
 class OverlapChoice {
  public:
-  explicit OverlapChoice(bool halves) : ways_(halves ? 3 : 2) {}  // whether a step can run in two halves at all
-  // For a step of so many rows: kOff, kChunks or kHalves. Each way in turns at first; then the fastest, an overlap only
-  // while it gains 3 %, and another once in a while, since what runs beside may change.
-  OverlapMode next(std::int64_t rows);
-  void took(std::int64_t rows, OverlapMode way, TimeNs time);
+  // For a step of so many rows: kOff, kChunks, or where it can run in `halves` at all, kHalves. Each way in turns at
+  // first; then the fastest, an overlap only while it gains 3 %, and another once in a while, since what runs beside
+  // may change.
+  OverlapMode next(std::int64_t rows, bool halves);
+  // `ran`: what the step came to, whatever was asked for: a small exchange in chunks is one message.
+  void took(std::int64_t rows, OverlapMode ran, TimeNs time);
+  std::uint64_t times(std::int64_t rows, OverlapMode ran);  // how many were taken of steps of about so many rows
 
  private:
   static constexpr std::size_t kTimes = 9;     // the median of the last so many counts
@@ -25,6 +27,8 @@ class OverlapChoice {
   struct Times {
     std::array<double, kTimes> last{};  // of a row
     std::uint64_t count = 0;
+    std::uint64_t asked = 0;
+    bool known() const { return count >= kTimes; }
     double median() const;
   };
   struct Bucket {
@@ -32,8 +36,8 @@ class OverlapChoice {
     std::uint64_t steps = 0;
   };
   Bucket& bucket(std::int64_t rows);  // 1, 2, 3-4, 5-8, ...
+  Times* times_of(std::int64_t rows, OverlapMode way);
 
-  std::size_t ways_;
   std::vector<Bucket> buckets_;
 };
 

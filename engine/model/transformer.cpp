@@ -114,12 +114,15 @@ void Transformer::bring_hidden(const Step& step) {
 
 // With experts of other ranks. What a step takes is measured where that decides which way the next ones go.
 Result<std::int64_t> Transformer::run_shared_layers(const Step& step, KvCache& cache) {
-  const OverlapMode way = overlap_choice_ ? overlap_choice_->next(step.rows) : overlap_;
-  const bool halved = way == OverlapMode::kHalves && halves_ && HalfSteps::can_take(step);
+  const bool can_halve = halves_ && HalfSteps::can_take(step);
+  const OverlapMode way = overlap_choice_ ? overlap_choice_->next(step.rows, can_halve) : overlap_;
+  const bool halved = way == OverlapMode::kHalves && can_halve;
   exchange_->take(halved ? OverlapMode::kOff : way);
   const TimeNs begin = overlap_choice_ ? system_clock().now() : 0;
   Result<std::int64_t> bytes = halved ? halves_->run(step, cache) : run_layers(step, cache);
-  if (overlap_choice_ && bytes.ok()) overlap_choice_->took(step.rows, way, system_clock().now() - begin);
+  if (overlap_choice_ && bytes.ok()) {
+    overlap_choice_->took(step.rows, halved ? way : exchange_->ran(), system_clock().now() - begin);
+  }
   return bytes;
 }
 
@@ -463,9 +466,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                                     options.max_batched_tokens, *transformer->exchange_);
   }
   transformer->overlap_ = options.overlap;
-  if (options.ranks != nullptr && options.overlap == OverlapMode::kAuto) {
-    transformer->overlap_choice_.emplace(transformer->halves_ != nullptr);
-  }
+  if (options.ranks != nullptr && options.overlap == OverlapMode::kAuto) transformer->overlap_choice_.emplace();
   return transformer;
 }
 

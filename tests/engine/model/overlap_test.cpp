@@ -104,10 +104,10 @@ TEST(Overlap, PartsFollowTheBytesAndHaveALeastAndAMost) {
 
 // 200 steps of so many rows, each taking what `time` says of its way.
 std::vector<OverlapMode> chosen(OverlapChoice& choice, std::int64_t rows,
-                                const std::function<TimeNs(OverlapMode)>& time) {
+                                const std::function<TimeNs(OverlapMode)>& time, bool halves = true) {
   std::vector<OverlapMode> ways;
   for (int i = 0; i < 200; ++i) {
-    ways.push_back(choice.next(rows));
+    ways.push_back(choice.next(rows, halves));
     choice.took(rows, ways.back(), time(ways.back()));
   }
   return ways;
@@ -117,7 +117,7 @@ TEST(Overlap, IsTakenWhereItWasFaster) {
   const auto share = [](const std::vector<OverlapMode>& ways, OverlapMode way) {
     return std::count(ways.begin() + 100, ways.end(), way);
   };
-  OverlapChoice choice(true);
+  OverlapChoice choice;
   const auto halves_gain = chosen(choice, 8, [](OverlapMode way) { return way == OverlapMode::kHalves ? 80 : 100; });
   EXPECT_GE(share(halves_gain, OverlapMode::kHalves), 97);
   EXPECT_GE(std::count(halves_gain.begin(), halves_gain.end(), OverlapMode::kChunks), 9);
@@ -127,10 +127,45 @@ TEST(Overlap, IsTakenWhereItWasFaster) {
   // What was faster and is not any more is left.
   const auto slow = chosen(choice, 8, [](OverlapMode way) { return way == OverlapMode::kHalves ? 200 : 100; });
   EXPECT_LE(share(slow, OverlapMode::kHalves), 2);
-  OverlapChoice whole(false);
-  const auto no_halves = chosen(whole, 8, [](OverlapMode way) { return way == OverlapMode::kChunks ? 50 : 100; });
+  OverlapChoice whole;
+  const auto no_halves = chosen(
+      whole, 8, [](OverlapMode way) { return way == OverlapMode::kChunks ? 50 : 100; }, false);
   EXPECT_EQ(std::count(no_halves.begin(), no_halves.end(), OverlapMode::kHalves), 0);
   EXPECT_GE(share(no_halves, OverlapMode::kChunks), 97);
+}
+
+TEST(Overlap, AStepThatCannotTakeAWayIsNotAskedTo) {
+  OverlapChoice choice;
+  for (int i = 0; i < 400; ++i) {
+    const bool halves = i % 2 == 0;  // every second step is one with a tree
+    const OverlapMode way = choice.next(8, halves);
+    EXPECT_TRUE(halves || way != OverlapMode::kHalves);
+    // Chunks come to one message here, and so to no overlap.
+    const OverlapMode ran = way == OverlapMode::kChunks ? OverlapMode::kOff : way;
+    choice.took(8, ran, ran == OverlapMode::kHalves ? 80 : 100);
+    if (i > 100 && halves && i % 64 != 0) EXPECT_EQ(way, OverlapMode::kHalves) << i;
+  }
+  EXPECT_EQ(choice.times(8, OverlapMode::kChunks), 0u);
+  EXPECT_EQ(choice.times(8, OverlapMode::kOff) + choice.times(8, OverlapMode::kHalves), 400u);
+}
+
+// Steps of one row have no halves, and their exchanges are one message: all their times are those of steps without.
+TEST(Overlap, TimesAreThoseOfWhatRan) {
+  const std::string dir = golden_dir("qwen3-moe-top4-norm");
+  ThreadRanks ranks(dir, plan_for(dir, 2, false), "auto");
+  Driver driver(dir, {.ranks = &ranks, .overlap = OverlapMode::kAuto, .least_part_bytes = kLeastPartBytes});
+  const auto tokens = some_tokens(60, driver.model().vocab_size(), 1);
+  driver.run(tokens, 1);
+  OverlapChoice& choice = *driver.model().overlap_choice();
+  EXPECT_EQ(choice.times(1, OverlapMode::kOff), 60u);
+  EXPECT_EQ(choice.times(1, OverlapMode::kChunks) + choice.times(1, OverlapMode::kHalves), 0u);
+  for (int i = 0; i < 60; ++i) {
+    driver.reset();
+    driver.run(tokens, 10);
+  }
+  EXPECT_EQ(choice.times(10, OverlapMode::kHalves), ranks.crossed().halved_steps);
+  EXPECT_GT(choice.times(10, OverlapMode::kHalves), 0u);
+  EXPECT_EQ(choice.times(10, OverlapMode::kOff) + choice.times(10, OverlapMode::kHalves), 360u);
 }
 
 class Overlaps : public ::testing::TestWithParam<OverlapMode> {};
