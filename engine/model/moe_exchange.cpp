@@ -379,6 +379,7 @@ Status MoeExchange::receive(Flight& flight) {
     share.line = nullptr;
     share.due = 0;
   }
+  spent_.bytes += static_cast<double>(flight.crossed.bytes);
   ranks_.count(std::exchange(flight.crossed, {}));
   return first;
 }
@@ -394,9 +395,16 @@ Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& w
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
   divide(step, id, weights, 0);
   Flight& flight = flight_of(0);
+  const TimeNs begin = system_clock().now();
   const Status sent = device_ ? send_from_device(flight) : send(flight);
+  const TimeNs away = system_clock().now();
   const Status own = sent.ok() ? run_own(step, id, weights, flight.own) : Status();
+  const TimeNs done = system_clock().now();
   const Status received = receive(flight);
+  if (epoch_ >= flight.first_epoch) {  // something was sent
+    spent_.exchanges += 1;
+    spent_.waited += static_cast<double>(away - begin + system_clock().now() - done);
+  }
   const Status arrived = device_ ? finish_peers(flight) : Status();
   RETURN_IF_ERROR(sent);
   RETURN_IF_ERROR(received);

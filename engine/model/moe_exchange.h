@@ -15,6 +15,7 @@
 #include "engine/model/expert_ranks.h"
 #include "engine/model/expert_rows.h"
 #include "engine/model/model_weights.h"
+#include "engine/model/overlap_gain.h"
 #include "engine/model/step.h"
 
 namespace foregate {
@@ -48,8 +49,15 @@ class MoeExchange {
   void take(OverlapMode way) {
     overlap_ = way;
     ran_ = OverlapMode::kOff;
+    spent_ = {};
+  }
+  // Whether an exchange of a step of so many rows could go in several messages, were all its experts on one rank.
+  bool may_cut(std::int64_t rows) const {
+    return device_ == nullptr && rows * (1 + limits_.top_k) >= 2 * least_part_rows_;
   }
   OverlapMode ran() const { return ran_; }  // since then: kChunks when any went in several messages
+  // Since then, of layers that ran whole: what was waited for, exchanges and bytes.
+  const StepSpent& spent() const { return spent_; }
   // Rows of drafts that stood, layer after layer: the ranks whose experts they used are told with the next rows of the
   // layer, and the placement at once. A rank that gets none for long hears of the newest alone.
   void stood(const DraftRoutes::Stood& stood);
@@ -121,6 +129,7 @@ class MoeExchange {
   std::vector<std::int64_t> load_;          // by rank: rows of its experts there
   OverlapMode overlap_;
   OverlapMode ran_ = OverlapMode::kOff;
+  StepSpent spent_;
   const std::int64_t least_part_rows_;
   std::vector<std::int32_t> sizes_;  // of the groups of a share, for one cut
   std::array<Flight, 2> flights_;    // a step that runs whole uses the first
