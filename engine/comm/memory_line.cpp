@@ -4,7 +4,7 @@
 #include <mutex>
 #include <thread>
 
-#include "engine/comm/transport.h"
+#include "engine/comm/byte_line.h"
 
 namespace foregate {
 namespace {
@@ -24,7 +24,7 @@ class MemoryLine final : public RankLine {
 
   Status send(MessageKind kind, std::uint64_t epoch, std::span<const std::byte> body, TimeNs) override {
     const std::lock_guard lock(wire_->mutex);
-    if (wire_->closed) return unavailable("the line is closed");
+    if (wire_->closed) return line_closed();
     wire_->queues[1 - end_].push_back({kind, epoch, {body.begin(), body.end()}});
     wire_->changed.notify_all();
     return {};
@@ -38,9 +38,9 @@ class MemoryLine final : public RankLine {
       wire_->changed.wait(lock, ready);
     } else if (!wire_->changed.wait_for(lock, std::chrono::nanoseconds(deadline - system_clock().now()), ready)) {
       wire_->closed = true;
-      return Status(Code::kDeadlineExceeded, "the other rank does not answer in time");
+      return peer_late();
     }
-    if (queue.empty()) return unavailable("the line is closed");
+    if (queue.empty()) return line_closed();
     Message message = std::move(queue.front());
     queue.pop_front();
     const Status fits = check_header({message.kind, message.epoch, message.body.size()}, bounds);

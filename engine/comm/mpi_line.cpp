@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include "engine/comm/byte_line.h"
 #include "engine/comm/mpi_tags.h"
 
 namespace foregate {
@@ -44,18 +45,17 @@ class MpiLine final : public RankLine {
   ~MpiLine() override { close(); }
 
   Status send(MessageKind kind, std::uint64_t epoch, std::span<const std::byte> body, TimeNs deadline) override {
-    if (closed_) return unavailable("the line is closed");
-    if (peer_closed()) return closing_on_error(unavailable("the other rank has ended the line"));
+    if (closed_) return line_closed();
+    if (peer_closed()) return closing_on_error(*this, unavailable("the other rank has ended the line"));
     std::vector<std::byte> frame(body.size() + kMessageHeaderBytes);
     std::copy(body.begin(), body.end(), frame.begin());
     write_header({kind, epoch, body.size()}, std::span(frame).last<kMessageHeaderBytes>());
-    return closing_on_error(finish(job_->port().send(peer_, kMpiFrame, frame), frame, deadline));
+    return closing_on_error(*this, finish(job_->port().send(peer_, kMpiFrame, frame), frame, deadline));
   }
 
   Result<Message> receive(const MessageBounds& bounds, TimeNs deadline) override {
     Message message;
-    const Status read = closing_on_error(read_message(bounds, deadline, message));
-    if (!read.ok()) return read;
+    RETURN_IF_ERROR(closing_on_error(*this, read_message(bounds, deadline, message)));
     return message;
   }
 
@@ -67,11 +67,6 @@ class MpiLine final : public RankLine {
   }
 
  private:
-  Status closing_on_error(Status status) {
-    if (!status.ok()) close();
-    return status;
-  }
-
   Status read_message(const MessageBounds& bounds, TimeNs deadline, Message& message) {
     std::uint64_t bytes = 0;
     RETURN_IF_ERROR(wait_for_frame(bytes, deadline));
@@ -100,16 +95,16 @@ class MpiLine final : public RankLine {
     while (!closed_) {
       switch (job_->port().find(peer_, kMpiFrame, bytes)) {
         case MpiPort::Answer::kYes: return {};
-        case MpiPort::Answer::kFailed: return unavailable("the other rank is gone");
+        case MpiPort::Answer::kFailed: return peer_gone();
         case MpiPort::Answer::kNo: break;
       }
       if (peer_closed()) {
         if (job_->port().find(peer_, kMpiFrame, bytes) == MpiPort::Answer::kYes) return {};
         return unavailable("the other rank has ended the line");
       }
-      if (!patience.wait()) return late();
+      if (!patience.wait()) return peer_late();
     }
-    return unavailable("the line is closed");
+    return line_closed();
   }
 
   // The bytes are the request's until it is over: on the way out of here with one that is not, the job gets them.
@@ -119,17 +114,15 @@ class MpiLine final : public RankLine {
     while (true) {
       switch (job_->port().test(request)) {
         case MpiPort::Answer::kYes: return {};
-        case MpiPort::Answer::kFailed: return unavailable("the other rank is gone");
+        case MpiPort::Answer::kFailed: return peer_gone();
         case MpiPort::Answer::kNo: break;
       }
       const bool closed = closed_;
       if (!closed && patience.wait()) continue;
       job_->keep(request, std::move(bytes));
-      return closed ? unavailable("the line is closed") : late();
+      return closed ? line_closed() : peer_late();
     }
   }
-
-  static Status late() { return Status(Code::kDeadlineExceeded, "the other rank does not answer in time"); }
 
   const std::shared_ptr<MpiJob> job_;
   const std::int32_t peer_;

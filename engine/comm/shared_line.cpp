@@ -17,6 +17,8 @@
 #include <ctime>
 #include <string>
 
+#include "engine/comm/byte_line.h"
+
 namespace foregate {
 namespace {
 
@@ -44,7 +46,7 @@ void relax() {
 #endif
 }
 
-class SharedLine final : public RankLine {
+class SharedLine final : public ByteLine {
  public:
   SharedLine(int fd, Shared* shared, LineEnd end)
       : fd_(fd),
@@ -59,19 +61,6 @@ class SharedLine final : public RankLine {
   SharedLine(const SharedLine&) = delete;
   SharedLine& operator=(const SharedLine&) = delete;
 
-  Status send(MessageKind kind, std::uint64_t epoch, std::span<const std::byte> body, TimeNs deadline) override {
-    std::byte header[kMessageHeaderBytes];
-    write_header({kind, epoch, body.size()}, header);
-    return closing_on_error(write_both(header, body, deadline));
-  }
-
-  Result<Message> receive(const MessageBounds& bounds, TimeNs deadline) override {
-    Message message;
-    const Status read = closing_on_error(read_message(bounds, deadline, message));
-    if (!read.ok()) return read;
-    return message;
-  }
-
   void close() override {
     shared_->closed.store(1);
     ::shutdown(fd_, SHUT_RDWR);
@@ -82,18 +71,12 @@ class SharedLine final : public RankLine {
   }
 
  private:
-  Status closing_on_error(Status status) {
-    if (!status.ok()) close();
-    return status;
-  }
-
-  static Status gone() { return unavailable("the other rank is gone"); }
   static Status nonsense() { return data_loss("the other rank counts bytes that were not sent"); }
 
   // A short message is shown whole, so that its reader wakes once.
-  Status write_both(std::span<const std::byte> header, std::span<const std::byte> body, TimeNs deadline) {
+  Status write_both(std::span<const std::byte> header, std::span<const std::byte> body, TimeNs deadline) override {
     while (!header.empty() || !body.empty()) {
-      if (shared_->closed.load() != 0) return gone();
+      if (shared_->closed.load() != 0) return peer_gone();
       const std::uint64_t waiting = sent_ - out_.read.load(std::memory_order_acquire);
       if (waiting > kSharedRingBytes) return nonsense();
       if (waiting == kSharedRingBytes) {
@@ -122,18 +105,7 @@ class SharedLine final : public RankLine {
     sent_ += bytes.size();
   }
 
-  // The header is copied before it is judged: the other end can write to what is shared at any time.
-  Status read_message(const MessageBounds& bounds, TimeNs deadline, Message& message) {
-    std::byte bytes[kMessageHeaderBytes];
-    RETURN_IF_ERROR(read_all(bytes, deadline));
-    ASSIGN_OR_RETURN(const MessageHeader header, read_header(bytes, bounds));
-    message.kind = header.kind;
-    message.epoch = header.epoch;
-    message.body.resize(header.body_bytes);
-    return read_all(message.body, deadline);
-  }
-
-  Status read_all(std::span<std::byte> bytes, TimeNs deadline) {
+  Status read_all(std::span<std::byte> bytes, TimeNs deadline) override {
     while (!bytes.empty()) {
       const std::uint64_t there = in_.written.load(std::memory_order_acquire) - taken_;
       if (there > kSharedRingBytes) return nonsense();
@@ -175,8 +147,8 @@ class SharedLine final : public RankLine {
         if (ready()) return {};
         relax();
       }
-      if (shared_->closed.load() != 0) return ready() ? Status() : gone();
-      if (now >= deadline) return Status(Code::kDeadlineExceeded, "the other rank does not answer in time");
+      if (shared_->closed.load() != 0) return ready() ? Status() : peer_gone();
+      if (now >= deadline) return peer_late();
       if (now < begin + kSpinNs) {
         if (now >= begin + kSelfishNs) ::sched_yield();
         continue;
@@ -184,7 +156,7 @@ class SharedLine final : public RankLine {
       sleeps.store(1, std::memory_order_seq_cst);
       if (!ready() && shared_->closed.load() == 0) sleep(sleeps, std::min(deadline - now, kNapNs));
       sleeps.store(0, std::memory_order_relaxed);
-      if (!peer_lives()) return ready() ? Status() : gone();
+      if (!peer_lives()) return ready() ? Status() : peer_gone();
     }
   }
 

@@ -8,57 +8,28 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <string>
 
-#include "engine/comm/transport.h"
+#include "engine/comm/byte_line.h"
 
 namespace foregate {
 namespace {
 
 // Calls never block: they try, and wait in poll() for as long as the deadline lets them.
-class SocketLine final : public RankLine {
+class SocketLine final : public ByteLine {
  public:
   explicit SocketLine(int fd) : fd_(fd) {}
   ~SocketLine() override { ::close(fd_); }
   SocketLine(const SocketLine&) = delete;
   SocketLine& operator=(const SocketLine&) = delete;
 
-  Status send(MessageKind kind, std::uint64_t epoch, std::span<const std::byte> body, TimeNs deadline) override {
-    std::byte header[kMessageHeaderBytes];
-    write_header({kind, epoch, body.size()}, header);
-    return closing_on_error(write_both(header, body, deadline));
-  }
-
-  Result<Message> receive(const MessageBounds& bounds, TimeNs deadline) override {
-    Message message;
-    const Status read = closing_on_error(read_message(bounds, deadline, message));
-    if (!read.ok()) return read;
-    return message;
-  }
-
   void close() override { ::shutdown(fd_, SHUT_RDWR); }
 
  private:
-  Status closing_on_error(Status status) {
-    if (!status.ok()) close();
-    return status;
-  }
-
-  Status read_message(const MessageBounds& bounds, TimeNs deadline, Message& message) {
-    std::byte bytes[kMessageHeaderBytes];
-    RETURN_IF_ERROR(read_all(bytes, deadline));
-    ASSIGN_OR_RETURN(const MessageHeader header, read_header(bytes, bounds));
-    message.kind = header.kind;
-    message.epoch = header.epoch;
-    message.body.resize(header.body_bytes);
-    return read_all(message.body, deadline);
-  }
-
   Status wait(short events, TimeNs deadline) const {
     int wait_ms = -1;
     if (deadline != kNoDeadline) {
       const TimeNs left = deadline - system_clock().now();
-      if (left <= 0) return Status(Code::kDeadlineExceeded, "the other rank does not answer in time");
+      if (left <= 0) return peer_late();
       wait_ms = static_cast<int>(std::min<TimeNs>(left / 1'000'000 + 1, 1'000'000));
     }
     pollfd wanted{.fd = fd_, .events = events, .revents = 0};
@@ -67,7 +38,7 @@ class SocketLine final : public RankLine {
   }
 
   // In one call, where the socket takes it all.
-  Status write_both(std::span<const std::byte> header, std::span<const std::byte> body, TimeNs deadline) const {
+  Status write_both(std::span<const std::byte> header, std::span<const std::byte> body, TimeNs deadline) override {
     while (!header.empty() || !body.empty()) {
       iovec parts[2] = {{const_cast<std::byte*>(header.data()), header.size()},
                         {const_cast<std::byte*>(body.data()), body.size()}};
@@ -82,14 +53,14 @@ class SocketLine final : public RankLine {
       } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
         RETURN_IF_ERROR(wait(POLLOUT, deadline));
       } else if (errno != EINTR) {
-        return unavailable(std::string("the other rank is gone: ") + std::strerror(errno));
+        return peer_gone(std::strerror(errno));
       }
     }
     return {};
   }
 
   // What came with earlier bytes first. Bytes of a short message come with its header, in one call.
-  Status read_all(std::span<std::byte> bytes, TimeNs deadline) {
+  Status read_all(std::span<std::byte> bytes, TimeNs deadline) override {
     TimeNs spun_until = 0;
     for (;;) {
       const std::size_t ready = std::min(bytes.size(), end_ - begin_);
@@ -106,12 +77,12 @@ class SocketLine final : public RankLine {
         begin_ = 0;
         end_ = static_cast<std::size_t>(got);
       } else if (got == 0) {
-        return unavailable("the other rank is gone");
+        return peer_gone();
       } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
         if (spin(spun_until)) continue;
         RETURN_IF_ERROR(wait(POLLIN, deadline));
       } else if (errno != EINTR) {
-        return unavailable(std::string("the other rank is gone: ") + std::strerror(errno));
+        return peer_gone(std::strerror(errno));
       }
     }
   }

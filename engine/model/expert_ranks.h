@@ -30,6 +30,9 @@ struct Crossed {
   // Messages that were one of several of an exchange, and steps that ran in two halves.
   std::uint64_t chunks = 0;
   std::uint64_t halved_steps = 0;
+  // Steps that overlapped to see whether that pays, and such that were not needed to know that it does not.
+  std::uint64_t overlap_trials = 0;
+  std::uint64_t overlap_trials_spared = 0;
 };
 
 // That the rank does not serve, and why.

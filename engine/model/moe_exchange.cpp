@@ -13,18 +13,14 @@
 
 namespace foregate {
 
+static_assert(kMostParts <= kMaxExchangeParts);
+
 Status of_rank(RankId rank, const Status& why) {
   return unavailable("rank " + std::to_string(rank.value) + " does not serve: " + why.message());
 }
 
-namespace {
-
-constexpr std::int32_t kChunks = 4;  // of OverlapMode::kChunks
-
-}  // namespace
-
 MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks, OverlapMode overlap,
-                         std::unique_ptr<DeviceExchange> device)
+                         std::unique_ptr<DeviceExchange> device, std::int64_t least_part_bytes)
     : ranks_(ranks),
       device_(std::move(device)),
       limits_{.max_rows = max_rows,
@@ -33,6 +29,7 @@ MoeExchange::MoeExchange(const ModelConfig& config, std::int32_t max_rows, Exper
               .layers = static_cast<std::int32_t>(config.layers.size()),
               .experts = config.router.experts},
       overlap_(overlap),
+      least_part_rows_(least_part_rows(config.hidden_size, least_part_bytes)),
       stood_(static_cast<std::size_t>(ranks.plan().ranks()), std::vector<std::vector<StoodRows>>(config.layers.size())),
       sent_as_(static_cast<std::size_t>(max_rows), -1) {
   for (Flight& flight : flights_) flight.shares.resize(stood_.size());
@@ -212,22 +209,26 @@ Status MoeExchange::run_own(const Step& step, LayerId id, const ModelWeights& we
                     });
 }
 
-std::int32_t MoeExchange::parts_of(const Share& share) const {
-  static_cast<void>(share);
-  return overlap_ == OverlapMode::kChunks && device_ == nullptr ? kChunks : 1;
-}
-
-// In how many messages each rank gets its rows: a message brings the rows of its experts that none before it brought.
-// The most of any rank.
+// In how many messages each rank gets its rows: a message brings the rows of its experts that none before it brought,
+// and its answer their outputs. The most of any rank.
 std::size_t MoeExchange::cut_shares(Flight& flight) {
+  const std::int32_t parts = overlap_ == OverlapMode::kChunks && device_ == nullptr ? kMostParts : 1;
   std::size_t most = 0;
   for (Share& share : flight.shares) {
     share.parts.clear();
-    for (const std::size_t end : cut_groups(share.rows.group_rows, parts_of(share))) {
+    sizes_.clear();
+    std::size_t before = 0;
+    for (const PartEnd& group : share.groups) {
+      const std::size_t through = group.rows + group.outputs;
+      sizes_.push_back(static_cast<std::int32_t>(through - before));
+      before = through;
+    }
+    for (const std::size_t end : cut_groups(sizes_, least_part_rows_, parts)) {
       share.parts.push_back(share.groups[end - 1]);
     }
     most = std::max(most, share.parts.size());
   }
+  if (most > 1) ran_ = OverlapMode::kChunks;
   return most;
 }
 
@@ -378,6 +379,7 @@ Status MoeExchange::receive(Flight& flight) {
     share.line = nullptr;
     share.due = 0;
   }
+  spent_.bytes += static_cast<double>(flight.crossed.bytes);
   ranks_.count(std::exchange(flight.crossed, {}));
   return first;
 }
@@ -393,9 +395,16 @@ Result<int> MoeExchange::run(const Step& step, LayerId id, const ModelWeights& w
   if (step.tap != nullptr) step.tap->tell(step, id, nullptr);
   divide(step, id, weights, 0);
   Flight& flight = flight_of(0);
+  const TimeNs begin = system_clock().now();
   const Status sent = device_ ? send_from_device(flight) : send(flight);
+  const TimeNs away = system_clock().now();
   const Status own = sent.ok() ? run_own(step, id, weights, flight.own) : Status();
+  const TimeNs done = system_clock().now();
   const Status received = receive(flight);
+  if (epoch_ >= flight.first_epoch) {  // something was sent
+    spent_.exchanges += 1;
+    spent_.waited += static_cast<double>(away - begin + system_clock().now() - done);
+  }
   const Status arrived = device_ ? finish_peers(flight) : Status();
   RETURN_IF_ERROR(sent);
   RETURN_IF_ERROR(received);

@@ -15,6 +15,7 @@
 #include "engine/model/expert_ranks.h"
 #include "engine/model/expert_rows.h"
 #include "engine/model/model_weights.h"
+#include "engine/model/overlap_gain.h"
 #include "engine/model/step.h"
 
 namespace foregate {
@@ -23,8 +24,10 @@ class MoeExchange {
  public:
   // `ranks` must outlive this; its plan must fit the config, and `weights` hold what it gives rank 0.
   // `device`: rows are in its memory, which the host does not see, and exchanges do not overlap; null: in the host's.
+  // `least_part_bytes`: of a message where exchanges go in several.
   MoeExchange(const ModelConfig& config, std::int32_t max_rows, ExpertRanks& ranks,
-              OverlapMode overlap = OverlapMode::kOff, std::unique_ptr<DeviceExchange> device = nullptr);
+              OverlapMode overlap = OverlapMode::kOff, std::unique_ptr<DeviceExchange> device = nullptr,
+              std::int64_t least_part_bytes = kLeastPartBytes);
 
   // Before each step: takes over a plan that the ranks have for it; what the store read ahead for a step that another
   // rank failed is given up.
@@ -43,7 +46,18 @@ class MoeExchange {
   Status end_half(LayerId id, const ModelWeights& weights, std::int32_t half);
   void give_up();
   // Of the exchanges from here on: kOff or kChunks.
-  void take(OverlapMode way) { overlap_ = way; }
+  void take(OverlapMode way) {
+    overlap_ = way;
+    ran_ = OverlapMode::kOff;
+    spent_ = {};
+  }
+  // Whether an exchange of a step of so many rows could go in several messages, were all its experts on one rank.
+  bool may_cut(std::int64_t rows) const {
+    return device_ == nullptr && rows * (1 + limits_.top_k) >= 2 * least_part_rows_;
+  }
+  OverlapMode ran() const { return ran_; }  // since then: kChunks when any went in several messages
+  // Since then, of layers that ran whole: what was waited for, exchanges and bytes.
+  const StepSpent& spent() const { return spent_; }
   // Rows of drafts that stood, layer after layer: the ranks whose experts they used are told with the next rows of the
   // layer, and the placement at once. A rank that gets none for long hears of the newest alone.
   void stood(const DraftRoutes::Stood& stood);
@@ -91,7 +105,6 @@ class MoeExchange {
   void count_routes(const Step& step, LayerId id, const ModelWeights& weights);
   void begin_own(const Step& step, LayerId id, ExpertStore& store, Own& own);
   Status run_own(const Step& step, LayerId id, const ModelWeights& weights, Own& own);
-  std::int32_t parts_of(const Share& share) const;
   std::size_t cut_shares(Flight& flight);
   Flight& flight_of(std::int32_t half) { return flights_[half == 2 ? 1 : 0]; }
   Status send(Flight& flight);
@@ -115,7 +128,11 @@ class MoeExchange {
   std::vector<std::int32_t> group_owners_;  // of the layer that runs
   std::vector<std::int64_t> load_;          // by rank: rows of its experts there
   OverlapMode overlap_;
-  std::array<Flight, 2> flights_;  // a step that runs whole uses the first
+  OverlapMode ran_ = OverlapMode::kOff;
+  StepSpent spent_;
+  const std::int64_t least_part_rows_;
+  std::vector<std::int32_t> sizes_;  // of the groups of a share, for one cut
+  std::array<Flight, 2> flights_;    // a step that runs whole uses the first
   std::vector<std::byte> body_;
   std::vector<std::vector<std::vector<StoodRows>>> stood_;  // [rank][layer]: not told yet
   std::vector<std::int32_t> routed_;                        // ids of rows that are no draft's

@@ -114,12 +114,20 @@ void Transformer::bring_hidden(const Step& step) {
 
 // With experts of other ranks. What a step takes is measured where that decides which way the next ones go.
 Result<std::int64_t> Transformer::run_shared_layers(const Step& step, KvCache& cache) {
-  const OverlapMode way = overlap_choice_ ? overlap_choice_->next(step.rows) : overlap_;
-  const bool halved = way == OverlapMode::kHalves && halves_ && HalfSteps::can_take(step);
+  const bool can_halve = halves_ && HalfSteps::can_take(step);
+  const OverlapMode way =
+      overlap_choice_ ? overlap_choice_->next(step.rows, exchange_->may_cut(step.rows), can_halve) : overlap_;
+  const bool halved = way == OverlapMode::kHalves && can_halve;
   exchange_->take(halved ? OverlapMode::kOff : way);
   const TimeNs begin = overlap_choice_ ? system_clock().now() : 0;
   Result<std::int64_t> bytes = halved ? halves_->run(step, cache) : run_layers(step, cache);
-  if (overlap_choice_ && bytes.ok()) overlap_choice_->took(step.rows, way, system_clock().now() - begin);
+  if (!overlap_choice_ || !bytes.ok()) return bytes;
+  StepSpent took = exchange_->spent();
+  took.rows = static_cast<double>(step.rows);
+  took.total = static_cast<double>(system_clock().now() - begin);
+  overlap_choice_->took(took, halved ? way : exchange_->ran());
+  const auto [trials, spared] = overlap_choice_->take_trials();
+  exchange_->ranks().count({.overlap_trials = trials, .overlap_trials_spared = spared});
   return bytes;
 }
 
@@ -449,7 +457,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                                                     options.ranks->plan().ranks(), device));
     }
     transformer->exchange_ = std::make_unique<MoeExchange>(model.config, options.max_batched_tokens, *options.ranks,
-                                                           options.overlap, std::move(rows));
+                                                           options.overlap, std::move(rows), options.least_part_bytes);
   }
   if (options.ranks != nullptr && options.exchange != ExchangeMode::kTwoAllToAlls) {
     transformer->travel_ =
@@ -463,9 +471,7 @@ Result<std::unique_ptr<Transformer>> load_transformer(const OpenModel& model, De
                                     options.max_batched_tokens, *transformer->exchange_);
   }
   transformer->overlap_ = options.overlap;
-  if (options.ranks != nullptr && options.overlap == OverlapMode::kAuto) {
-    transformer->overlap_choice_.emplace(transformer->halves_ != nullptr);
-  }
+  if (options.ranks != nullptr && options.overlap == OverlapMode::kAuto) transformer->overlap_choice_.emplace();
   return transformer;
 }
 

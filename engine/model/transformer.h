@@ -57,6 +57,7 @@ struct LoadOptions {
   ExchangeMode exchange = ExchangeMode::kTwoAllToAlls;
   // Of two all-to-alls: what overlaps.
   OverlapMode overlap = OverlapMode::kOff;
+  std::int64_t least_part_bytes = kLeastPartBytes;  // of an exchange in parts (exchange_parts.h)
 };
 
 struct Step;
@@ -99,7 +100,8 @@ class Transformer final : public Model {
   const Lookahead* lookahead() const { return lookahead_.get(); }
   // What loads and kernels of experts cost here; null: not known.
   const CostModel* costs() const { return weights_->costs ? &weights_->costs->costs() : nullptr; }
-  bool costs_measured() const { return weights_->costs && weights_->costs->measured(); }  // at this start
+  bool costs_measured() const { return weights_->costs && weights_->costs->measured(); }     // at this start
+  OverlapChoice* overlap_choice() { return overlap_choice_ ? &*overlap_choice_ : nullptr; }  // null: nothing is chosen
   const ExpertStore* store() const { return weights_->store.get(); }  // null: all experts are in memory
   const DeviceTier* tier() const { return weights_->tier.get(); }     // null: no device in front of the store
   std::shared_ptr<ExpertBoard> expert_board() const { return board_; }

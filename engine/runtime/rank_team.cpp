@@ -47,6 +47,9 @@ RankTeam::RankTeam(PlacementPlan plan, RankLauncher launcher, RankTeamOptions op
           counter("moe_exchange_one_all_to_all_steps", "Steps whose rows stayed where their experts are")),
       chunks_(counter("moe_exchange_chunks", "Messages of rows that were one of several to the same rank and layer")),
       halves_(counter("moe_exchange_halves", "Steps whose two halves took turns at this rank and the others")),
+      overlap_trials_(counter("moe_exchange_overlap_trials", "Steps that overlapped to see whether that pays")),
+      overlap_trials_spared_(counter("moe_exchange_overlap_trials_spared",
+                                     "Such steps that were not run, since all that is waited for would not pay")),
       peer_bytes_(counter("moe_exchange_nccl_bytes", "Of moe_exchange_bytes, what went from GPU to GPU by NCCL")),
       restarts_counter_(
           counter("foregate_rank_restarts", "Ranks that were started again after they died, hung or talked nonsense")),
@@ -150,6 +153,8 @@ void RankTeam::count(const Crossed& crossed) {
   one_all_to_all_steps_.add(static_cast<double>(crossed.one_all_to_all_steps));
   chunks_.add(static_cast<double>(crossed.chunks));
   halves_.add(static_cast<double>(crossed.halved_steps));
+  overlap_trials_.add(static_cast<double>(crossed.overlap_trials));
+  overlap_trials_spared_.add(static_cast<double>(crossed.overlap_trials_spared));
 }
 
 // Waits for a pulse, an end, a wish, or the time at which a rank counts as hung or is to be started.

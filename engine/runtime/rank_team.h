@@ -104,6 +104,8 @@ class RankTeam final : public ExpertRanks {
   Counter& peer_bytes_;
   Counter& chunks_;
   Counter& halves_;
+  Counter& overlap_trials_;
+  Counter& overlap_trials_spared_;
   Counter& restarts_counter_;
   Gauge& serving_;
   Gauge& sharing_memory_;

@@ -5,11 +5,19 @@ Needs nothing but Python. Usage: rank_e2e.py --binary FOREGATE --model DIR --wor
 import json
 import os
 import signal
+import threading
 import time
 
 import pack_e2e
 from pack_e2e import OPTIONS, Served, foregate
-from ranks import RankTest, answers, figure, workers
+from ranks import RankTest, answers, ask, figure, workers
+
+
+def long_answer(served):
+    """To a prompt of some 700 tokens: enough for several messages to a rank."""
+    status, text = ask(served, prompt=" ".join(f"Once upon a time {i}." for i in range(100)), max_tokens=4)
+    assert status == 200, text
+    return json.loads(text)["choices"]
 
 
 class Ranks(RankTest):
@@ -34,6 +42,8 @@ class Ranks(RankTest):
                 self.assertFalse(os.path.exists(f"/proc/{pid}"), "a rank outlived the server")
 
     def test_exchanges_overlap_and_the_text_stays(self):
+        with Served(OPTIONS.model) as served:
+            want = long_answer(served)
         for overlap, line, more in (("chunks", "socket", ()), ("chunks", "shared-memory", ("--expert-memory", "50%")),
                                     ("halves", "shared-memory", ()), ("auto", "auto", ())):
             model = OPTIONS.model
@@ -42,10 +52,19 @@ class Ranks(RankTest):
                 self.assertEqual(foregate("pack", OPTIONS.model, model).returncode, 0)
             with Served(model, "--expert-parallel-size", "2", "--exchange-overlap", overlap, "--rank-line", line, *more) as served:
                 self.assertEqual(answers(served), self.want)
+                self.assertEqual(figure(served, "moe_exchange_chunks_total"), 0, "a few rows are one message")
+                self.assertEqual(long_answer(served), want)
                 chunks = figure(served, "moe_exchange_chunks_total")
                 halves = figure(served, "moe_exchange_halves_total")
-                self.assertGreater(chunks + halves, 0, "auto tries each way with steps of as many rows")
-                if overlap != "auto":
+                if overlap == "auto":
+                    several = [threading.Thread(target=ask, args=(served,)) for _ in range(4)]
+                    for thread in several:
+                        thread.start()
+                    for thread in several:
+                        thread.join()
+                    trials = sum(figure(served, f"moe_exchange_overlap_trials{what}_total") for what in ("", "_spared"))
+                    self.assertGreater(trials, 0, "steps of as many rows are tried each way, or known not to gain")
+                else:
                     self.assertEqual((chunks > 0, halves > 0), (overlap == "chunks", overlap == "halves"))
 
     def test_over_sockets_the_text_is_the_same(self):

@@ -48,7 +48,8 @@ Driver::Driver(const std::string& dir, const DriverOptions& options) : options_(
                                   .packing = packing,
                                   .ranks = options.ranks,
                                   .exchange = options.exchange,
-                                  .overlap = options.overlap}));
+                                  .overlap = options.overlap,
+                                  .least_part_bytes = options.least_part_bytes}));
   cache_ = std::make_unique<KvCache>(
       must(KvCache::create(*backend_.device, model_->kv_layout(options.kv_type, options.block_size), options.blocks)));
 }

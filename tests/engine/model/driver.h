@@ -32,6 +32,7 @@ struct DriverOptions {
   ExpertRanks* ranks = nullptr;               // that share the experts; null: all are here
   ExchangeMode exchange = ExchangeMode::kTwoAllToAlls;
   OverlapMode overlap = OverlapMode::kOff;
+  std::int64_t least_part_bytes = 1;  // of an exchange in parts: as many parts as there may be
 };
 
 class Driver {

@@ -4,9 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <functional>
 
-#include "engine/model/overlap_choice.h"
 #include "tests/engine/model/driver.h"
 #include "tests/engine/model/rank_plans.h"
 #include "tests/engine/model/thread_ranks.h"
@@ -50,13 +48,15 @@ LinePair narrow_sockets() {
   return {socket_line(fds[0]), socket_line(fds[1])};
 }
 
-std::uint64_t ran(const Crossed& crossed, OverlapMode mode) {
-  if (mode == OverlapMode::kAuto) return crossed.chunks + crossed.halved_steps;
-  return mode == OverlapMode::kChunks ? crossed.chunks : crossed.halved_steps;
+// Auto begins without: what it comes to is in BytesStayWhileWaysAreTried.
+bool ran(const Crossed& crossed, OverlapMode mode) {
+  return mode == OverlapMode::kAuto || (mode == OverlapMode::kChunks ? crossed.chunks : crossed.halved_steps) > 0;
 }
 
 TEST(Overlap, GroupsAreCutWholeAndEvenly) {
-  const auto cut = [](std::vector<std::int32_t> rows, std::int32_t parts) { return cut_groups(rows, parts); };
+  const auto cut = [](std::vector<std::int32_t> rows, std::int32_t parts, std::int64_t least = 1) {
+    return cut_groups(rows, least, parts);
+  };
   using Ends = std::vector<std::size_t>;
   EXPECT_EQ(cut({}, 3), Ends());
   EXPECT_EQ(cut({5}, 3), Ends({1}));
@@ -65,41 +65,74 @@ TEST(Overlap, GroupsAreCutWholeAndEvenly) {
   EXPECT_EQ(cut({1, 1, 1, 1}, 9), Ends({1, 2, 3, 4}));
   EXPECT_EQ(cut({9, 1, 1, 1}, 2), Ends({1, 4}));
   EXPECT_EQ(cut({1, 1, 1, 9}, 2), Ends({3, 4}));
-  EXPECT_EQ(cut({1, 1, 20}, 3), Ends({1, 2, 3}));
-  EXPECT_EQ(cut({3, 3, 3, 3, 3, 3}, 4).size(), 4u);
+  EXPECT_EQ(cut({1, 1, 20}, 3), Ends({2, 3}));
+  EXPECT_EQ(cut({3, 3, 3, 3, 3, 3}, 4), Ends({2, 4, 6}));
+  EXPECT_EQ(cut({1, 1, 1, 1}, 9, 2), Ends({2, 4}));
+  EXPECT_EQ(cut({1, 1, 1, 1}, 9, 3), Ends({4})) << "what is left is too little";
+  EXPECT_EQ(cut({1, 1, 1, 1}, 9, 5), Ends({4})) << "all is less than a part";
+  EXPECT_EQ(cut({6, 1, 6}, 9, 6), Ends({1, 3}));
   EXPECT_EQ(overlap_mode_named("halves").value(), OverlapMode::kHalves);
   EXPECT_EQ(overlap_mode_named("always").status().field(), "exchange_overlap");
 }
 
-// 200 steps of so many rows, each taking what `time` says of its way.
-std::vector<OverlapMode> chosen(OverlapChoice& choice, std::int64_t rows,
-                                const std::function<TimeNs(OverlapMode)>& time) {
-  std::vector<OverlapMode> ways;
-  for (int i = 0; i < 200; ++i) {
-    ways.push_back(choice.next(rows));
-    choice.took(rows, ways.back(), time(ways.back()));
+TEST(Overlap, PartsFollowTheBytesAndHaveALeastAndAMost) {
+  EXPECT_EQ(least_part_rows(192, 32 * 1024), 43);
+  EXPECT_EQ(least_part_rows(2048, 32 * 1024), 4);
+  EXPECT_EQ(least_part_rows(1 << 20, 32 * 1024), 1);
+  EXPECT_EQ(least_part_rows(0, 0), 1);
+  std::uint32_t dice = 7;
+  for (int round = 0; round < 2000; ++round) {
+    const auto next = [&dice] { return static_cast<std::int32_t>((dice = dice * 1664525 + 1013904223) >> 8); };
+    std::vector<std::int32_t> rows(static_cast<std::size_t>(next() % 40));
+    for (auto& group : rows) group = 1 + next() % 9;
+    const std::int64_t least = 1 + next() % 60;
+    const std::vector<std::size_t> ends = cut_groups(rows, least, kMostParts);
+    ASSERT_LE(ends.size(), static_cast<std::size_t>(kMostParts));
+    ASSERT_EQ(ends.empty(), rows.empty());
+    std::size_t at = 0;
+    for (const std::size_t end : ends) {
+      ASSERT_LT(at, end);
+      std::int64_t part = 0;
+      for (; at < end; ++at) part += rows[at];
+      if (ends.size() > 1) ASSERT_GE(part, least);
+    }
+    ASSERT_EQ(at, rows.size());
   }
-  return ways;
 }
 
-TEST(Overlap, IsTakenWhereItWasFaster) {
-  const auto share = [](const std::vector<OverlapMode>& ways, OverlapMode way) {
-    return std::count(ways.begin() + 100, ways.end(), way);
-  };
-  OverlapChoice choice(true);
-  const auto halves_gain = chosen(choice, 8, [](OverlapMode way) { return way == OverlapMode::kHalves ? 80 : 100; });
-  EXPECT_GE(share(halves_gain, OverlapMode::kHalves), 97);
-  EXPECT_GE(std::count(halves_gain.begin(), halves_gain.end(), OverlapMode::kChunks), 9);
-  // Two in a hundred are not worth it; other numbers of rows are judged by themselves.
-  const auto little = chosen(choice, 300, [](OverlapMode way) { return way == OverlapMode::kOff ? 100 : 98; });
-  EXPECT_GE(share(little, OverlapMode::kOff), 97);
-  // What was faster and is not any more is left.
-  const auto slow = chosen(choice, 8, [](OverlapMode way) { return way == OverlapMode::kHalves ? 200 : 100; });
-  EXPECT_LE(share(slow, OverlapMode::kHalves), 2);
-  OverlapChoice whole(false);
-  const auto no_halves = chosen(whole, 8, [](OverlapMode way) { return way == OverlapMode::kChunks ? 50 : 100; });
-  EXPECT_EQ(std::count(no_halves.begin(), no_halves.end(), OverlapMode::kHalves), 0);
-  EXPECT_GE(share(no_halves, OverlapMode::kChunks), 97);
+// Steps of one row have no halves, and their exchanges are one message: all their times are those of steps without.
+TEST(Overlap, TimesAreThoseOfWhatRan) {
+  const std::string dir = golden_dir("qwen3-moe-top4-norm");
+  ThreadRanks ranks(dir, plan_for(dir, 2, false), "auto");
+  Driver driver(dir, {.ranks = &ranks, .overlap = OverlapMode::kAuto, .least_part_bytes = kLeastPartBytes});
+  const auto tokens = some_tokens(60, driver.model().vocab_size(), 1);
+  driver.run(tokens, 1);
+  OverlapChoice& choice = *driver.model().overlap_choice();
+  EXPECT_EQ(choice.times(1, OverlapMode::kOff), 60u);
+  EXPECT_EQ(choice.times(1, OverlapMode::kChunks) + choice.times(1, OverlapMode::kHalves), 0u);
+  for (int i = 0; i < 60; ++i) {
+    driver.reset();
+    driver.run(tokens, 10);
+  }
+  EXPECT_EQ(choice.times(10, OverlapMode::kHalves), ranks.crossed().halved_steps);
+  EXPECT_EQ(choice.times(10, OverlapMode::kOff) + choice.times(10, OverlapMode::kHalves), 360u);
+  EXPECT_GT(ranks.crossed().overlap_trials + ranks.crossed().overlap_trials_spared, 0u);
+}
+
+TEST(Overlap, BytesStayWhileWaysAreTried) {
+  const std::string dir = golden_dir("qwen3-moe-top4-norm");
+  Driver alone(dir, {});
+  const Rows want = all_steps(alone);
+  ThreadRanks ranks(dir, plan_for(dir, 3, false), "ref");
+  Driver driver(dir, {.ranks = &ranks, .overlap = OverlapMode::kAuto});
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_TRUE(same_bytes(all_steps(driver), want)) << i;
+    driver.reset();
+  }
+  EXPECT_TRUE(ranks.dropped().empty());
+  const Crossed& crossed = ranks.crossed();
+  EXPECT_GT(crossed.overlap_trials + crossed.overlap_trials_spared, 0u);
+  EXPECT_EQ(crossed.overlap_trials > 0, crossed.chunks + crossed.halved_steps > 0);
 }
 
 class Overlaps : public ::testing::TestWithParam<OverlapMode> {};
@@ -117,7 +150,37 @@ TEST_P(Overlaps, AnyNumberOfRanksGivesTheBytesOfOne) {
       Driver driver(dir, {.isa = "auto", .ranks = &ranks, .overlap = GetParam()});
       EXPECT_TRUE(same_bytes(all_steps(driver), want)) << name << ", " << count << " ranks";
       EXPECT_TRUE(ranks.dropped().empty());
-      if (count > 1) EXPECT_GT(ran(ranks.crossed(), GetParam()), 0u) << name;
+      EXPECT_TRUE(count == 1 || ran(ranks.crossed(), GetParam())) << name;
+    }
+  }
+}
+
+// From no row at all to more than a step of the demo has, over the least size of a part.
+TEST(Overlap, AnyNumberOfRowsInPartsOfAnySizeGivesTheBytesOfOne) {
+  const std::string dir = golden_dir("qwen3-moe-top4-norm");
+  Driver alone(dir, {.isa = "auto"});
+  const int vocab = alone.model().vocab_size();
+  for (std::int32_t count = 1; count <= 4; ++count) {
+    for (const std::int64_t least : {std::int64_t{1}, std::int64_t{4000}, kLeastPartBytes}) {
+      ThreadRanks ranks(dir, plan_for(dir, count, count % 2 == 0), "auto");
+      Driver driver(dir, {.isa = "auto", .ranks = &ranks, .overlap = OverlapMode::kChunks, .least_part_bytes = least});
+      for (const int rows : {0, 1, 2, 3, 7, 33, 150}) {
+        const std::uint64_t before = ranks.crossed().chunks;
+        const auto tokens = some_tokens(rows, vocab, rows);
+        const Rows want = alone.run(tokens, 256);
+        EXPECT_EQ(want.size(), tokens.size());
+        EXPECT_TRUE(same_bytes(driver.run(tokens, 256), want)) << rows << " rows, " << count << " ranks, " << least;
+        const std::uint64_t chunks = ranks.crossed().chunks - before;
+        const std::int64_t most_bytes = rows * 5 * 160;  // 4 experts each, rows of 40 floats
+        if (count == 1 || most_bytes < 2 * least) {
+          EXPECT_EQ(chunks, 0u) << rows << " rows, " << count << " ranks, " << least;
+        } else if (least == 1 || most_bytes > 12 * least) {
+          EXPECT_GT(chunks, 0u) << rows << " rows, " << count << " ranks, " << least;
+        }
+        alone.reset();
+        driver.reset();
+      }
+      EXPECT_TRUE(ranks.dropped().empty());
     }
   }
 }
@@ -133,7 +196,7 @@ TEST_P(Overlaps, LinesThatHoldNextToNothingDoNotStop) {
   ranks.set_deadline(system_clock().now() + 120'000'000'000);
   EXPECT_TRUE(same_bytes(all_steps(driver), want));
   EXPECT_TRUE(ranks.dropped().empty());
-  EXPECT_GT(ran(ranks.crossed(), GetParam()), 0u);
+  EXPECT_TRUE(ran(ranks.crossed(), GetParam()));
 }
 
 struct Sent {

@@ -53,6 +53,8 @@ class ThreadRanks final : public ExpertRanks {
     crossed_.one_all_to_all_steps += crossed.one_all_to_all_steps;
     crossed_.chunks += crossed.chunks;
     crossed_.halved_steps += crossed.halved_steps;
+    crossed_.overlap_trials += crossed.overlap_trials;
+    crossed_.overlap_trials_spared += crossed.overlap_trials_spared;
   }
 
   // Puts a line of the test's own in the place of a rank's; null: what the rank had is back.
