@@ -348,7 +348,10 @@ TEST_F(GrpcTest, FailuresOfTheEngineEndTheCall) {
   call->wait();
   EXPECT_EQ(call->status.error_code(), grpc::StatusCode::DATA_LOSS);
   EXPECT_EQ(call->status.error_message(), "an expert is damaged");
-  parts.engine->refuse = resource_exhausted("the queue is full");
+  {
+    const std::lock_guard lock(parts.engine->mutex);
+    parts.engine->refuse = resource_exhausted("the queue is full");
+  }
   const auto refused = ask(text_request("x"));
   refused->wait();
   EXPECT_EQ(refused->status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
