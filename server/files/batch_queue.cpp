@@ -254,9 +254,8 @@ void BatchQueue::save_next() {
   unsaved_.erase(unsaved_.begin());
   saving_ = true;
   const bool last = ending_ && ending_->id() == id;
-  work([path = record_path(id), text = (last ? *ending_ : records_[id]).dump(true)] {
-         return FileStore::write_whole(path, text);
-       },
+  work([path = record_path(id),
+        text = (last ? *ending_ : records_[id]).dump(true)] { return FileStore::write_whole(path, text); },
        [this, id, last](const Status& status) {
          saving_ = false;
          if (status.ok() && last) ended();

@@ -82,9 +82,9 @@ class BatchQueue {
   Gauge& open_batches_;
   std::unique_ptr<Timer> timer_;
   std::map<std::string, BatchRecord> records_;
-  std::vector<std::string> order_;  // oldest first
-  std::string busy_;                // id of the batch that is worked at; empty: none
-  std::unique_ptr<Run> run_;        // while lines are asked
+  std::vector<std::string> order_;     // oldest first
+  std::string busy_;                   // id of the batch that is worked at; empty: none
+  std::unique_ptr<Run> run_;           // while lines are asked
   std::optional<BatchRecord> ending_;  // that of busy_, while its end is being written
   std::set<std::string> unsaved_;
   bool saving_ = false;

@@ -158,7 +158,6 @@ TEST_F(GrpcTest, StreamsTextTokensAndOneFinish) {
   EXPECT_TRUE(eventually([&] { return server->open_calls() == 0; }));
 }
 
-// The sanitizers see what is touched of a call that the loop has let go of.
 TEST_F(GrpcTest, TheLoopMayBeDoneWithACallBeforeItsThreadIs) {
   start();
   quick.be_quick(loop_thread.get_id());
