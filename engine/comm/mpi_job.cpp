@@ -98,6 +98,7 @@ void MpiJob::reap() {
 
 // Under the lock. The bytes of what is under way lie in a buffer of their own, which moving the vector leaves in place.
 void MpiJob::tell(std::int32_t peer, int tag, std::byte what) {
+  if (left_) return;
   reap();
   if (kept_.size() >= kMostKeptPerRank * static_cast<std::size_t>(size())) return;
   std::vector<std::byte> bytes(1, what);
@@ -108,6 +109,7 @@ void MpiJob::tell(std::int32_t peer, int tag, std::byte what) {
 // A byte that a rank sent, if it did. Under the lock.
 bool MpiJob::take(std::int32_t peer, int tag, std::byte& what) {
   std::uint64_t size = 0;
+  if (left_) return false;
   if (port_.find(peer, tag, size) != MpiPort::Answer::kYes || size != 1) return false;
   std::vector<std::byte> byte(1);
   MpiPort::Request* const request = port_.receive(peer, tag, byte);

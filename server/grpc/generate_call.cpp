@@ -128,13 +128,14 @@ void GenerateCall::on_done() {
 
 void GenerateCall::let_go() {
   if (--awaited_ > 0) return;
+  const std::shared_ptr<CallQueue> queue = queue_;  // the loop may be done with the call before post() returns
   loop_.post([self = std::move(self_)] {
     self->gone_handler_ = nullptr;
     self->pressure_handler_ = nullptr;
     self->stall_timer_ = nullptr;
     self->accept_.on_end(self.get(), self->status_.error_code());
   });
-  queue_->leave();
+  queue->leave();
 }
 
 void GenerateCall::client_left() {

@@ -11,12 +11,19 @@
 #include "server/grpc/grpc_server.h"
 #include "server/net/tcp.h"
 #include "tests/server/fake_engine.h"
+#include "tests/server/quick_loop.h"
 
 namespace foregate {
 namespace {
 
 using namespace std::chrono_literals;
 using Stub = v1::Inference::Stub;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr auto kSoon = 5000ms;  // a request takes long to reach the engine
+#else
+constexpr auto kSoon = 400ms;
+#endif
 
 // Waits up to ten seconds.
 bool eventually(const std::function<bool()>& holds) {
@@ -62,6 +69,7 @@ struct Call {
 
 struct GrpcTest : testing::Test {
   std::unique_ptr<TcpLoop> loop = make_tcp_loop();
+  test::QuickLoop quick{*loop};
   Metrics metrics;
   test::FakeParts parts;
   GrpcOptions options;
@@ -71,9 +79,9 @@ struct GrpcTest : testing::Test {
   std::thread loop_thread;
 
   void start(bool loaded = true) {
-    frontend = std::make_unique<Frontend>(*loop, FrontendOptions{});
+    frontend = std::make_unique<Frontend>(quick, FrontendOptions{});
     if (loaded) frontend->set_backend(parts.backend);
-    auto made = GrpcServer::start(*loop, *frontend, options, metrics);
+    auto made = GrpcServer::start(quick, *frontend, options, metrics);
     ASSERT_TRUE(made.ok()) << made.status().to_string();
     server = std::move(made).value();
     const std::string address = "127.0.0.1:" + std::to_string(server->port());
@@ -148,6 +156,22 @@ TEST_F(GrpcTest, StreamsTextTokensAndOneFinish) {
   EXPECT_EQ(call->messages.back().finish().reason(), v1::Finish::LENGTH);
   EXPECT_EQ(call->messages.back().finish().completion_tokens(), 5);
   EXPECT_TRUE(eventually([&] { return server->open_calls() == 0; }));
+}
+
+TEST_F(GrpcTest, TheLoopMayBeDoneWithACallBeforeItsThreadIs) {
+  start();
+  quick.be_quick(loop_thread.get_id());
+  for (int i = 0; i < 3; ++i) {
+    std::unique_ptr<Call> call;
+    const auto id = submit(call, text_request("ab"));
+    parts.engine->say(id, 0, "he");
+    parts.engine->finish(id, 0, FinishReason::kLength);
+    call->wait();
+    EXPECT_TRUE(call->status.ok()) << call->status.error_message();
+    EXPECT_TRUE(eventually([&] { return server->open_calls() == 0; }));
+  }
+  EXPECT_GE(quick.waits(), 3);
+  quick.be_quick({});
 }
 
 TEST_F(GrpcTest, WholeAnswersHaveOneMessageAChoice) {
@@ -285,7 +309,7 @@ TEST_F(GrpcTest, DeadlinesReachTheEngineAndEndTheCall) {
   start();
   std::unique_ptr<Call> call;
   const auto id = submit(call, text_request("x"),
-                         [](Call& c) { c.context.set_deadline(std::chrono::system_clock::now() + 400ms); });
+                         [](Call& c) { c.context.set_deadline(std::chrono::system_clock::now() + kSoon); });
   {
     std::lock_guard lock(parts.engine->mutex);
     EXPECT_NE(parts.engine->live[id].request.deadline, 0);
@@ -348,7 +372,10 @@ TEST_F(GrpcTest, FailuresOfTheEngineEndTheCall) {
   call->wait();
   EXPECT_EQ(call->status.error_code(), grpc::StatusCode::DATA_LOSS);
   EXPECT_EQ(call->status.error_message(), "an expert is damaged");
-  parts.engine->refuse = resource_exhausted("the queue is full");
+  {
+    const std::lock_guard lock(parts.engine->mutex);
+    parts.engine->refuse = resource_exhausted("the queue is full");
+  }
   const auto refused = ask(text_request("x"));
   refused->wait();
   EXPECT_EQ(refused->status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
@@ -426,8 +453,7 @@ TEST_F(GrpcTest, ASlowReaderIsPausedThenDropped) {
     EXPECT_EQ(parts.engine->cancelled, 1);
   }
   v1::GenerateResponse message;
-  while (stream->Read(&message)) {
-  }
+  while (stream->Read(&message)) continue;
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 

@@ -47,7 +47,12 @@ class FakeMpi {
   }
   int left() const {
     const std::lock_guard lock(mutex_);
-    return left_;
+    return static_cast<int>(left_.size());
+  }
+  // Calls of ranks that had left.
+  int late_calls() const {
+    const std::lock_guard lock(mutex_);
+    return late_calls_;
   }
 
  private:
@@ -61,32 +66,39 @@ class FakeMpi {
     std::int32_t ranks_of_host() const override { return size(); }
     Request* send(std::int32_t to, int tag, std::span<const std::byte> bytes) override {
       const std::lock_guard lock(hub_.mutex_);
+      note_call();
       auto* const request = new Request{.from = rank_, .to = to, .tag = tag, .out = bytes};
       request->done = hub_.moves(*request);  // as short messages do
       return request;
     }
     Answer find(std::int32_t from, int tag, std::uint64_t& bytes) override {
       const std::lock_guard lock(hub_.mutex_);
+      note_call();
       const auto& queue = hub_.channels_[{from, rank_, tag}];
       if (queue.empty()) return Answer::kNo;
       bytes = queue.front().size();
       return Answer::kYes;
     }
     Request* receive(std::int32_t from, int tag, std::span<std::byte> to) override {
+      const std::lock_guard lock(hub_.mutex_);
+      note_call();
       return new Request{.receives = true, .from = from, .to = rank_, .tag = tag, .in = to};
     }
     Answer test(Request* request) override {
       const std::lock_guard lock(hub_.mutex_);
+      note_call();
       if (!request->done && !hub_.moves(*request)) return Answer::kNo;
       delete request;
       return Answer::kYes;
     }
     void leave() override {
       const std::lock_guard lock(hub_.mutex_);
-      ++hub_.left_;
+      hub_.left_.insert(rank_);
     }
 
    private:
+    void note_call() { hub_.late_calls_ += hub_.left_.count(rank_) > 0 ? 1 : 0; }  // under the lock
+
     FakeMpi& hub_;
     const std::int32_t rank_;
   };
@@ -109,7 +121,8 @@ class FakeMpi {
   std::vector<std::unique_ptr<Port>> ports_;
   std::map<Channel, std::deque<std::vector<std::byte>>> channels_;
   std::set<std::int32_t> stopped_;
-  int left_ = 0;
+  std::set<std::int32_t> left_;
+  int late_calls_ = 0;
 };
 
 }  // namespace foregate

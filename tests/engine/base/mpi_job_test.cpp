@@ -59,6 +59,8 @@ TEST(MpiJob, TheJobEndsWhenRankZeroSaysSo) {
   for (std::thread& other : others) other.join();
   EXPECT_EQ(job.hub.left(), 3);
   EXPECT_FALSE(job.ranks[1]->pulse('s'));
+  job.ranks[1]->wait_for_end();
+  EXPECT_EQ(job.hub.late_calls(), 0) << "MPI was finalized";
 }
 
 TEST(MpiJob, NobodyWaitsForALostRank) {
