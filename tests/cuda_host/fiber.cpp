@@ -6,6 +6,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #if !defined(__x86_64__)
 #error "the emulator's fibers are written for x86-64"
 #endif
@@ -45,6 +49,9 @@ void switch_to(Context& from, Context& to) {
 }
 
 void prepare(Context& context, std::byte* stack_top, void (*entry)()) {
+#if defined(__SANITIZE_ADDRESS__)  // fibers never return, so marks of their last frames are left
+  ASAN_UNPOISON_MEMORY_REGION(stack_top - (kStackBytes - kGuardBytes), kStackBytes - kGuardBytes);
+#endif
   auto at = reinterpret_cast<std::uintptr_t>(stack_top) & ~std::uintptr_t{15};
   at -= 8;  // as after a call: entry finds a return address above it, which is never used
   auto* words = reinterpret_cast<void**>(at);
