@@ -9,6 +9,7 @@ namespace foregate {
 namespace {
 
 constexpr double kLeastGain = 1.03;
+constexpr double kSureGain = 1.05;   // of turns that were measured: plain ones between them are slower than others
 constexpr double kKeep = 0.97;       // of old verdicts, at each new one
 constexpr double kNewTime = 0.3;     // weight of a new time
 constexpr double kOutlier = 3.0;     // a time counts at most so many times what was expected
@@ -243,7 +244,7 @@ void DraftController::choose(std::span<Candidate> candidates, std::int32_t decod
   double ratio = renew ? 1.0 : gain(candidates, decode_rows, draft_.seconds);
   const bool expected = ratio >= kLeastGain;
   if (in_debt_) ratio = 1.0;
-  if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain / measured_.ratio());
+  if (measured_.count >= kTurnsToJudge) ratio = std::min(ratio, kLeastGain / kSureGain / measured_.ratio());
   const bool refused = expected && ratio < kLeastGain;
   if (refused && !refused_) review_turns_ = kReviewTurns;
   if (!renew) refused_ = refused;
