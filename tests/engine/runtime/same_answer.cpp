@@ -26,6 +26,9 @@ bool same_logprobs(const std::vector<PositionLogprobs>& a, const std::vector<Pos
 RunResult run_requests(const EngineSetup& setup, const ModelMaker& maker, const std::vector<Request>& requests,
                        Arrival arrival, std::uint64_t seed) {
   RunResult result;
+  std::promise<void> begin;  // together: no step runs before all are there, however slowly they come
+  result.record->begin = begin.get_future().share();
+  if (arrival != Arrival::kTogether) begin.set_value();
   auto engine = engine_of(setup, std::make_unique<RecordingModel>(maker(), result.record, requests));
   std::vector<std::shared_ptr<CollectSink>> sinks;
   result.ended = true;
@@ -40,6 +43,7 @@ RunResult run_requests(const EngineSetup& setup, const ModelMaker& maker, const 
     sinks.push_back(sink);
     if (arrival == Arrival::kOneByOne) result.ended = sink->wait_finished(requests[i].n) && result.ended;
   }
+  if (arrival == Arrival::kTogether) begin.set_value();
   for (std::size_t i = 0; i < sinks.size(); ++i) {
     result.ended = sinks[i]->wait_finished(requests[i].n) && result.ended;
     result.logs.push_back(sinks[i]->log());

@@ -124,6 +124,7 @@ RecordingModel::RecordingModel(std::unique_ptr<Model> inner, std::shared_ptr<Log
 }
 
 Status RecordingModel::forward(const ForwardInput& input, KvCache& cache, View2<float> logits) {
+  if (record_->begin.valid()) record_->begin.wait();
   RETURN_IF_ERROR(inner_->forward(input, cache, logits));
   std::vector<std::uint64_t> hashes(input.tokens.size());
   drafted_.clear();

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -42,6 +43,7 @@ class StubModel final : public Model {
 
 // Logits seen per token history, over any number of runs.
 struct LogitRecord {
+  std::shared_future<void> begin;  // no step runs before; none: at once
   std::mutex mutex;
   std::map<std::uint64_t, std::vector<float>> rows;
   std::int64_t repeats = 0;     // histories computed more than once
